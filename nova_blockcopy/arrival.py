@@ -1,0 +1,381 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""One guest on its way to this host: bases, copies, pivot, or its return.
+
+Each method answers at once; what takes time runs as a task, whose end the
+source reads from ``status``. What must survive this process is in the
+journal.
+"""
+
+import dataclasses
+import os
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from oslo_log import log as logging
+
+from nova_blockcopy import conf
+from nova_blockcopy import copygroup
+from nova_blockcopy import copyjob
+from nova_blockcopy import domxml
+from nova_blockcopy import drivers
+from nova_blockcopy import exception
+from nova_blockcopy import hypervisor
+from nova_blockcopy import images
+from nova_blockcopy import journal
+from nova_blockcopy import model
+from nova_blockcopy import peer
+from nova_blockcopy import plan
+from nova_blockcopy import progress
+from nova_blockcopy import states
+from nova_blockcopy import switchover
+from nova_blockcopy import task
+from nova_blockcopy import wire
+from nova_blockcopy.drivers import base
+
+LOG = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """What an arrival needs of the host it comes to."""
+
+    here: hypervisor.Hypervisor
+    settings: conf.Settings
+    journal: journal.Journal
+    context: base.Context
+
+
+class Arrival:
+    """One guest, in one migration. Runs on the destination.
+
+    :param guest: UUID
+    :param migration: its id; a record of another one is none of ours
+    """
+
+    def __init__(self, host: Host, guest: str, migration: str) -> None:
+        self._host = host
+        self._guest = guest
+        self._migration = migration
+        self._task: task.Task | None = None
+        self._group: copygroup.CopyGroup | None = None
+        self._progress: progress.Progress | None = None
+
+    # -- what the source can ask for -------------------------------------
+
+    def prepare(
+        self,
+        *,
+        name: str,
+        peer: str,
+        disks: list[Any],
+        bases: dict[str, Any],
+        left_alone: dict[str, str],
+        dry_run: bool,
+    ) -> peer.Message:
+        """Check all there is to check; then, if wanted, begin the journal.
+
+        The task's result are the moves.
+        """
+
+        def check(_cancelled: threading.Event) -> Any:
+            self._check_host(name)
+            self._check_left_alone(name, left_alone)
+            moves = self._pair(
+                wire.unpack(disks, tuple[model.SourceDisk, ...]),
+                wire.unpack(bases, dict[str, model.BaseRequest]),
+            )
+            if not dry_run:
+                self._open(name, peer, moves)
+            return wire.pack(moves)
+
+        return self._begin('prepare', check)
+
+    def copy(self, *, persistent_xml: str, bandwidth: int) -> peer.Message:
+        """Start all copies, and follow them until they are ready.
+
+        :param bandwidth: bytes/s for all of them; 0 = no limit
+        """
+        record = dataclasses.replace(
+            self._record(), persistent_xml=persistent_xml
+        )
+        self._group = group = self._copies(record, bandwidth)
+        self._note(record, states.State.COPYING)
+
+        def copy(cancelled: threading.Event) -> None:
+            group.start()
+            group.follow(cancelled, self._report)
+            self._note(self._record(), states.State.READY)
+
+        return self._begin('copy', copy)
+
+    def set_bandwidth(self, *, bandwidth: int) -> peer.Message:
+        """Change the limit of all copies; bytes/s, 0 lifts it."""
+        if self._group is not None:
+            self._group.set_limit(bandwidth)
+        return {}
+
+    def pivot(self) -> peer.Message:
+        """Pivot all disks, then prove it in both definitions."""
+        self._note(self._record(), states.State.PIVOTING)
+        return self._begin('pivot', self._pivot)
+
+    def abort(self) -> peer.Message:
+        """End all copies; the guest stays on the exports."""
+        if self._task is not None:
+            self._task.cancel()
+            self._task.wait(self._host.settings.call_timeout)
+        record = self._record()
+        self._note(record, states.State.UNDOING, 'aborting the copies')
+        group = self._copies(record, 0)
+        return self._begin('abort', lambda _cancelled: group.abort())
+
+    def give_back(
+        self, *, endpoint: dict[str, Any], live_xml: str, persistent_xml: str
+    ) -> peer.Message:
+        """Return the guest to its source, onto the disks that it has there.
+
+        :param endpoint: the source's, as this host's libvirt reaches it
+        """
+        home = wire.unpack(endpoint, model.Endpoint)
+        self._note(self._record(), states.State.UNDOING, 'giving it back')
+
+        def give_back(cancelled: threading.Event) -> None:
+            guest = self._host.here.guest(self._guest)
+            self._check_remote(guest)
+            if guest.power() is hypervisor.Power.IO_ERROR:
+                guest.resume()
+            switchover.run(
+                guest,
+                home,
+                live_xml=live_xml,
+                persistent_xml=persistent_xml,
+                unsafe=True,
+                cancelled=cancelled,
+                timeout=self._host.settings.switchover_timeout,
+            )
+
+        return self._begin('give_back', give_back)
+
+    def status(self) -> peer.Message:
+        """Tell how far it is, and how the last task went."""
+        record = self._find()
+        guest = self._host.here.find(self._guest)
+        work = self._task
+        return {
+            'state': None if record is None else record.state,
+            'pivoted': [] if record is None else list(record.pivoted),
+            'power': guest.power() if guest else hypervisor.Power.OFF,
+            'done': work is None or work.done,
+            'result': work.result if work and work.done else None,
+            'failure': peer.failure(work.failure) if work else None,
+            'disks': wire.pack(self._progress.disks) if self._progress else [],
+        }
+
+    def discard(self) -> peer.Message:
+        """Forget a guest that did not come; its bases stay as they are."""
+        record = self._find()
+        if record is not None:
+            self._note(record, states.State.UNDOING, 'forgetting it')
+            self._host.journal.close(self._guest)
+        return {}
+
+    def finish(self) -> peer.Message:
+        """Forget a guest that is at home here."""
+        if self._find() is not None:
+            self._host.journal.close(self._guest)
+        return {}
+
+    # -- preparing -------------------------------------------------------
+
+    def _check_host(self, name: str) -> None:
+        here = self._host.here
+        plan.check_versions(here.host, here.versions())
+        self._driver()
+        for wanted in (self._guest, name):
+            if here.find(wanted) is not None:
+                raise exception.GuestExists(guest=name, host=here.host)
+
+    def _check_left_alone(self, name: str, paths: dict[str, str]) -> None:
+        for disk, path in paths.items():
+            if not os.path.exists(path):
+                raise exception.DiskRefused(
+                    guest=name,
+                    disk=disk,
+                    reason=f'it is to be left alone, but {path} does not '
+                    f'exist on {self._host.here.host}; copy it there first.',
+                )
+
+    def _pair(
+        self,
+        disks: tuple[model.SourceDisk, ...],
+        bases: dict[str, model.BaseRequest],
+    ) -> tuple[model.Move, ...]:
+        facts = {
+            disk.disk: _base_facts(disk, bases[disk.disk]) for disk in disks
+        }
+        plan.check_unique(facts)
+        return tuple(plan.move(disk, facts[disk.disk]) for disk in disks)
+
+    def _open(
+        self, name: str, source: str, moves: tuple[model.Move, ...]
+    ) -> None:
+        self._host.journal.open(
+            journal.Record(
+                migration=self._migration,
+                guest=self._guest,
+                name=name,
+                role=model.Role.DESTINATION,
+                peer=source,
+                state=states.State.PREPARING,
+                moves=moves,
+            )
+        )
+
+    # -- copying and pivoting --------------------------------------------
+
+    def _copies(
+        self, record: journal.Record, bandwidth: int
+    ) -> copygroup.CopyGroup:
+        guest = self._host.here.guest(self._guest)
+        driver = self._driver()
+        jobs = [copyjob.CopyJob(driver, guest, move) for move in record.moves]
+        return copygroup.CopyGroup(
+            guest.name, jobs, self._host.settings, bandwidth
+        )
+
+    def _pivot(self, cancelled: threading.Event) -> None:
+        group = self._group or self._copies(self._record(), 0)
+        try:
+            group.pivot(self._pivoted)
+        except (exception.JobFailed, exception.NotReady) as e:
+            if not self._record().pivoted:
+                raise
+            # no way back for the disks that have pivoted, so the others
+            # follow: the source serves them until the release
+            LOG.warning('Copying again what did not pivot: %s', e)
+            group.start()
+            group.follow(cancelled, self._report)
+            group.pivot(self._pivoted)
+        record = self._record()
+        self._settle_definition(record)
+        self._note(
+            dataclasses.replace(record, authority=model.Role.DESTINATION),
+            states.State.RELEASING,
+            'all disks are proven to be on their bases',
+        )
+
+    def _pivoted(self, disk: str) -> None:
+        record = self._record()
+        self._note(
+            dataclasses.replace(record, pivoted=(*record.pivoted, disk)),
+            states.State.PIVOTING,
+            f'{disk} is on its base',
+        )
+
+    def _settle_definition(self, record: journal.Record) -> None:
+        """Make the persistent definition name the bases, and prove it.
+
+        libvirt does so itself at a pivot, but only where the persistent
+        source equals the live one, and does not tell whether it did
+        (qemuBlockJobRewriteConfigDiskSource, src/qemu/qemu_blockjob.c).
+        """
+        guest = self._host.here.guest(self._guest)
+        present = guest.persistent_xml()
+        if present is None:
+            return
+        wanted = domxml.point_at_bases(record.persistent_xml, record.moves)
+        guest.define(domxml.restore_disks(present, wanted))
+        defined = domxml.disks(guest.persistent_xml() or '')
+        for move in record.moves:
+            if not domxml.at_image(defined[move.disk], move.base):
+                raise exception.JobFailed(
+                    disk=move.disk,
+                    reason=f'the persistent definition does not name '
+                    f'{move.base.path}.',
+                )
+
+    def _check_remote(self, guest: hypervisor.Guest) -> None:
+        """Pass if every moved disk is still read from its source.
+
+        Else the source's disks are old, and must not be run from again.
+        """
+        disks = domxml.disks(guest.running_xml())
+        for move in self._record().moves:
+            if not isinstance(disks[move.disk].source, model.NetworkSource):
+                raise exception.JobFailed(
+                    disk=move.disk,
+                    reason=f'it lives on {move.base.path} already, so the '
+                    f'guest cannot go back.',
+                )
+
+    # -- helpers ---------------------------------------------------------
+
+    def _begin(
+        self, name: str, work: Callable[[threading.Event], Any]
+    ) -> peer.Message:
+        if self._task is not None and not self._task.done:
+            raise exception.PeerError(
+                operation=name, reason=f'{self._task.name} still runs.'
+            )
+        self._task = task.Task(name, work)
+        return {}
+
+    def _driver(self) -> base.CopyDriver:
+        return drivers.load(self._host.settings.driver, self._host.context)
+
+    def _find(self) -> journal.Record | None:
+        record = self._host.journal.find(self._guest)
+        if record is None or record.migration != self._migration:
+            return None
+        return record
+
+    def _record(self) -> journal.Record:
+        record = self._find()
+        if record is None:
+            raise exception.JournalError(
+                path=self._host.journal.path(self._guest),
+                reason=f'it has nothing of migration {self._migration}.',
+            )
+        return record
+
+    def _note(
+        self, record: journal.Record, state: states.State, note: str = ''
+    ) -> None:
+        self._host.journal.write(record, state, note)
+
+    def _report(self, now: progress.Progress) -> None:
+        self._progress = now
+
+
+def _base_facts(
+    disk: model.SourceDisk, request: model.BaseRequest
+) -> plan.BaseFacts:
+    try:
+        image = images.describe(
+            request.path, request.format or disk.image.format
+        )
+        return plan.BaseFacts(
+            image=image,
+            size_bytes=images.size(image),
+            identity=images.identity(image.path),
+            holders=images.holders(image.path),
+            backing_digest=images.digest(image.backing)
+            if disk.backing_digest
+            else None,
+        )
+    except exception.ImageError as e:
+        raise exception.BaseRefused(
+            path=request.path, disk=disk.disk, reason=e
+        ) from e

@@ -1,0 +1,42 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""How the bandwidth of one migration is divided over its disks."""
+
+from collections.abc import Mapping
+
+MIB = 1024 * 1024
+
+#: A mirroring disk only has to carry what the guest writes, but 0 would
+#: mean "no limit" to libvirt, so it keeps a small share.
+_READY_WEIGHT = 1
+_COPYING_WEIGHT = 9
+
+
+def shares(total: int, ready: Mapping[str, bool]) -> dict[str, int]:
+    """Divide a limit over disks so that together they keep to it.
+
+    :param total: bytes/s for all disks together; 0 = no limit
+    :param ready: for each unfinished disk, whether it mirrors already
+    :returns: bytes/s for each disk; 0 = no limit
+    """
+    if not total:
+        return dict.fromkeys(ready, 0)
+    weights = {
+        disk: _READY_WEIGHT if is_ready else _COPYING_WEIGHT
+        for disk, is_ready in ready.items()
+    }
+    whole = sum(weights.values())
+    return {
+        disk: max(1, total * weight // whole)
+        for disk, weight in weights.items()
+    }

@@ -1,0 +1,63 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Commands of this host: a fixed locale, and a time limit that kills."""
+
+import os
+import subprocess
+
+from oslo_concurrency import processutils
+
+from nova_blockcopy import exception
+
+
+class CommandFailed(exception.BlockCopyError):
+    """A command ended with an error, or could not be run at all."""
+
+    msg_fmt = '"%(command)s" failed: %(reason)s'
+
+
+class CommandTimeout(CommandFailed):
+    msg_fmt = '"%(command)s" did not end within %(timeout)s s; it was killed.'
+
+
+def run(*argv: str, timeout: int) -> str:
+    """Run a command on this host and return what it printed.
+
+    ``processutils.execute(timeout=)`` leaves the child running when the time
+    has passed, so it is killed here.
+
+    :param timeout: seconds
+    :raises CommandFailed: with what the command said on standard error
+    :raises CommandTimeout: the time has passed; the command was killed
+    """
+    children: list[subprocess.Popen[bytes]] = []
+    try:
+        out, _err = processutils.execute(
+            *argv,
+            timeout=timeout,
+            on_execute=children.append,
+            env_variables={**os.environ, 'LC_ALL': 'C'},
+        )
+    except processutils.ProcessExecutionError as e:
+        reason = (e.stderr or e.stdout or f'exit code {e.exit_code}').strip()
+        raise CommandFailed(command=argv[0], reason=reason) from e
+    except OSError as e:
+        raise CommandFailed(
+            command=argv[0], reason=f'{e.strerror}; install it.'
+        ) from e
+    except subprocess.TimeoutExpired as e:
+        for child in children:
+            child.kill()
+            child.communicate()
+        raise CommandTimeout(command=argv[0], timeout=timeout) from e
+    return str(out)

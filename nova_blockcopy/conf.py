@@ -1,0 +1,318 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The options of nova.conf, and the frozen value the engine is given.
+
+Nothing here reads a global configuration: the caller registers the options
+on its own ``ConfigOpts`` and takes a :class:`Settings` from it.
+"""
+
+import copy
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+
+from oslo_config import cfg
+from oslo_config import types
+
+from nova_blockcopy import bandwidth
+from nova_blockcopy import exception
+from nova_blockcopy import model
+
+MAX_GRANULARITY = 64 * bandwidth.MIB
+#: The largest MiB/s whose bytes/s libvirt takes (LLONG_MAX,
+#: qemuDomainBlockCopyCommon in libvirt's src/qemu/qemu_driver.c).
+MAX_BANDWIDTH = (2**63 - 1) // bandwidth.MIB
+
+
+class Granularity(types.Integer):
+    """Option type: 0, or a power of two from 512 bytes to 64 MiB.
+
+    The bounds are those of QEMU's blockdev-mirror (qapi/block-core.json).
+    """
+
+    def __call__(self, value: Any) -> int:
+        """Take a value.
+
+        :raises ValueError: what oslo.config expects of a type
+        """
+        number = int(super().__call__(value) or 0)
+        if number and (
+            not 512 <= number <= MAX_GRANULARITY or number & (number - 1)
+        ):
+            raise ValueError(
+                f'{number} is not a power of two from 512 to '
+                f'{MAX_GRANULARITY} bytes; give one, or 0 to leave it to '
+                f'the hypervisor'
+            )
+        return number
+
+
+LIBVIRT_OPTS: list[cfg.Opt] = [
+    cfg.IntOpt(
+        'block_migration_bandwidth',
+        default=0,
+        min=0,
+        max=MAX_BANDWIDTH,
+        mutable=True,
+        help="""
+Bandwidth limit for copying disks in a block live migration, in MiB/s.
+
+The limit is for all disks of one migration together: it is divided over
+them and shifted as they finish. It does not apply to memory, for which
+``live_migration_bandwidth`` is there. It can be changed while copies run.
+
+Possible values:
+
+* 0: no limit
+* any positive integer: MiB/s
+""",
+    ),
+]
+
+BLOCKCOPY_OPTS: list[cfg.Opt] = [
+    cfg.StrOpt(
+        'driver',
+        default='libvirt',
+        help="""
+Copy driver that runs the block copies.
+
+Possible values:
+
+* ``libvirt``: calls of the libvirt API on an open connection
+* ``virsh``: the ``virsh`` command, a process for each call
+* the name of any entry point in the ``nova_blockcopy.drivers`` namespace
+""",
+    ),
+    cfg.Opt(
+        'granularity',
+        type=Granularity(),
+        default=512,
+        help="""
+Granularity of a copy's dirty bitmap, in bytes.
+
+A small granularity repeats less work for small guest writes and costs more
+processor time and memory: 512 takes 512 MiB of bitmap for 1 TiB of disk,
+65536 takes 4 MiB.
+
+Possible values:
+
+* a power of two from 512 to 67108864 (64 MiB)
+* 0: what the hypervisor chooses
+""",
+    ),
+    cfg.IntOpt(
+        'buf_size',
+        default=0,
+        min=0,
+        help="""
+Most data in flight in one copy, in bytes. 0 leaves it to the hypervisor
+(QEMU: 16 MiB).
+""",
+    ),
+    cfg.BoolOpt(
+        'synchronous_writes',
+        default=False,
+        help="""
+Make each guest write wait until it reached the base too. A copy then always
+gets ready, however much the guest writes, at the price of slower writes.
+""",
+    ),
+    cfg.StrOpt(
+        'connection_uri',
+        default='qemu:///system',
+        help="""
+URI of this host's own libvirt, as seen by this host. Inside nova-compute
+Nova's connection is used instead, and this option only for ``virsh``.
+""",
+    ),
+    cfg.StrOpt(
+        'journal_dir',
+        default='/var/lib/nova-blockcopy/journal',
+        help="""
+Directory of the journals: a file for each guest that is being moved. It must
+be on this host's own disk, survive a reboot, and not be shared between
+hosts.
+""",
+    ),
+    cfg.StrOpt(
+        'run_dir',
+        default='/run/nova-blockcopy',
+        help="""
+Directory for files that need not survive a reboot, such as process ids.
+""",
+    ),
+    cfg.HostAddressOpt(
+        'export_address',
+        default='127.0.0.1',
+        help="""
+Address of this host at which it exports its disks to the destination. It
+must be reachable from there; use an address of the migration network. The
+exports are clear text: keep that network to hypervisors.
+""",
+    ),
+    cfg.PortOpt(
+        'export_port_min',
+        default=49216,
+        help='First TCP port to export disks at; each disk takes one port.',
+    ),
+    cfg.PortOpt(
+        'export_port_max',
+        default=49343,
+        help='Last TCP port to export disks at.',
+    ),
+    cfg.BoolOpt(
+        'verify_backing',
+        default=True,
+        help="""
+Compare checksums of the backing images on both hosts before a disk with a
+backing file moves. Only the top layer travels, so a guest would read wrong
+data if the two differed.
+""",
+    ),
+    cfg.FloatOpt(
+        'poll_interval',
+        default=0.5,
+        min=0.05,
+        max=60,
+        help='Seconds between two looks at a running copy.',
+    ),
+    cfg.IntOpt(
+        'call_timeout',
+        default=60,
+        min=1,
+        help="""
+Seconds that one call of the hypervisor, one command or one message to the
+other host may take.
+""",
+    ),
+    cfg.IntOpt(
+        'stall_timeout',
+        default=300,
+        min=1,
+        help="""
+Seconds after which a copy that makes no progress is given up. The migration
+is then taken back and the guest returns to its source.
+""",
+    ),
+    cfg.IntOpt(
+        'ready_timeout',
+        default=0,
+        min=0,
+        help="""
+Seconds that all copies together may take to become ready; 0 = no limit. When
+they have passed, the migration is taken back.
+""",
+    ),
+    cfg.IntOpt(
+        'pivot_timeout',
+        default=120,
+        min=1,
+        help='Seconds that the pivot of all disks of a guest may take.',
+    ),
+    cfg.IntOpt(
+        'switchover_timeout',
+        default=1800,
+        min=1,
+        help="""
+Seconds that the live migration of memory may take. When they have passed, it
+is aborted and the guest goes on running where it was.
+""",
+    ),
+]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All options of one host, in the units that the options name."""
+
+    block_migration_bandwidth: int = 0
+    driver: str = 'libvirt'
+    granularity: int = 512
+    buf_size: int = 0
+    synchronous_writes: bool = False
+    connection_uri: str = 'qemu:///system'
+    journal_dir: str
+    run_dir: str
+    export_address: str
+    export_port_min: int
+    export_port_max: int
+    verify_backing: bool = True
+    poll_interval: float = 0.5
+    call_timeout: int = 60
+    stall_timeout: int = 300
+    ready_timeout: int = 0
+    pivot_timeout: int = 120
+    switchover_timeout: int = 1800
+
+    @property
+    def copy(self) -> model.CopySettings:
+        return model.CopySettings(
+            granularity=self.granularity,
+            buf_size=self.buf_size,
+            synchronous_writes=self.synchronous_writes,
+            bandwidth=bytes_per_s(self.block_migration_bandwidth),
+        )
+
+
+def bytes_per_s(mib_per_s: int) -> int:
+    """Turn a limit in MiB/s into bytes/s.
+
+    :raises InvalidOption: a negative one, which virsh would take for a very
+        large one (virsh manual, blockcopy), or one too large for libvirt
+    """
+    if not 0 <= mib_per_s <= MAX_BANDWIDTH:
+        raise exception.InvalidOption(
+            option='block_migration_bandwidth',
+            reason=f'{mib_per_s} MiB/s is not in 0 to {MAX_BANDWIDTH}; '
+            f'give 0 for no limit.',
+        )
+    return mib_per_s * bandwidth.MIB
+
+
+def register_opts(conf: cfg.ConfigOpts) -> None:
+    conf.register_opts(LIBVIRT_OPTS, group='libvirt')
+    conf.register_opts(BLOCKCOPY_OPTS, group='blockcopy')
+
+
+def list_opts() -> Iterable[tuple[str, list[cfg.Opt]]]:
+    """Entry point ``oslo.config.opts``: for the sample file and the docs."""
+    return [
+        ('libvirt', copy.deepcopy(LIBVIRT_OPTS)),
+        ('blockcopy', copy.deepcopy(BLOCKCOPY_OPTS)),
+    ]
+
+
+def settings(conf: cfg.ConfigOpts, **overrides: Any) -> Settings:
+    """Take the options of one host as they are now.
+
+    :param overrides: values that stand for configured ones, checked alike
+    :raises InvalidOption: a value is out of its bounds
+    """
+    values: dict[str, Any] = {}
+    for group, opts in list_opts():
+        for opt in opts:
+            try:
+                values[opt.dest] = (
+                    opt.type(overrides.pop(opt.dest))
+                    if opt.dest in overrides
+                    else conf[group][opt.dest]
+                )
+            except (ValueError, cfg.ConfigFileValueError) as e:
+                raise exception.InvalidOption(
+                    option=f'[{group}] {opt.dest}', reason=f'{e}.'
+                ) from e
+    if overrides:
+        raise exception.InvalidOption(
+            option=', '.join(overrides), reason='there is no such option.'
+        )
+    return Settings(**values)

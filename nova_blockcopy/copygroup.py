@@ -1,0 +1,144 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""All copies of one guest: side by side, one limit, pivoted together."""
+
+import dataclasses
+import threading
+import time
+from collections.abc import Callable
+from collections.abc import Iterable
+
+from nova_blockcopy import bandwidth
+from nova_blockcopy import conf
+from nova_blockcopy import copyjob
+from nova_blockcopy import exception
+from nova_blockcopy import model
+from nova_blockcopy import progress
+from nova_blockcopy import states
+
+Report = Callable[[progress.Progress], None]
+
+
+class CopyGroup:
+    """The copies of one guest, on the destination.
+
+    :param limit: bytes/s for all of them together; 0 = no limit
+    """
+
+    def __init__(
+        self,
+        guest: str,
+        jobs: Iterable[copyjob.CopyJob],
+        settings: conf.Settings,
+        limit: int,
+    ) -> None:
+        self._guest = guest
+        self._jobs = {job.disk: job for job in jobs}
+        self._settings = settings
+        self._limit = limit
+        self._speeds: dict[str, int] = {}
+        self._meter = progress.Meter()
+        self._lock = threading.Lock()
+
+    def start(self) -> None:
+        """Start every copy; the first failure ends it."""
+        speeds = bandwidth.shares(
+            self._limit, dict.fromkeys(self._jobs, False)
+        )
+        for disk, job in self._jobs.items():
+            job.start(
+                dataclasses.replace(
+                    self._settings.copy, bandwidth=speeds[disk]
+                )
+            )
+        self._speeds = speeds
+
+    def follow(self, cancelled: threading.Event, report: Report) -> None:
+        """Watch the copies until all are ready.
+
+        :raises JobFailed: one ended, or none went on for too long
+        :raises Aborted: on request
+        """
+        began = time.monotonic()
+        while True:
+            now = self.look()
+            report(now)
+            if all(disk.ready for disk in now.disks):
+                return
+            self._check_time(time.monotonic() - began)
+            if cancelled.wait(self._settings.poll_interval):
+                raise exception.Aborted(guest=self._guest)
+
+    def look(self) -> progress.Progress:
+        """Read all figures, and shift bandwidth to who needs it."""
+        found = [job.look() for job in self._jobs.values()]
+        self._balance(found)
+        ready = all(disk.ready for disk in found)
+        state = states.State.READY if ready else states.State.COPYING
+        return self._meter.read(state, found)
+
+    def set_limit(self, bytes_per_s: int) -> None:
+        """Change the limit of all copies together; 0 lifts it."""
+        self._limit = bytes_per_s
+        self.look()
+
+    def pivot(self, done: Callable[[str], None]) -> None:
+        """Pivot every disk, within one deadline for all of them.
+
+        :param done: told of each disk as soon as it is proven
+        """
+        deadline = time.monotonic() + self._settings.pivot_timeout
+        for disk, job in self._jobs.items():
+            if not job.at_base():
+                job.pivot(max(1.0, deadline - time.monotonic()))
+                done(disk)
+
+    def abort(self) -> None:
+        """End every copy; a failure for one does not spare the others."""
+        failures = []
+        for job in self._jobs.values():
+            try:
+                job.abort(self._settings.call_timeout)
+            except exception.BlockCopyError as e:
+                failures.append(e)
+        if failures:
+            raise failures[0]
+
+    def _balance(self, disks: list[model.DiskProgress]) -> None:
+        with self._lock:
+            wanted = bandwidth.shares(
+                self._limit,
+                {disk.disk: disk.ready for disk in disks if not disk.pivoted},
+            )
+            for disk, speed in wanted.items():
+                if self._speeds.get(disk) != speed:
+                    self._jobs[disk].set_speed(speed)
+            self._speeds = wanted
+
+    def _check_time(self, elapsed: float) -> None:
+        stalled, whole = (
+            self._settings.stall_timeout,
+            (self._settings.ready_timeout),
+        )
+        if self._meter.stalled_s() > stalled:
+            raise exception.JobFailed(
+                disk=', '.join(self._jobs),
+                reason=f'no progress for {stalled:.0f} s '
+                f'([blockcopy] stall_timeout).',
+            )
+        if whole and elapsed > whole:
+            raise exception.JobFailed(
+                disk=', '.join(self._jobs),
+                reason=f'not ready after {whole:.0f} s '
+                f'([blockcopy] ready_timeout).',
+            )

@@ -1,0 +1,125 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The copy of one disk: start, look, pivot, prove, abort.
+
+Runs on the destination, where the guest runs by then. Everything here can
+be done twice: what is done already is found by reading the domain.
+"""
+
+from nova_blockcopy import domxml
+from nova_blockcopy import exception
+from nova_blockcopy import hypervisor
+from nova_blockcopy import model
+from nova_blockcopy import waiting
+from nova_blockcopy.drivers import base
+
+
+class CopyJob:
+    """One disk on its way into its base."""
+
+    def __init__(
+        self,
+        driver: base.CopyDriver,
+        guest: hypervisor.Guest,
+        move: model.Move,
+    ) -> None:
+        self.disk = move.disk
+        self._driver = driver
+        self._guest = guest
+        self._base = move.base
+
+    def start(self, settings: model.CopySettings) -> None:
+        """Start the copy, unless it runs or has been pivoted already."""
+        if self._status() is None and not self.at_base():
+            self._driver.start(
+                self._guest.uuid, self.disk, self._base, settings
+            )
+
+    def look(self) -> model.DiskProgress:
+        """Read how far it is.
+
+        :raises JobFailed: it is gone, and the disk is not on its base
+        """
+        status = self._status()
+        if status is not None:
+            return model.DiskProgress(
+                disk=self.disk,
+                processed_bytes=status.processed,
+                total_bytes=status.total,
+                ready=status.ready,
+            )
+        if self.at_base():
+            return model.DiskProgress(disk=self.disk, ready=True, pivoted=True)
+        raise exception.JobFailed(
+            disk=self.disk,
+            reason=f'its job ended before the pivot; the usual cause is that '
+            f'{self._base.path} could not be written or the export not be '
+            f'read. The QEMU log of the destination has the error.',
+        )
+
+    def at_base(self) -> bool:
+        """Whether the running guest uses the base, and nothing else."""
+        return domxml.at_image(self._live(), self._base)
+
+    def set_speed(self, bytes_per_s: int) -> None:
+        """Limit the copy; 0 lifts the limit."""
+        self._driver.set_speed(self._guest.uuid, self.disk, bytes_per_s)
+
+    def pivot(self, timeout: float) -> None:
+        """Make the guest use the base, and prove that it does.
+
+        :param timeout: seconds, for all attempts together
+        :raises NotReady: the copy fell back and did not catch up in time
+        :raises JobFailed: the copy ended, but not on the base
+        """
+        if self.at_base():
+            return
+        if not waiting.until(self._accepted, timeout=timeout):
+            raise exception.NotReady(disk=self.disk)
+        self._wait_for_end('pivot', timeout)
+        self.look()
+
+    def abort(self, timeout: float) -> None:
+        """End the copy; the guest stays on the export.
+
+        :param timeout: seconds
+        :raises DriverTimeout: the job is still there
+        :raises JobFailed: it is too late, the disk lives on its base
+        """
+        if self._status() is not None:
+            self._driver.abort(self._guest.uuid, self.disk)
+            self._wait_for_end('abort a copy', timeout)
+        if self.at_base():
+            raise exception.JobFailed(
+                disk=self.disk,
+                reason=f'it has pivoted to {self._base.path} already.',
+            )
+
+    def _accepted(self) -> bool:
+        try:
+            self._driver.pivot(self._guest.uuid, self.disk)
+        except exception.NotReady:
+            return False
+        return True
+
+    def _wait_for_end(self, action: str, timeout: float) -> None:
+        if not waiting.until(lambda: self._status() is None, timeout=timeout):
+            raise exception.DriverTimeout(
+                action=action, disk=self.disk, timeout=timeout
+            )
+
+    def _status(self) -> base.JobStatus | None:
+        return self._driver.status(self._guest.uuid, self.disk)
+
+    def _live(self) -> model.Disk:
+        return domxml.disks(self._guest.running_xml())[self.disk]

@@ -1,0 +1,94 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""One host's readiness to receive guests: answers the sources' messages."""
+
+import threading
+
+from nova_blockcopy import arrival
+from nova_blockcopy import conf
+from nova_blockcopy import exception
+from nova_blockcopy import hypervisor
+from nova_blockcopy import journal
+from nova_blockcopy import peer
+from nova_blockcopy.drivers import base
+
+#: The operations that a message may ask for: methods of an arrival.
+OPERATIONS = frozenset(
+    [
+        'prepare',
+        'copy',
+        'set_bandwidth',
+        'pivot',
+        'abort',
+        'give_back',
+        'status',
+        'discard',
+        'finish',
+    ]
+)
+
+
+class Destination:
+    """The entry point of a peer channel, on the destination.
+
+    :param here: this host's hypervisor
+    :param connect: gives a connection to it, for the copy driver
+    """
+
+    def __init__(
+        self,
+        here: hypervisor.Hypervisor,
+        connect: hypervisor.Connect,
+        settings: conf.Settings,
+    ) -> None:
+        self._host = arrival.Host(
+            here=here,
+            settings=settings,
+            journal=journal.Journal(settings.journal_dir),
+            context=base.Context(
+                uri=settings.connection_uri,
+                connect=connect,
+                timeout=settings.call_timeout,
+            ),
+        )
+        self._arrivals: dict[str, arrival.Arrival] = {}
+        self._lock = threading.Lock()
+
+    def handle(self, message: peer.Message) -> peer.Message:
+        """Answer a message; a failure is part of the answer."""
+        values = dict(message)
+        operation = values.pop('operation')
+        try:
+            if operation not in OPERATIONS:
+                raise exception.PeerError(
+                    operation=operation, reason='it is not known here.'
+                )
+            guest, migration = values.pop('guest'), values.pop('migration')
+            answer: peer.Message = getattr(
+                self._arrival(guest, migration), operation
+            )(**values)
+            if operation in ('discard', 'finish'):
+                self._forget(migration)
+        except exception.BlockCopyError as e:
+            return {'error': peer.failure(e)}
+        return answer
+
+    def _arrival(self, guest: str, migration: str) -> arrival.Arrival:
+        with self._lock:
+            return self._arrivals.setdefault(
+                migration, arrival.Arrival(self._host, guest, migration)
+            )
+
+    def _forget(self, migration: str) -> None:
+        with self._lock:
+            self._arrivals.pop(migration, None)

@@ -1,0 +1,287 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Domain XML: read disks from it, and point its disks elsewhere.
+
+Pure: text in, text or values out. The grammar is libvirt's
+docs/formatdomain.rst, "Hard drives, floppy disks, CDROMs".
+"""
+
+import dataclasses
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Mapping
+
+from lxml import etree
+
+from nova_blockcopy import model
+
+Element = etree._Element
+
+#: While a disk is remote an error must stop the guest, not reach it. Zeroes
+#: are kept as holes because the mirror takes these two settings from the
+#: domain's disk, not from the XML of the copy (libvirt's
+#: qemuDomainPrepareDiskSourceData in src/qemu/qemu_domain.c).
+_REMOTE_DRIVER = {
+    'discard': 'unmap',
+    'detect_zeroes': 'unmap',
+    'error_policy': 'stop',
+    'rerror_policy': 'stop',
+}
+_SOURCE_ATTRIBUTE = {
+    model.ImageKind.BLOCK: 'dev',
+    model.ImageKind.FILE: 'file',
+}
+#: Children of <disk> that say where the bytes are, in libvirt's order.
+_LOCATION = ('source', 'backingStore', 'mirror')
+
+
+def parse(xml: str) -> Element:
+    # entities and network access have no place in a domain's definition
+    parser = etree.XMLParser(
+        remove_blank_text=True, resolve_entities=False, no_network=True
+    )
+    return etree.fromstring(xml, parser)
+
+
+def text(root: Element) -> str:
+    return str(etree.tostring(root, pretty_print=True, encoding='unicode'))
+
+
+def guest_name(xml: str) -> str:
+    return parse(xml).findtext('name') or ''
+
+
+def disks(xml: str) -> dict[str, model.Disk]:
+    """All disks of a domain by target, in the order of the XML."""
+    found = (_disk(element) for element in parse(xml).iterfind('devices/disk'))
+    return {disk.target: disk for disk in found}
+
+
+def _disk(element: Element) -> model.Disk:
+    source = _source(element)
+    mirror = element.find('mirror')
+    return model.Disk(
+        target=_require(element, 'target').get('dev', ''),
+        device=element.get('device', 'disk'),
+        source=source,
+        readonly=element.find('readonly') is not None,
+        shareable=element.find('shareable') is not None,
+        cache=_attribute(element, 'driver', 'cache'),
+        obstacle=_obstacle(element, source),
+        mirror_ready=None if mirror is None else mirror.get('ready') == 'yes',
+    )
+
+
+def _obstacle(
+    element: Element, source: model.Image | model.NetworkSource | None
+) -> str | None:
+    """Why a disk can be no subject of a move, in words; None if it can."""
+    if element.find('transient') is not None:
+        return 'it is transient, its writes are not in the image'
+    if element.find('.//encryption') is not None:
+        return 'it is encrypted, its key is not on the destination'
+    if element.find('source/slices') is not None:
+        return 'it is a slice of an image'
+    if source is None and element.find('source') is not None:
+        return (
+            f'its source is of type "{element.get("type")}" with format '
+            f'"{_attribute(element, "driver", "type")}", which is not handled'
+        )
+    return None
+
+
+def _source(element: Element) -> model.Image | model.NetworkSource | None:
+    source = element.find('source')
+    if source is None:
+        return None
+    if element.get('type') == 'network':
+        host = source.find('host')
+        return model.NetworkSource(
+            protocol=source.get('protocol', ''),
+            name=source.get('name', ''),
+            address='' if host is None else host.get('name', ''),
+            port=0 if host is None else int(host.get('port') or 0),
+        )
+    format_ = _attribute(element, 'driver', 'type') or 'raw'
+    return _image(element, source, format_)
+
+
+def _image(
+    element: Element, source: Element, format_: str | None
+) -> model.Image | None:
+    try:
+        kind = model.ImageKind(element.get('type', ''))
+        image_format = model.ImageFormat(format_ or '')
+    except ValueError:
+        return None
+    path = source.get(_SOURCE_ATTRIBUTE[kind])
+    if not path:
+        return None
+    store = element.find('backingStore')
+    backing = None
+    if store is not None and store.find('source') is not None:
+        backing = _image(
+            store,
+            _require(store, 'source'),
+            _attribute(store, 'format', 'type'),
+        )
+        if backing is None:
+            return None
+    return model.Image(
+        path=path, kind=kind, format=image_format, backing=backing
+    )
+
+
+def _attribute(element: Element, child: str, name: str) -> str | None:
+    found = element.find(child)
+    return None if found is None else found.get(name)
+
+
+def _require(element: Element, child: str) -> Element:
+    found = element.find(child)
+    if found is None:
+        raise ValueError(f'<{element.tag!r}> has no <{child}>')
+    return found
+
+
+def point_at_exports(
+    xml: str,
+    moves: Iterable[model.Move],
+    exports: Mapping[str, model.Export],
+) -> str:
+    """The domain as it runs in the remote window.
+
+    A moved disk reads its own layer over NBD and, for a qcow2 with a backing
+    file, the layers below from the destination's disk.
+    """
+
+    def remote(element: Element, move: model.Move) -> None:
+        export = exports[move.disk]
+        _driver(element, move.source.format, _REMOTE_DRIVER)
+        element.set('type', 'network')
+        source = etree.Element('source', protocol='nbd', name=export.name)
+        etree.SubElement(
+            source, 'host', name=export.address, port=str(export.port)
+        )
+        _locate(element, source, move.base.backing)
+
+    return _rewrite(xml, moves, remote)
+
+
+def point_at_bases(xml: str, moves: Iterable[model.Move]) -> str:
+    """The domain as it is defined on the destination in the end."""
+
+    def local(element: Element, move: model.Move) -> None:
+        _driver(element, move.base.format, {})
+        element.set('type', move.base.kind)
+        _locate(element, _local_source(move.base), move.base.backing)
+
+    return _rewrite(xml, moves, local)
+
+
+def restore_disks(xml: str, original: str) -> str:
+    """Give a domain the disks of another one, and leave the rest."""
+    root, donor = parse(xml), parse(original)
+    by_target = {
+        _require(disk, 'target').get('dev'): disk
+        for disk in donor.iterfind('devices/disk')
+    }
+    for disk in root.iterfind('devices/disk'):
+        twin = by_target.get(_require(disk, 'target').get('dev'))
+        parent = disk.getparent()
+        if twin is not None and parent is not None:
+            parent.replace(disk, twin)
+    return text(root)
+
+
+def copy_destination(base: model.Image) -> str:
+    """The XML argument of a block copy, with nothing left to be probed."""
+    element = etree.Element('disk', type=base.kind)
+    etree.SubElement(element, 'driver', name='qemu', type=base.format)
+    element.append(_local_source(base))
+    element.append(_backing_store(base.backing))
+    return text(element)
+
+
+def _rewrite(
+    xml: str,
+    moves: Iterable[model.Move],
+    change: Callable[[Element, model.Move], None],
+) -> str:
+    by_disk = {move.disk: move for move in moves}
+    root = parse(xml)
+    for element in root.iterfind('devices/disk'):
+        move = by_disk.get(_require(element, 'target').get('dev', ''))
+        if move is not None:
+            change(element, move)
+    return text(root)
+
+
+def _driver(
+    element: Element, format_: model.ImageFormat, more: Mapping[str, str]
+) -> None:
+    driver = element.find('driver')
+    if driver is None:
+        driver = etree.Element('driver', name='qemu')
+        element.insert(0, driver)
+    driver.set('type', format_)
+    for name, value in more.items():
+        driver.set(name, value)
+
+
+def _locate(
+    element: Element, source: Element, backing: model.Image | None
+) -> None:
+    for name in _LOCATION:
+        for child in element.findall(name):
+            element.remove(child)
+    driver = _require(element, 'driver')
+    element.insert(element.index(driver) + 1, source)
+    element.insert(element.index(driver) + 2, _backing_store(backing))
+
+
+def _local_source(image: model.Image) -> Element:
+    return etree.Element('source', {_SOURCE_ATTRIBUTE[image.kind]: image.path})
+
+
+def _backing_store(image: model.Image | None) -> Element:
+    if image is None:
+        return etree.Element('backingStore')
+    element = etree.Element('backingStore', type=image.kind)
+    etree.SubElement(element, 'format', type=image.format)
+    element.append(_local_source(image))
+    element.append(_backing_store(image.backing))
+    return element
+
+
+def at_export(disk: model.Disk, export: model.Export) -> bool:
+    """Whether a disk of a domain is read from this export."""
+    return disk.source == model.NetworkSource(
+        protocol='nbd',
+        name=export.name,
+        address=export.address,
+        port=export.port,
+    )
+
+
+def at_image(disk: model.Disk, image: model.Image) -> bool:
+    """Whether a disk of a domain is this image, with no job on it.
+
+    A definition need not repeat the layers below the top one.
+    """
+    return (
+        disk.mirror_ready is None
+        and isinstance(disk.source, model.Image)
+        and dataclasses.replace(disk.source, backing=None)
+        == dataclasses.replace(image, backing=None)
+    )

@@ -1,0 +1,58 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Copy drivers: loaded by name from the stevedore namespace."""
+
+from stevedore import driver as stevedore_driver
+from stevedore import exception as stevedore_exception
+from stevedore import extension
+
+from nova_blockcopy import exception
+from nova_blockcopy.drivers import base
+
+NAMESPACE = 'nova_blockcopy.drivers'
+
+
+def load(name: str, context: base.Context) -> base.CopyDriver:
+    """Make the copy driver of this name.
+
+    :raises UnknownDriver: it is not installed, or cannot be imported
+    """
+    try:
+        manager: stevedore_driver.DriverManager[base.CopyDriver] = (
+            stevedore_driver.DriverManager(
+                NAMESPACE,
+                name,
+                invoke_on_load=True,
+                invoke_args=(context,),
+                warn_on_missing_entrypoint=False,
+            )
+        )
+    except (stevedore_exception.NoMatches, ImportError) as e:
+        raise exception.UnknownDriver(
+            name=name, reason=e, installed=', '.join(installed()) or 'none'
+        ) from e
+    if not isinstance(manager.driver, base.CopyDriver):
+        raise exception.UnknownDriver(
+            name=name,
+            reason='it is no copy driver',
+            installed=', '.join(installed()),
+        )
+    return manager.driver
+
+
+def installed() -> list[str]:
+    """Names of the drivers there are, without importing one."""
+    manager: extension.ExtensionManager[base.CopyDriver] = (
+        extension.ExtensionManager(NAMESPACE, invoke_on_load=False)
+    )
+    return sorted(manager.entry_points_names())

@@ -1,0 +1,178 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Serving source images over NBD, by qemu-nbd, while a guest has them open.
+
+The server is a process of its own that outlives this one: until the pivot
+the guest depends on it.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Iterable
+from collections.abc import Iterator
+
+import psutil
+from oslo_log import log as logging
+
+from nova_blockcopy import command
+from nova_blockcopy import exception
+from nova_blockcopy import images
+from nova_blockcopy import model
+
+LOG = logging.getLogger(__name__)
+
+_DRIVER = {
+    model.ImageKind.BLOCK: 'host_device',
+    model.ImageKind.FILE: 'file',
+}
+#: Connections at a time: the guest's, and room for one that is being made
+#: again while the old one is not known to be dead.
+_CLIENTS = 4
+_IN_USE = 'Address already in use'
+
+
+class Exporter:
+    """Starts and ends the NBD servers of this host.
+
+    :param run_dir: for process id files
+    :param address: of this host, as the destination reaches it
+    :param ports: to choose from, one for each disk
+    :param timeout: seconds for a server to start or to end
+    """
+
+    def __init__(
+        self, *, run_dir: str, address: str, ports: range, timeout: int
+    ) -> None:
+        self._run_dir = pathlib.Path(run_dir)
+        self._address = address
+        self._ports = ports
+        self._timeout = timeout
+
+    def start(self, name: str, disk: str, image: model.Image) -> model.Export:
+        """Serve the bytes of an image's own layer, not what a guest sees.
+
+        :param name: of the export; hard to guess, as it is all that a
+            clear-text client has to know
+        :raises ExportError: no server could be started
+        """
+        try:
+            size = images.extend_for_export(image, self._timeout)
+        except exception.BlockCopyError as e:
+            raise exception.ExportError(path=image.path, reason=e) from e
+        for port in self._ports:
+            export = model.Export(
+                disk=disk,
+                address=self._address,
+                port=port,
+                name=name,
+                size_bytes=size,
+                pid=0,
+            )
+            pid = self._serve(export, image)
+            if pid is not None:
+                LOG.info('Export of disk %s is at port %d', disk, port)
+                return dataclasses.replace(export, pid=pid)
+        raise exception.ExportError(
+            path=image.path,
+            reason=f'no port from {self._ports.start} to '
+            f'{self._ports.stop - 1} is free at {self._address}; widen '
+            f'[blockcopy] export_port_min and export_port_max.',
+        )
+
+    def revive(self, export: model.Export, image: model.Image) -> model.Export:
+        """Start a dead server again where its client looks for it."""
+        if self.alive(export):
+            return export
+        LOG.warning('The export of disk %s was dead', export.disk)
+        pid = self._serve(export, image)
+        if pid is None:
+            raise exception.ExportError(
+                path=image.path,
+                reason=f'its port {export.port} was taken by another program.',
+            )
+        return dataclasses.replace(export, pid=pid)
+
+    def stop(self, exports: Iterable[model.Export]) -> None:
+        """End servers and wait until all are gone; done twice is once.
+
+        They end together, as each takes a second or two to do so.
+
+        :raises ExportError: one is still there when the time has passed
+        """
+        exports = tuple(exports)
+        servers = [
+            process
+            for export in exports
+            for process in self._processes(export)
+        ]
+        for process in servers:
+            process.terminate()
+        _gone, alive = psutil.wait_procs(servers, self._timeout)
+        for process in alive:
+            process.kill()
+        if psutil.wait_procs(alive, self._timeout)[1]:
+            raise exception.ExportError(
+                path=', '.join(export.disk for export in exports),
+                reason='its server cannot be ended, not even by SIGKILL.',
+            )
+        for export in exports:
+            self._pid_file(export).unlink(missing_ok=True)
+
+    def alive(self, export: model.Export) -> bool:
+        return any(True for _process in self._processes(export))
+
+    def _serve(self, export: model.Export, image: model.Image) -> int | None:
+        """Start a server; None if its port is taken."""
+        self._run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        pid_file = self._pid_file(export)
+        try:
+            command.run(*_argv(export, image, pid_file), timeout=self._timeout)
+        except command.CommandFailed as e:
+            if _IN_USE in str(e):
+                return None
+            raise exception.ExportError(path=image.path, reason=e) from e
+        return int(pid_file.read_text())
+
+    def _processes(self, export: model.Export) -> Iterator[psutil.Process]:
+        """The server, found by its export's name: a pid can be reused."""
+        for process in psutil.process_iter():
+            try:
+                if process.name() == 'qemu-nbd' and (
+                    export.name in process.cmdline()
+                ):
+                    yield process
+            except (psutil.NoSuchProcess, psutil.ZombieProcess):
+                continue
+
+    def _pid_file(self, export: model.Export) -> pathlib.Path:
+        return self._run_dir / f'{export.name}.pid'
+
+
+def _argv(
+    export: model.Export, image: model.Image, pid_file: pathlib.Path
+) -> tuple[str, ...]:
+    filename = image.path.replace(',', ',,')
+    # The guest's QEMU holds the locks. Nothing may be cached here that the
+    # guest writes there, so the page cache is left out.
+    opts = (
+        f'driver=raw,file.driver={_DRIVER[image.kind]},'
+        f'file.filename={filename},file.locking=off'
+    )
+    return (
+        *('qemu-nbd', '--fork', '--pid-file', str(pid_file)),
+        *('--persistent', '--shared', str(_CLIENTS)),
+        *('--bind', export.address, '--port', str(export.port)),
+        *('--export-name', export.name),
+        *('--cache', 'none', '--discard', 'unmap'),
+        *('--image-opts', opts),
+    )

@@ -1,0 +1,227 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""One host's libvirt, and one guest on it: thin, typed, errors translated."""
+
+import contextlib
+import enum
+import threading
+from collections.abc import Callable
+from collections.abc import Iterator
+from typing import Any
+
+import libvirt
+
+from nova_blockcopy import exception
+from nova_blockcopy import plan
+
+Connect = Callable[[], libvirt.virConnect]
+
+
+class Power(enum.StrEnum):
+    """What a guest does on one host, as far as a migration cares."""
+
+    RUNNING = 'running'
+    PAUSED = 'paused'
+    IO_ERROR = 'paused by an I/O error'
+    #: On its way to or from another host.
+    MIGRATING = 'paused by a migration'
+    OFF = 'off'
+
+
+_PAUSED = {
+    libvirt.VIR_DOMAIN_PAUSED_IOERROR: Power.IO_ERROR,
+    libvirt.VIR_DOMAIN_PAUSED_MIGRATION: Power.MIGRATING,
+    libvirt.VIR_DOMAIN_PAUSED_STARTING_UP: Power.MIGRATING,
+    libvirt.VIR_DOMAIN_PAUSED_POSTCOPY: Power.MIGRATING,
+}
+_ALIVE = (
+    libvirt.VIR_DOMAIN_RUNNING,
+    libvirt.VIR_DOMAIN_BLOCKED,
+    libvirt.VIR_DOMAIN_PMSUSPENDED,
+)
+
+
+class Connector:
+    """Opens a connection when it is needed, and again when it was lost.
+
+    :param uri: of a libvirt, as seen by the calling thread's host
+    """
+
+    def __init__(self, uri: str) -> None:
+        self._uri = uri
+        self._lock = threading.Lock()
+        self._connection: libvirt.virConnect | None = None
+
+    def __call__(self) -> libvirt.virConnect:
+        with self._lock:
+            if self._connection is None or not self._alive():
+                # errors are raised; libvirt would print them as well
+                libvirt.registerErrorHandler(_silent, None)
+                self._connection = libvirt.open(self._uri)
+            return self._connection
+
+    def _alive(self) -> bool:
+        try:
+            return self._connection is not None and bool(
+                self._connection.isAlive()
+            )
+        except libvirt.libvirtError:
+            return False
+
+    def close(self) -> None:
+        with self._lock:
+            if self._connection is not None:
+                with contextlib.suppress(libvirt.libvirtError):
+                    self._connection.close()
+                self._connection = None
+
+
+class Hypervisor:
+    """The libvirt of one host.
+
+    :param host: its name, for messages
+    :param connect: gives an open connection; called for each use, so that
+        a connection that was lost is not kept
+    """
+
+    def __init__(self, host: str, connect: Connect) -> None:
+        self.host = host
+        self._connect = connect
+
+    def versions(self) -> plan.Versions:
+        with self.translated('tell its version'):
+            connection = self._connect()
+            return plan.Versions(
+                libvirt=connection.getLibVersion(),
+                hypervisor=connection.getVersion(),
+            )
+
+    def find(self, guest: str) -> 'Guest | None':
+        """Look a guest up by UUID or by name; None if it is not defined."""
+        with self.translated('look a guest up'):
+            for lookup in ('lookupByUUIDString', 'lookupByName'):
+                domain = _lookup(self._connect(), lookup, guest)
+                if domain is not None:
+                    return Guest(self, domain.name(), domain.UUIDString())
+        return None
+
+    def guest(self, guest: str) -> 'Guest':
+        """Look a guest up.
+
+        :raises GuestNotFound: it is not defined on this host
+        """
+        found = self.find(guest)
+        if found is None:
+            raise exception.GuestNotFound(guest=guest, host=self.host)
+        return found
+
+    def domain(self, uuid: str) -> libvirt.virDomain:
+        return self._connect().lookupByUUIDString(uuid)
+
+    def define(self, xml: str) -> None:
+        with self.translated('define a guest'):
+            self._connect().defineXML(xml)
+
+    @contextlib.contextmanager
+    def translated(self, action: str) -> Iterator[None]:
+        """Turn libvirt's errors into ours at this edge."""
+        try:
+            yield
+        except libvirt.libvirtError as e:
+            raise exception.HypervisorError(
+                host=self.host, action=action, reason=e
+            ) from e
+
+
+class Guest:
+    """One guest on one host. It need not be defined there any more."""
+
+    def __init__(self, hypervisor: Hypervisor, name: str, uuid: str) -> None:
+        self.name = name
+        self.uuid = uuid
+        self._hypervisor = hypervisor
+
+    def power(self) -> Power:
+        """What it does; OFF also where it is not defined (any more)."""
+        with self._hypervisor.translated(f'tell the state of {self.name}'):
+            try:
+                state, reason = self._domain().state()
+            except libvirt.libvirtError as e:
+                if e.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+                    return Power.OFF
+                raise
+        if state in _ALIVE:
+            return Power.RUNNING
+        if state == libvirt.VIR_DOMAIN_PAUSED:
+            return _PAUSED.get(reason, Power.PAUSED)
+        return Power.OFF
+
+    def live_xml(self) -> str:
+        """The running domain, with what a migration must know of it."""
+        return self._xml(
+            libvirt.VIR_DOMAIN_XML_SECURE | libvirt.VIR_DOMAIN_XML_MIGRATABLE
+        )
+
+    def running_xml(self) -> str:
+        """The running domain, with its block jobs."""
+        return self._xml(0)
+
+    def persistent_xml(self) -> str | None:
+        """Its definition on disk; None for a transient guest."""
+        with self._hypervisor.translated(f'read {self.name}'):
+            if not self._domain().isPersistent():
+                return None
+        return self._xml(
+            libvirt.VIR_DOMAIN_XML_SECURE | libvirt.VIR_DOMAIN_XML_INACTIVE
+        )
+
+    def define(self, xml: str) -> None:
+        self._hypervisor.define(xml)
+
+    def resume(self) -> None:
+        with self._hypervisor.translated(f'resume {self.name}'):
+            self._domain().resume()
+
+    def migrate(
+        self, uri: str, parameters: dict[str, Any], flags: int
+    ) -> None:
+        """Run a live migration from this host; returns when it is done."""
+        with self._hypervisor.translated(f'migrate {self.name} to {uri}'):
+            self._domain().migrateToURI3(uri, parameters, flags)
+
+    def abort_migration(self) -> None:
+        with self._hypervisor.translated(f'abort a job of {self.name}'):
+            self._domain().abortJob()
+
+    def _xml(self, flags: int) -> str:
+        with self._hypervisor.translated(f'read {self.name}'):
+            return str(self._domain().XMLDesc(flags))
+
+    def _domain(self) -> libvirt.virDomain:
+        return self._hypervisor.domain(self.uuid)
+
+
+def _silent(_context: None, _error: tuple[Any, ...]) -> None:
+    pass
+
+
+def _lookup(
+    connection: libvirt.virConnect, method: str, guest: str
+) -> libvirt.virDomain | None:
+    try:
+        return getattr(connection, method)(guest)
+    except libvirt.libvirtError as e:
+        absent = (libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_INVALID_ARG)
+        if e.get_error_code() in absent:
+            return None
+        raise

@@ -1,0 +1,249 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Facts about the images of this host. Formats are declared, never probed."""
+
+import errno
+import glob
+import hashlib
+import json
+import os
+import stat
+
+from nova_blockcopy import command
+from nova_blockcopy import exception
+from nova_blockcopy import model
+
+_BOOT_ID = '/proc/sys/kernel/random/boot_id'
+#: Seconds that qemu-img may take to read a header.
+_HEADER_TIMEOUT = 30
+
+
+def kind(path: str) -> model.ImageKind:
+    """What is at a path of this host.
+
+    :raises ImageError: nothing, or neither a block device nor a file
+    """
+    mode = _stat(path).st_mode
+    if stat.S_ISBLK(mode):
+        return model.ImageKind.BLOCK
+    if stat.S_ISREG(mode):
+        return model.ImageKind.FILE
+    raise exception.ImageError(
+        path=path, reason='it is neither a block device nor a regular file.'
+    )
+
+
+def describe(path: str, format_: model.ImageFormat) -> model.Image:
+    """An image of this host, with the chain that its header names.
+
+    For images that this host's administrator made: a header that a guest
+    can write is never trusted, so the format is the caller's to declare,
+    and each header must declare the format of the layer below.
+
+    :raises ImageError: it is missing, or leaves something to be guessed
+    """
+    below = None
+    if format_ is model.ImageFormat.QCOW2:
+        info = _info(path)
+        backing = info.get('full-backing-filename')
+        if backing is not None:
+            below = describe(backing, _backing_format(path, info))
+    return model.Image(
+        path=path, kind=kind(path), format=format_, backing=below
+    )
+
+
+def _backing_format(path: str, info: dict[str, str]) -> model.ImageFormat:
+    try:
+        return model.ImageFormat(info.get('backing-filename-format', ''))
+    except ValueError:
+        raise exception.ImageError(
+            path=path,
+            reason='its header does not declare the format of its backing '
+            'file as raw or qcow2; set it with "qemu-img rebase -u -F".',
+        ) from None
+
+
+def size(image: model.Image) -> int:
+    """Bytes that a guest sees of an image.
+
+    :raises ImageError: it cannot be read
+    """
+    if image.format is model.ImageFormat.QCOW2:
+        return int(_info(image.path)['virtual-size'])
+    return length(image.path)
+
+
+def length(path: str) -> int:
+    """Bytes of a file or a block device of this host."""
+    try:
+        fd = os.open(path, os.O_RDONLY)
+    except OSError as e:
+        raise _unreadable(path, e) from e
+    try:
+        return os.lseek(fd, 0, os.SEEK_END)
+    finally:
+        os.close(fd)
+
+
+def identity(path: str) -> model.ImageIdentity:
+    """What tells whether two paths lead to the same bytes."""
+    found = _stat(path)
+    with open(_BOOT_ID, encoding='ascii') as f:
+        boot = f.read().strip()
+    if stat.S_ISBLK(found.st_mode):
+        return model.ImageIdentity(boot=boot, device=found.st_rdev, inode=0)
+    return model.ImageIdentity(
+        boot=boot, device=found.st_dev, inode=found.st_ino
+    )
+
+
+def digest(image: model.Image | None) -> str | None:
+    """A checksum over all layers of an image, top one first.
+
+    :returns: SHA-256 in hexadecimal; None for no image
+    """
+    if image is None:
+        return None
+    total = hashlib.sha256()
+    layer: model.Image | None = image
+    while layer is not None:
+        try:
+            with open(layer.path, 'rb') as f:
+                total.update(hashlib.file_digest(f, 'sha256').digest())
+        except OSError as e:
+            raise _unreadable(layer.path, e) from e
+        layer = layer.backing
+    return total.hexdigest()
+
+
+def holders(path: str) -> tuple[str, ...]:
+    """Who has an image of this host open, in words.
+
+    Processes are found by their descriptors; what the kernel itself holds
+    (a mount, device-mapper, md) by an exclusive open; loop devices by name.
+    """
+    us = _stat(path)
+    found = [
+        f'process {pid} ({_program(pid)})'
+        for pid in sorted(_processes_holding(us))
+    ]
+    if stat.S_ISBLK(us.st_mode) and not found and _held_by_kernel(path):
+        found.append('the kernel (mounted, or part of another device)')
+    for link in glob.glob('/sys/block/loop*/loop/backing_file'):
+        with open(link, encoding='utf-8') as f:
+            backing = f.read().strip()
+        if _same(backing, us):
+            found.append(f'loop device {link.split("/")[3]}')
+    return tuple(found)
+
+
+def _processes_holding(us: os.stat_result) -> set[int]:
+    found = set()
+    for link in glob.iglob('/proc/[0-9]*/fd/*'):
+        pid = int(link.split('/')[2])
+        if pid != os.getpid() and _same(link, us):
+            found.add(pid)
+    return found
+
+
+def _program(pid: int) -> str:
+    try:
+        with open(f'/proc/{pid}/comm', encoding='utf-8') as f:
+            return f.read().strip()
+    except OSError:
+        return 'gone'
+
+
+def _same(path: str, us: os.stat_result) -> bool:
+    try:
+        other = os.stat(path)
+    except OSError:
+        return False
+    if stat.S_ISBLK(us.st_mode):
+        return stat.S_ISBLK(other.st_mode) and other.st_rdev == us.st_rdev
+    return os.path.samestat(other, us)
+
+
+def _held_by_kernel(path: str) -> bool:
+    try:
+        os.close(os.open(path, os.O_RDONLY | os.O_EXCL))
+    except OSError as e:
+        return e.errno == errno.EBUSY
+    return False
+
+
+def extend_for_export(image: model.Image, timeout: int) -> int:
+    """Let a container grow to all that its guest can make of it.
+
+    An NBD export has a fixed length, so a qcow2 file is lengthened, as a
+    hole, to what it has plus what it would need if it were written in full.
+    A raw image has its length already.
+
+    :param timeout: seconds
+    :returns: bytes to export
+    """
+    if image.format is model.ImageFormat.RAW:
+        return length(image.path)
+    info = _info(image.path)
+    cluster = info['cluster-size']
+    measured = json.loads(
+        command.run(
+            *('qemu-img', 'measure', '--output=json', '-O', 'qcow2'),
+            *('-o', f'cluster_size={cluster}'),
+            *('--size', str(info['virtual-size'])),
+            timeout=timeout,
+        )
+    )
+    grown = length(image.path) + int(measured['fully-allocated'])
+    grown += -grown % int(cluster)
+    try:
+        os.truncate(image.path, grown)
+    except OSError as e:
+        raise exception.ImageError(
+            path=image.path,
+            reason=f'it cannot be extended to {grown} bytes for its export '
+            f'({e.strerror}).',
+        ) from e
+    return grown
+
+
+def _info(path: str) -> dict[str, str]:
+    # -U: the guest that runs on an image holds QEMU's lock on it
+    try:
+        printed = command.run(
+            *('qemu-img', 'info', '-U', '-f', 'qcow2'),
+            *('--output=json', path),
+            timeout=_HEADER_TIMEOUT,
+        )
+    except command.CommandFailed as e:
+        raise exception.ImageError(
+            path=path, reason=f'it cannot be read as qcow2 ({e}).'
+        ) from e
+    found: dict[str, str] = json.loads(printed)
+    return found
+
+
+def _stat(path: str) -> os.stat_result:
+    try:
+        return os.stat(path)
+    except OSError as e:
+        raise _unreadable(path, e) from e
+
+
+def _unreadable(path: str, error: OSError) -> exception.ImageError:
+    if error.errno == errno.ENOENT:
+        return exception.ImageError(path=path, reason='it does not exist.')
+    return exception.ImageError(
+        path=path, reason=f'it cannot be read ({error.strerror}).'
+    )

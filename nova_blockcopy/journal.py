@@ -1,0 +1,188 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The durable record of a migration: one file for each guest and host.
+
+It is written before the act that it names, so that after a crash it tells
+what may be half done. It lives outside libvirt, which forgets what it knows
+of a disk when a domain is undefined.
+"""
+
+import dataclasses
+import datetime
+import json
+import os
+import pathlib
+import tempfile
+
+from nova_blockcopy import exception
+from nova_blockcopy import model
+from nova_blockcopy import states
+from nova_blockcopy import wire
+
+VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One line of a record's history, for a person to read."""
+
+    at: str
+    state: states.State
+    note: str = ''
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """All that a host must know of a migration after it lost its memory.
+
+    ``authority`` names the host whose disks are the authoritative copy.
+    ``pivoted`` are the disks that live on their bases already.
+    ``live_xml`` and ``persistent_xml`` are the guest's definitions from
+    before the migration; empty where there is none.
+    """
+
+    version: int = VERSION
+    migration: str
+    guest: str
+    name: str
+    role: model.Role
+    peer: str
+    state: states.State
+    authority: model.Role = model.Role.SOURCE
+    moves: tuple[model.Move, ...] = ()
+    exports: tuple[model.Export, ...] = ()
+    pivoted: tuple[str, ...] = ()
+    live_xml: str = ''
+    persistent_xml: str = ''
+    history: tuple[Entry, ...] = ()
+
+
+class Journal:
+    """The records of one host.
+
+    :param directory: on this host's own disk; made when first needed
+    """
+
+    def __init__(self, directory: str) -> None:
+        self._directory = pathlib.Path(directory)
+
+    def path(self, guest: str) -> str:
+        """The file of one guest, by UUID."""
+        return str(self._directory / f'{guest}.json')
+
+    def find(self, guest: str) -> Record | None:
+        """Read the record of a guest, by UUID; None if there is none.
+
+        :raises JournalError: there is one, but it cannot be understood
+        """
+        path = self.path(guest)
+        try:
+            with open(path, encoding='utf-8') as f:
+                data = json.load(f)
+            if data.get('version') != VERSION:
+                raise exception.JournalError(
+                    path=path,
+                    reason=f'it has version {data.get("version")}, this '
+                    f'software writes {VERSION}; use the one that wrote it.',
+                )
+            return wire.unpack(data, Record)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, AttributeError) as e:
+            raise exception.JournalError(
+                path=path,
+                reason=f'it cannot be read ({e}); nothing was done.',
+            ) from e
+
+    def open(self, record: Record) -> Record:
+        """Begin a record.
+
+        :raises UnfinishedMigration: the guest has one already
+        """
+        old = self.find(record.guest)
+        if old is not None:
+            raise exception.UnfinishedMigration(
+                path=self.path(record.guest),
+                host=os.uname().nodename,
+                guest=record.name,
+                state=old.state,
+            )
+        return self._write(record, '')
+
+    def write(
+        self, record: Record, state: states.State, note: str = ''
+    ) -> Record:
+        """Put a record into a state, durably, before the act it names.
+
+        :param record: with whatever else has changed
+        :returns: the record as it is now
+        :raises InvalidTransition: the state cannot follow the present one
+        """
+        states.check(record.state, state)
+        return self._write(dataclasses.replace(record, state=state), note)
+
+    def close(self, guest: str) -> None:
+        """Forget a guest; done twice is done once."""
+        try:
+            os.unlink(self.path(guest))
+        except FileNotFoundError:
+            return
+        self._sync_directory()
+
+    def records(self) -> list[Record]:
+        """All records of this host, for the reconciling after a start."""
+        found = (
+            self.find(path.stem) for path in self._directory.glob('*.json')
+        )
+        return [record for record in found if record is not None]
+
+    def _write(self, record: Record, note: str) -> Record:
+        now = datetime.datetime.now(datetime.UTC)
+        entry = Entry(
+            at=now.isoformat(timespec='milliseconds'),
+            state=record.state,
+            note=note,
+        )
+        record = dataclasses.replace(record, history=(*record.history, entry))
+        try:
+            self._replace(self.path(record.guest), record)
+        except OSError as e:
+            raise exception.JournalError(
+                path=self.path(record.guest),
+                reason=f'it cannot be written ({e.strerror}); nothing is '
+                f'done without it.',
+            ) from e
+        return record
+
+    def _replace(self, path: str, record: Record) -> None:
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # the domain's XML may hold secrets: mkstemp's mode 0600 is kept
+        fd, temporary = tempfile.mkstemp(dir=self._directory, prefix='.')
+        try:
+            with os.fdopen(fd, 'w', encoding='utf-8') as f:
+                json.dump(wire.pack(record), f, indent=2)
+                f.write('\n')
+                f.flush()
+                os.fsync(f.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+        self._sync_directory()
+
+    def _sync_directory(self) -> None:
+        fd = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)

@@ -1,0 +1,287 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""One migration: its steps in order, and the way back. Runs on the source.
+
+The source alone decides between pivot and abort, so the two cannot meet.
+"""
+
+import dataclasses
+import functools
+import threading
+import uuid
+from collections.abc import Callable
+from collections.abc import Mapping
+from typing import NoReturn
+
+from oslo_log import log as logging
+
+from nova_blockcopy import conf
+from nova_blockcopy import domxml
+from nova_blockcopy import exception
+from nova_blockcopy import hypervisor
+from nova_blockcopy import journal
+from nova_blockcopy import model
+from nova_blockcopy import peer
+from nova_blockcopy import plan
+from nova_blockcopy import progress
+from nova_blockcopy import reach
+from nova_blockcopy import remote
+from nova_blockcopy import source
+from nova_blockcopy import states
+from nova_blockcopy import steps
+
+LOG = logging.getLogger(__name__)
+Listener = Callable[[progress.Progress], None]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What is asked for.
+
+    ``guest`` is a UUID or a name. ``bases`` has, for each disk to move, what
+    was created for it beforehand. ``shared`` are disks that the destination
+    reaches by itself, and why. ``home`` is how the destination's libvirt
+    reaches this host, ``destination`` the other way round.
+    """
+
+    guest: str
+    bases: Mapping[str, model.BaseRequest]
+    home: model.Endpoint
+    destination: model.Endpoint
+    shared: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a migration will do; nothing of it is done yet."""
+
+    guest: str
+    moves: tuple[model.Move, ...]
+    left_alone: tuple[plan.LeftAlone, ...]
+
+
+class Migration:
+    """Moves one running guest with its disks to another host.
+
+    :param channel: to the destination
+    :param listener: told of each progress; must return quickly
+    :param switch: carries the guest over in place of libvirt's own
+        peer-to-peer migration, for a caller that has its own way
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        here: hypervisor.Hypervisor,
+        channel: peer.Channel,
+        settings: conf.Settings,
+        *,
+        listener: Listener = lambda _progress: None,
+        switch: steps.Switch | None = None,
+    ) -> None:
+        self.id = str(uuid.uuid4())
+        self.progress = progress.Progress(state=states.State.PREPARING)
+        self._request = request
+        self._source = source.Source(here, settings)
+        self._channel = channel
+        self._settings = settings
+        self._listener = listener
+        self._switch = switch
+        self._meter = progress.Meter()
+        self._door = threading.Lock()
+        self._cancelled = threading.Event()
+        self._decided = False
+        self._bandwidth = settings.copy.bandwidth
+        self._context: steps.Context | None = None
+        self._ahead = list(steps.all_steps())
+        self._begun: list[steps.Step] = []
+
+    def plan(self) -> Plan:
+        """Say what would be done, and change nothing.
+
+        :raises Refused: with the reason
+        """
+        context = self._look()
+        return Plan(
+            guest=context.guest.name,
+            moves=steps.ask_destination(context, dry_run=True),
+            left_alone=context.selection.left_alone,
+        )
+
+    def run(
+        self, through: states.State = states.State.RELEASING
+    ) -> journal.Record:
+        """Do all steps, up to and with the one of this state.
+
+        A later call goes on where this one stopped.
+
+        :returns: the record as it was when the journal was closed
+        :raises Refused: nothing was changed
+        :raises MigrationUndone: everything was put back
+        :raises MigrationStuck: a person has to look
+        """
+        if self._context is None:
+            self._context = self._look()
+            self._context.record = self._context.journal.open(
+                self._context.record
+            )
+        context = self._context
+        try:
+            while self._ahead and (
+                not self._begun or self._begun[-1].state is not through
+            ):
+                self._take(self._ahead.pop(0), context)
+        except BaseException as e:  # also of an interrupt, all is put back
+            self._give_up(context, e)
+        if not self._ahead:
+            self._close(context)
+        return context.record
+
+    def abort(self) -> bool:
+        """Ask for the way back, from any thread.
+
+        :returns: False if the pivot has begun: it is too late
+        """
+        with self._door:
+            if not self._decided:
+                self._cancelled.set()
+            return not self._decided
+
+    def set_bandwidth(self, mib_per_s: int) -> None:
+        """Change the limit for all disks together; 0 lifts it.
+
+        :raises InvalidOption: it is negative or too large
+        """
+        self._bandwidth = conf.bytes_per_s(mib_per_s)
+        if self._context is not None:
+            self._context.bandwidth = self._bandwidth
+            self._context.destination.set_bandwidth(self._bandwidth)
+
+    def _look(self) -> steps.Context:
+        """Read all that a decision needs; change nothing."""
+        guest = self._source.guest(self._request.guest)
+        selection = self._source.select(
+            guest, self._request.bases, self._request.shared
+        )
+        reach.check(
+            self._source.host,
+            self._request.destination.uri,
+            self._settings.call_timeout,
+        )
+        return steps.Context(
+            guest=guest,
+            source=self._source,
+            destination=remote.RemoteDestination(
+                self._channel,
+                guest=guest.uuid,
+                name=guest.name,
+                migration=self.id,
+                interval=self._settings.poll_interval,
+            ),
+            home=self._request.home,
+            bases=self._request.bases,
+            disks=self._source.describe(guest, selection),
+            selection=selection,
+            settings=self._settings,
+            journal=journal.Journal(self._settings.journal_dir),
+            record=journal.Record(
+                migration=self.id,
+                guest=guest.uuid,
+                name=guest.name,
+                role=model.Role.SOURCE,
+                peer=self._request.destination.uri,
+                state=states.State.PREPARING,
+                live_xml=guest.live_xml(),
+                persistent_xml=guest.persistent_xml() or '',
+            ),
+            watch=self._watch,
+            switch=self._switch or functools.partial(self._migrate, guest),
+            bandwidth=self._bandwidth,
+            cancelled=self._cancelled,
+        )
+
+    def _take(self, step: steps.Step, context: steps.Context) -> None:
+        with self._door:
+            if self._cancelled.is_set():
+                raise exception.Aborted(guest=context.guest.name)
+            self._decided = step.state not in states.REVERSIBLE
+        context.note(step.state, authority=step.authority)
+        self._begun.append(step)
+        self._watch(step.state, ())
+        LOG.info('Guest %s: %s', context.guest.name, step.state)
+        step.execute(context)
+
+    def _migrate(
+        self,
+        guest: hypervisor.Guest,
+        live_xml: str,
+        persistent_xml: str,
+        cancelled: threading.Event,
+    ) -> None:
+        context = self._context
+        assert context is not None  # noqa: S101 - for the type checker
+        disks = domxml.disks(live_xml)
+        self._source.switch(
+            guest,
+            self._request.destination,
+            live_xml=live_xml,
+            persistent_xml=persistent_xml,
+            unsafe=source.needs_unsafe(disks, context.record.moves),
+            cancelled=cancelled,
+        )
+
+    def _give_up(
+        self, context: steps.Context, error: BaseException
+    ) -> NoReturn:
+        """Undo the steps that were begun, the last one first."""
+        LOG.warning('Guest %s: %s', context.guest.name, error)
+        state = context.record.state
+        try:
+            for step in reversed(self._begun):
+                context.note(states.State.UNDOING, f'undo {step.state}')
+                self._watch(states.State.UNDOING, ())
+                step.undo(context)
+            self._close(context)
+        except Exception as e:  # whatever it is, nobody may go on from here
+            self._stick(context, state, e, error)
+        if isinstance(error, exception.Refused):
+            raise error
+        raise exception.MigrationUndone(
+            guest=context.guest.name, reason=error
+        ) from error
+
+    def _stick(
+        self,
+        context: steps.Context,
+        state: states.State,
+        error: Exception,
+        cause: BaseException,
+    ) -> NoReturn:
+        context.note(states.State.STUCK, f'{cause} Then: {error}')
+        self._watch(states.State.STUCK, ())
+        raise exception.MigrationStuck(
+            guest=context.guest.name,
+            state=state,
+            reason=f'{cause} Then: {error}',
+            path=context.journal.path(context.guest.uuid),
+        ) from cause
+
+    def _close(self, context: steps.Context) -> None:
+        context.journal.close(context.guest.uuid)
+        self._watch(states.State.ENDED, ())
+
+    def _watch(
+        self, state: states.State, disks: tuple[model.DiskProgress, ...]
+    ) -> None:
+        self.progress = self._meter.read(state, disks)
+        self._listener(self.progress)

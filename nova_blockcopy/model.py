@@ -1,0 +1,165 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Values that are passed between modules: frozen, and free of behaviour."""
+
+import dataclasses
+import enum
+
+
+class ImageKind(enum.StrEnum):
+    """What holds the bytes; libvirt's ``<disk type=...>``."""
+
+    BLOCK = 'block'
+    FILE = 'file'
+
+
+class ImageFormat(enum.StrEnum):
+    RAW = 'raw'
+    QCOW2 = 'qcow2'
+
+
+class Role(enum.StrEnum):
+    """The side of a migration that a host is on."""
+
+    SOURCE = 'source'
+    DESTINATION = 'destination'
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """A local image, with its declared format and its whole chain.
+
+    ``backing`` of None means that there is none: an unknown chain cannot be
+    expressed, because probing one is a security hole (a guest can write a
+    qcow2 header into its raw disk).
+    """
+
+    path: str
+    kind: ImageKind
+    format: ImageFormat
+    backing: 'Image | None' = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Export:
+    """The source image of one disk, served over NBD by the source host.
+
+    ``size_bytes`` is the length served: of the container, not of the disk.
+    ``pid`` is the server's process on the source host.
+    """
+
+    disk: str
+    address: str
+    port: int
+    name: str
+    size_bytes: int
+    pid: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkSource:
+    """Where a network disk points, as far as it tells two apart."""
+
+    protocol: str
+    name: str
+    address: str
+    port: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Disk:
+    """One ``<disk>`` of a domain.
+
+    ``source`` is None for an empty drive and for sources that are neither
+    local images nor network disks; ``obstacle`` then says what it is.
+    """
+
+    target: str
+    device: str
+    source: Image | NetworkSource | None
+    readonly: bool = False
+    shareable: bool = False
+    cache: str | None = None
+    obstacle: str | None = None
+    mirror_ready: bool | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Move:
+    """One disk to move: from its source image into its base."""
+
+    disk: str
+    source: Image
+    base: Image
+    size_bytes: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """How the other host's libvirt reaches a host.
+
+    ``migrate_uri`` is for QEMU's own stream (``tcp://ADDRESS``); empty
+    leaves it to libvirt, which asks the resolver for the host's name.
+    """
+
+    uri: str
+    migrate_uri: str = ''
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class BaseRequest:
+    """A base as its owner names it; None = the same as the disk's."""
+
+    path: str
+    format: ImageFormat | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ImageIdentity:
+    """Tells whether two paths are one image, as far as one kernel knows."""
+
+    boot: str
+    device: int
+    inode: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class SourceDisk:
+    """What the source tells the destination of one disk that may move."""
+
+    disk: str
+    image: Image
+    size_bytes: int
+    identity: ImageIdentity
+    backing_digest: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class CopySettings:
+    """How a copy is run; bytes, and bytes/s with 0 for no limit."""
+
+    granularity: int = 512
+    buf_size: int = 0
+    synchronous_writes: bool = False
+    bandwidth: int = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class DiskProgress:
+    """Bytes of one disk; ``total_bytes`` grows while the guest writes."""
+
+    disk: str
+    processed_bytes: int = 0
+    total_bytes: int = 0
+    ready: bool = False
+    pivoted: bool = False

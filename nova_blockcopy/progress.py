@@ -1,0 +1,101 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The figures of one migration: bytes, rate, time left and phase."""
+
+import collections
+import dataclasses
+import time
+from collections.abc import Callable
+from collections.abc import Iterable
+
+from nova_blockcopy import model
+from nova_blockcopy import states
+
+#: Seconds over which a rate is taken.
+_WINDOW = 5.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a migration is. ``rate`` is in bytes/s, over all disks."""
+
+    state: states.State
+    disks: tuple[model.DiskProgress, ...] = ()
+    rate: float = 0.0
+
+    @property
+    def processed_bytes(self) -> int:
+        return sum(disk.processed_bytes for disk in self.disks)
+
+    @property
+    def total_bytes(self) -> int:
+        return sum(disk.total_bytes for disk in self.disks)
+
+    @property
+    def remaining_bytes(self) -> int:
+        return self.total_bytes - self.processed_bytes
+
+    @property
+    def time_left_s(self) -> float | None:
+        """Seconds until all is copied at this rate; None if unknown."""
+        if not self.remaining_bytes:
+            return 0.0
+        return self.remaining_bytes / self.rate if self.rate else None
+
+
+class Meter:
+    """Makes progress out of successive figures.
+
+    :param clock: seconds that never go back
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._seen: collections.deque[tuple[float, int]] = collections.deque()
+        self._disks: dict[str, model.DiskProgress] = {}
+        self._moved_at = clock()
+
+    def read(
+        self, state: states.State, disks: Iterable[model.DiskProgress]
+    ) -> Progress:
+        """Take in figures; a disk that has none any more keeps its last."""
+        now = self._clock()
+        for disk in disks:
+            known = self._disks.get(disk.disk)
+            if known is None or disk.total_bytes >= known.total_bytes:
+                self._disks[disk.disk] = disk
+            else:
+                self._disks[disk.disk] = dataclasses.replace(
+                    known, ready=disk.ready, pivoted=disk.pivoted
+                )
+        processed = sum(d.processed_bytes for d in self._disks.values())
+        if not self._seen or processed != self._seen[-1][1]:
+            self._moved_at = now
+        self._seen.append((now, processed))
+        while now - self._seen[0][0] > _WINDOW:
+            self._seen.popleft()
+        return Progress(
+            state=state, disks=tuple(self._disks.values()), rate=self._rate()
+        )
+
+    def stalled_s(self) -> float:
+        """Seconds since the last byte."""
+        return self._clock() - self._moved_at
+
+    def _rate(self) -> float:
+        (began, first), (ended, last) = self._seen[0], self._seen[-1]
+        return (
+            max(0.0, (last - first) / (ended - began))
+            if (ended > began)
+            else 0.0
+        )

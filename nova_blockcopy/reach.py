@@ -1,0 +1,50 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Whether one host's libvirt can be reached from another, before it matters.
+
+Asked on the source: a switchover to nowhere would be found out late.
+"""
+
+import socket
+import urllib.parse
+
+from nova_blockcopy import exception
+
+#: libvirt's ports by transport (docs/uri.rst, docs/remote.html).
+_PORTS = {'tcp': 16509, 'tls': 16514, '': 16514, 'ssh': 22}
+
+
+def check(host: str, uri: str, timeout: float) -> None:
+    """Pass if something listens where a libvirt URI leads.
+
+    :param uri: of a libvirt on another host
+    :param timeout: seconds
+    :raises DestinationUnreachable: nothing does, or the URI leads nowhere
+    """
+    parts = urllib.parse.urlsplit(uri)
+    transport = parts.scheme.partition('+')[2]
+    port = parts.port or _PORTS.get(transport)
+    if not parts.hostname or port is None:
+        raise exception.DestinationUnreachable(
+            uri=uri,
+            host=host,
+            reason='it must name a host, by tcp, tls or ssh.',
+        )
+    try:
+        socket.create_connection((parts.hostname, port), timeout).close()
+    except OSError as e:
+        raise exception.DestinationUnreachable(
+            uri=uri,
+            host=host,
+            reason=f'port {port} of {parts.hostname}: {e.strerror or e}.',
+        ) from e

@@ -1,0 +1,169 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The destination as the source sees it: each call waits for its end."""
+
+import threading
+from collections.abc import Callable
+from collections.abc import Mapping
+from typing import Any
+
+from nova_blockcopy import exception
+from nova_blockcopy import hypervisor
+from nova_blockcopy import model
+from nova_blockcopy import peer
+from nova_blockcopy import states
+from nova_blockcopy import wire
+
+Watch = Callable[[states.State, tuple[model.DiskProgress, ...]], None]
+
+
+class RemoteDestination:
+    """One guest's destination. Runs on the source.
+
+    :param guest: UUID
+    :param name: of the guest, for messages and for the destination
+    :param migration: its id; the destination answers for no other one
+    :param interval: seconds between two questions
+    """
+
+    def __init__(
+        self,
+        channel: peer.Channel,
+        *,
+        guest: str,
+        name: str,
+        migration: str,
+        interval: float,
+    ) -> None:
+        self._channel = channel
+        self._guest = guest
+        self._name = name
+        self._migration = migration
+        self._interval = interval
+
+    def prepare(
+        self,
+        *,
+        source: str,
+        disks: tuple[model.SourceDisk, ...],
+        bases: Mapping[str, model.BaseRequest],
+        left_alone: Mapping[str, str],
+        dry_run: bool,
+        cancelled: threading.Event,
+    ) -> tuple[model.Move, ...]:
+        """Have the bases checked and, unless it is a dry run, reserved.
+
+        :raises Refused: with the reason; nothing was changed
+        """
+        moves = self._run(
+            'prepare',
+            cancelled,
+            name=self._name,
+            peer=source,
+            disks=wire.pack(disks),
+            bases=wire.pack(dict(bases)),
+            left_alone=dict(left_alone),
+            dry_run=dry_run,
+        )
+        return wire.unpack(moves, tuple[model.Move, ...])
+
+    def copy(
+        self,
+        persistent_xml: str,
+        bandwidth: int,
+        watch: Watch,
+        cancelled: threading.Event,
+    ) -> None:
+        """Copy all disks until they mirror.
+
+        :param bandwidth: bytes/s for all disks together; 0 = no limit
+        """
+        self._run(
+            'copy',
+            cancelled,
+            watch,
+            persistent_xml=persistent_xml,
+            bandwidth=bandwidth,
+        )
+
+    def set_bandwidth(self, bytes_per_s: int) -> None:
+        self._ask('set_bandwidth', bandwidth=bytes_per_s)
+
+    def pivot(self, watch: Watch) -> None:
+        """Pivot all disks and have it proven; cannot be cancelled."""
+        self._run('pivot', threading.Event(), watch)
+
+    def abort(self) -> None:
+        """End all copies; the guest stays on the exports."""
+        if self._ask('status')['power'] != hypervisor.Power.OFF:
+            self._run('abort', threading.Event())
+
+    def give_back(
+        self, endpoint: model.Endpoint, live_xml: str, persistent_xml: str
+    ) -> None:
+        """Have the guest migrated back to this host."""
+        self._run(
+            'give_back',
+            threading.Event(),
+            endpoint=wire.pack(endpoint),
+            live_xml=live_xml,
+            persistent_xml=persistent_xml,
+        )
+
+    def power(self) -> hypervisor.Power:
+        """What the guest does on the destination."""
+        return hypervisor.Power(self._ask('status')['power'])
+
+    def pivoted(self) -> tuple[str, ...]:
+        """The disks that live on their bases already."""
+        return tuple(self._ask('status')['pivoted'])
+
+    def discard(self) -> None:
+        """Have the destination forget the guest; done twice is once."""
+        self._ask('discard')
+
+    def finish(self) -> None:
+        """Have the destination close its journal of a guest that came."""
+        self._ask('finish')
+
+    def _run(
+        self,
+        operation: str,
+        cancelled: threading.Event,
+        watch: Watch | None = None,
+        **values: Any,
+    ) -> Any:
+        self._ask(operation, **values)
+        while True:
+            status = self._ask('status')
+            if watch is not None and status['state'] is not None:
+                watch(
+                    states.State(status['state']),
+                    wire.unpack(
+                        status['disks'], tuple[model.DiskProgress, ...]
+                    ),
+                )
+            if status['done']:
+                peer.raise_failure(status['failure'])
+                return status['result']
+            if cancelled.wait(self._interval):
+                raise exception.Aborted(guest=self._name)
+
+    def _ask(self, operation: str, **values: Any) -> peer.Message:
+        return peer.ask(
+            self._channel,
+            operation,
+            self._guest,
+            migration=self._migration,
+            **values,
+        )

@@ -1,0 +1,178 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The source's side: what is there to move, exports, switchover, release."""
+
+import secrets
+import threading
+from collections.abc import Iterable
+from collections.abc import Mapping
+
+from oslo_log import log as logging
+
+from nova_blockcopy import conf
+from nova_blockcopy import domxml
+from nova_blockcopy import exception
+from nova_blockcopy import export
+from nova_blockcopy import hypervisor
+from nova_blockcopy import images
+from nova_blockcopy import model
+from nova_blockcopy import plan
+from nova_blockcopy import switchover
+
+LOG = logging.getLogger(__name__)
+
+#: Caches that libvirt takes for safe without the unsafe flag
+#: (qemuMigrationSrcIsSafe, src/qemu/qemu_migration.c).
+_COHERENT = ('none', 'directsync')
+
+
+class Source:
+    """One host's readiness to give guests away.
+
+    :param here: this host's hypervisor
+    """
+
+    def __init__(
+        self, here: hypervisor.Hypervisor, settings: conf.Settings
+    ) -> None:
+        self.host = here.host
+        self._here = here
+        self._settings = settings
+        self._exporter = export.Exporter(
+            run_dir=settings.run_dir,
+            address=settings.export_address,
+            ports=range(
+                settings.export_port_min, settings.export_port_max + 1
+            ),
+            timeout=settings.call_timeout,
+        )
+
+    def guest(self, guest: str) -> hypervisor.Guest:
+        """Find a running guest.
+
+        :raises Refused: it is not there, or does not run
+        """
+        plan.check_versions(self.host, self._here.versions())
+        found = self._here.guest(guest)
+        if found.power() is not hypervisor.Power.RUNNING:
+            raise exception.GuestNotRunning(guest=guest, host=self.host)
+        return found
+
+    def select(
+        self,
+        guest: hypervisor.Guest,
+        bases: Mapping[str, model.BaseRequest],
+        shared: Mapping[str, str],
+    ) -> plan.Selection:
+        disks = domxml.disks(guest.running_xml())
+        return plan.select(guest.name, disks, tuple(bases), shared)
+
+    def describe(
+        self, guest: hypervisor.Guest, selection: plan.Selection
+    ) -> tuple[model.SourceDisk, ...]:
+        """Tell the destination what its bases have to be like."""
+        disks = domxml.disks(guest.running_xml())
+        return tuple(
+            self._describe(guest, disks[target]) for target in selection.moves
+        )
+
+    def _describe(
+        self, guest: hypervisor.Guest, disk: model.Disk
+    ) -> model.SourceDisk:
+        image = disk.source
+        if not isinstance(image, model.Image):
+            raise exception.DiskRefused(
+                guest=guest.name, disk=disk.target, reason='it has no image.'
+            )
+        return model.SourceDisk(
+            disk=disk.target,
+            image=image,
+            size_bytes=images.size(image),
+            identity=images.identity(image.path),
+            backing_digest=images.digest(image.backing)
+            if self._settings.verify_backing
+            else None,
+        )
+
+    def export(self, move: model.Move, name: str) -> model.Export:
+        return self._exporter.start(name, move.disk, move.source)
+
+    def revive(self, exported: model.Export, move: model.Move) -> model.Export:
+        return self._exporter.revive(exported, move.source)
+
+    def unexport(self, exports: Iterable[model.Export]) -> None:
+        self._exporter.stop(exports)
+
+    def switch(
+        self,
+        guest: hypervisor.Guest,
+        endpoint: model.Endpoint,
+        *,
+        live_xml: str,
+        persistent_xml: str,
+        unsafe: bool,
+        cancelled: threading.Event,
+    ) -> None:
+        """Migrate the guest's memory to the destination."""
+        switchover.run(
+            guest,
+            endpoint,
+            live_xml=live_xml,
+            persistent_xml=persistent_xml,
+            unsafe=unsafe,
+            cancelled=cancelled,
+            timeout=self._settings.switchover_timeout,
+        )
+
+
+def export_name(migration: str, disk: str) -> str:
+    """A name that tells a person what it is, and that cannot be guessed."""
+    return f'{migration}-{disk}-{secrets.token_hex(16)}'
+
+
+def needs_unsafe(
+    disks: Mapping[str, model.Disk], moves: tuple[model.Move, ...]
+) -> bool:
+    """Whether libvirt would take these moves for unsafe.
+
+    It takes block devices for shared storage and local files for lost.
+    Neither judgement is of use: what is moved is read through an export.
+    """
+    return any(
+        move.source.kind is model.ImageKind.FILE
+        or disks[move.disk].cache not in _COHERENT
+        for move in moves
+    )
+
+
+def check_exported(
+    xml: str,
+    moves: tuple[model.Move, ...],
+    exports: Mapping[str, model.Export],
+) -> None:
+    """Pass if every moved disk of a domain is read from its export.
+
+    The last look before a switchover: libvirt takes a block device for
+    shared storage, so a guest would be resumed on an empty base.
+
+    :raises SwitchoverError: one is not
+    """
+    disks = domxml.disks(xml)
+    for move in moves:
+        disk = disks.get(move.disk)
+        if disk is None or not domxml.at_export(disk, exports[move.disk]):
+            raise exception.SwitchoverError(
+                guest=domxml.guest_name(xml),
+                reason=f'disk {move.disk} does not point at its export in '
+                f'the XML for the destination.',
+            )

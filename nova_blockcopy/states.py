@@ -1,0 +1,99 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The states of a migration and the steps allowed between them.
+
+A state names the act that is about to be done or is being done: it is
+written into the journal before the act, so what a journal says may be half
+done, and what comes after it is not begun.
+"""
+
+import enum
+import itertools
+
+from nova_blockcopy import exception
+
+
+class State(enum.StrEnum):
+    """What a migration is at; the same words on both hosts.
+
+    Until PIVOTING the source disks are the authoritative copy: they are
+    complete and current, because each guest write reaches them.
+    """
+
+    #: The destination checks its bases and opens its journal.
+    PREPARING = 'preparing'
+    #: The source starts its NBD servers. The guest runs on the source.
+    EXPORTING = 'exporting'
+    #: libvirt migrates memory. The guest runs on one of the hosts.
+    SWITCHING = 'switching'
+    #: The guest runs on the destination; its bases are being filled.
+    COPYING = 'copying'
+    #: All copies mirror: each guest write goes to both hosts.
+    READY = 'ready'
+    #: Point of no return: some disk may already live on its base only.
+    PIVOTING = 'pivoting'
+    #: All disks are proven to live on their bases; the source gives up.
+    RELEASING = 'releasing'
+    #: Steps are taken back, the last one first.
+    UNDOING = 'undoing'
+    #: Neither forward nor back without a person; nothing was removed.
+    STUCK = 'stuck'
+    #: The end, either way. Never on disk: the journal is closed instead.
+    ENDED = 'ended'
+
+
+_FORWARD = (
+    State.PREPARING,
+    State.EXPORTING,
+    State.SWITCHING,
+    State.COPYING,
+    State.READY,
+    State.PIVOTING,
+    State.RELEASING,
+    State.ENDED,
+)
+
+#: States from which all is taken back without loss.
+REVERSIBLE = frozenset(_FORWARD[: _FORWARD.index(State.PIVOTING)])
+
+ALLOWED = frozenset(
+    [
+        *itertools.pairwise(_FORWARD),
+        # the destination has nothing to do between its check and its copy
+        (State.PREPARING, State.COPYING),
+        # a copy that failed before its disk pivoted is started again
+        (State.READY, State.COPYING),
+        *((state, State.UNDOING) for state in REVERSIBLE),
+        # a pivot that no disk has passed is taken back like anything else
+        (State.PIVOTING, State.UNDOING),
+        (State.PIVOTING, State.STUCK),
+        (State.RELEASING, State.STUCK),
+        (State.UNDOING, State.STUCK),
+        (State.UNDOING, State.ENDED),
+        # what a person put right goes on where it stopped
+        (State.STUCK, State.PIVOTING),
+        (State.STUCK, State.UNDOING),
+        (State.STUCK, State.RELEASING),
+    ]
+)
+
+
+def check(old: State, new: State) -> None:
+    """Pass if a migration may go from one state to the other.
+
+    Staying is always allowed: each step can be done twice.
+
+    :raises InvalidTransition: it may not
+    """
+    if old != new and (old, new) not in ALLOWED:
+        raise exception.InvalidTransition(old=old, new=new)

@@ -1,0 +1,279 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The steps of a migration, each with its act and its way back.
+
+Runs on the source. A step writes the journal, then acts. An undo does
+nothing where the step did nothing, and can be done twice. Unlike in Nova's
+conductor tasks a failed undo stops the others: each is what makes the one
+after it safe (an export may only close when the guest is back).
+"""
+
+import abc
+import dataclasses
+import threading
+from collections.abc import Callable
+from collections.abc import Mapping
+from typing import Any
+
+from oslo_log import log as logging
+
+from nova_blockcopy import conf
+from nova_blockcopy import domxml
+from nova_blockcopy import exception
+from nova_blockcopy import hypervisor
+from nova_blockcopy import journal as journals
+from nova_blockcopy import model
+from nova_blockcopy import plan
+from nova_blockcopy import remote
+from nova_blockcopy import source
+from nova_blockcopy import states
+from nova_blockcopy import waiting
+
+LOG = logging.getLogger(__name__)
+
+_AT_HOME = (hypervisor.Power.RUNNING, hypervisor.Power.PAUSED)
+#: Carries the guest over: (live XML, persistent XML, cancelled).
+Switch = Callable[[str, str, threading.Event], None]
+
+
+@dataclasses.dataclass(slots=True, kw_only=True)
+class Context:
+    """What the steps of one migration share.
+
+    ``home`` is how the destination's libvirt reaches this host,
+    ``bandwidth`` is in bytes/s, ``cancelled`` asks for the way back.
+    """
+
+    guest: hypervisor.Guest
+    source: source.Source
+    destination: remote.RemoteDestination
+    home: model.Endpoint
+    bases: Mapping[str, model.BaseRequest]
+    disks: tuple[model.SourceDisk, ...]
+    selection: plan.Selection
+    settings: conf.Settings
+    journal: journals.Journal
+    record: journals.Record
+    watch: remote.Watch
+    switch: Switch
+    bandwidth: int
+    cancelled: threading.Event
+
+    def note(self, state: states.State, note: str = '', **more: Any) -> None:
+        """Write the journal; what fails here must not be acted on."""
+        record = dataclasses.replace(self.record, **more)
+        self.record = self.journal.write(record, state, note)
+
+    def exports(self) -> dict[str, model.Export]:
+        return {export.disk: export for export in self.record.exports}
+
+
+class Step(abc.ABC):
+    """One act of a migration.
+
+    ``state`` is what the journal says while it is done, ``authority`` whose
+    disks are the authoritative copy when it begins.
+    """
+
+    state: states.State
+    authority = model.Role.SOURCE
+
+    @abc.abstractmethod
+    def execute(self, context: Context) -> None: ...
+
+    @abc.abstractmethod
+    def undo(self, context: Context) -> None: ...
+
+
+class Prepare(Step):
+    """The destination proves its bases, and opens its journal."""
+
+    state = states.State.PREPARING
+
+    def execute(self, context: Context) -> None:
+        moves = ask_destination(context, dry_run=False)
+        context.note(self.state, 'the bases fit', moves=moves)
+
+    def undo(self, context: Context) -> None:
+        context.destination.discard()
+
+
+class Export(Step):
+    """The source serves its disks; the guest still runs on them."""
+
+    state = states.State.EXPORTING
+
+    def execute(self, context: Context) -> None:
+        for move in context.record.moves:
+            name = source.export_name(context.record.migration, move.disk)
+            others = context.record.exports
+            # by its name an undo finds a server whose start was interrupted
+            planned = model.Export(
+                disk=move.disk,
+                address='',
+                port=0,
+                name=name,
+                size_bytes=0,
+                pid=0,
+            )
+            context.note(self.state, exports=(*others, planned))
+            started = context.source.export(move, name)
+            context.note(self.state, exports=(*others, started))
+
+    def undo(self, context: Context) -> None:
+        context.source.unexport(context.record.exports)
+
+
+class Switchover(Step):
+    """The guest's memory moves; its disks are now read over the network."""
+
+    state = states.State.SWITCHING
+
+    def execute(self, context: Context) -> None:
+        record = context.record
+        live, persistent = (
+            domxml.point_at_exports(xml, record.moves, context.exports())
+            if xml
+            else ''
+            for xml in (record.live_xml, record.persistent_xml)
+        )
+        for xml in filter(None, (live, persistent)):
+            source.check_exported(xml, record.moves, context.exports())
+        try:
+            context.switch(live, persistent, context.cancelled)
+        except exception.SwitchoverError as e:
+            # the call may have failed after the guest had moved
+            if not self._arrived(context):
+                raise
+            LOG.warning('The guest is on its destination all the same: %s', e)
+
+    def undo(self, context: Context) -> None:
+        if context.guest.power() in _AT_HOME:
+            return
+        if context.destination.power() is hypervisor.Power.OFF:
+            raise exception.SwitchoverError(
+                guest=context.guest.name,
+                reason='it runs on neither host; its disks on the source '
+                'are complete.',
+            )
+        self._revive_exports(context)
+        context.destination.give_back(
+            context.home,
+            context.record.live_xml,
+            context.record.persistent_xml,
+        )
+        if not waiting.until(
+            lambda: context.guest.power() in _AT_HOME,
+            timeout=context.settings.call_timeout,
+        ):
+            raise exception.SwitchoverError(
+                guest=context.guest.name,
+                reason='it was given back, but does not run on its source.',
+            )
+
+    @staticmethod
+    def _arrived(context: Context) -> bool:
+        return (
+            context.guest.power() is hypervisor.Power.OFF
+            and context.destination.power() in _AT_HOME
+        )
+
+    @staticmethod
+    def _revive_exports(context: Context) -> None:
+        exports = context.exports()
+        for move in context.record.moves:
+            exports[move.disk] = context.source.revive(
+                exports[move.disk], move
+            )
+        context.note(
+            context.record.state, 'exports', exports=tuple(exports.values())
+        )
+
+
+class Copy(Step):
+    """The destination fills its bases until each guest write goes to both."""
+
+    state = states.State.COPYING
+
+    def execute(self, context: Context) -> None:
+        context.destination.copy(
+            context.record.persistent_xml,
+            context.bandwidth,
+            context.watch,
+            context.cancelled,
+        )
+        context.note(states.State.READY)
+
+    def undo(self, context: Context) -> None:
+        context.destination.abort()
+
+
+class Pivot(Step):
+    """The authoritative copy changes; proven before anything else is done."""
+
+    state = states.State.PIVOTING
+
+    def execute(self, context: Context) -> None:
+        context.destination.pivot(context.watch)
+
+    def undo(self, context: Context) -> None:
+        pivoted = context.destination.pivoted()
+        if pivoted:
+            raise exception.JobFailed(
+                disk=', '.join(pivoted),
+                reason='it lives on its base already, so the guest cannot '
+                'go back.',
+            )
+
+
+class Release(Step):
+    """The source gives up what it served; both journals are closed."""
+
+    state = states.State.RELEASING
+    authority = model.Role.DESTINATION
+
+    def execute(self, context: Context) -> None:
+        context.source.unexport(context.record.exports)
+        context.destination.finish()
+
+    def undo(self, context: Context) -> None:
+        raise exception.JobFailed(
+            disk=', '.join(move.disk for move in context.record.moves),
+            reason='the guest is at home on its destination.',
+        )
+
+
+def ask_destination(
+    context: Context, *, dry_run: bool
+) -> tuple[model.Move, ...]:
+    """Have the destination pair each disk with its base.
+
+    :raises Refused: with the reason; nothing was changed
+    """
+    return context.destination.prepare(
+        source=context.source.host,
+        disks=context.disks,
+        bases=context.bases,
+        left_alone={
+            left.disk: left.path
+            for left in context.selection.left_alone
+            if left.path is not None
+        },
+        dry_run=dry_run,
+        cancelled=context.cancelled,
+    )
+
+
+def all_steps() -> tuple[Step, ...]:
+    """Direct mode, in order."""
+    return (Prepare(), Export(), Switchover(), Copy(), Pivot(), Release())

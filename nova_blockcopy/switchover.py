@@ -1,0 +1,108 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The live migration of memory and device state, by either host."""
+
+import threading
+
+import libvirt
+from oslo_log import log as logging
+
+from nova_blockcopy import exception
+from nova_blockcopy import hypervisor
+from nova_blockcopy import model
+from nova_blockcopy import task
+
+LOG = logging.getLogger(__name__)
+
+#: Seconds between two looks at whether it is to be aborted.
+_TICK = 0.1
+
+
+def run(
+    guest: hypervisor.Guest,
+    endpoint: model.Endpoint,
+    *,
+    live_xml: str,
+    persistent_xml: str,
+    unsafe: bool,
+    cancelled: threading.Event,
+    timeout: float,
+) -> None:
+    """Move a running guest away from this host, and wait for it.
+
+    :param endpoint: the other host's libvirt, as this host's libvirt sees it
+    :param live_xml: the guest as it is to run there
+    :param persistent_xml: as it is to be defined there; empty if transient
+    :param unsafe: some image is a local file, which libvirt would refuse
+    :param cancelled: ends the migration when set
+    :param timeout: seconds; then the migration is ended
+    :raises SwitchoverError: the guest has not moved
+    :raises Aborted: the same, on request
+    """
+    parameters = {libvirt.VIR_MIGRATE_PARAM_DEST_XML: live_xml}
+    if endpoint.migrate_uri:
+        parameters[libvirt.VIR_MIGRATE_PARAM_URI] = endpoint.migrate_uri
+    if persistent_xml:
+        parameters[libvirt.VIR_MIGRATE_PARAM_PERSIST_XML] = persistent_xml
+    flags = _flags(persistent=bool(persistent_xml), unsafe=unsafe)
+
+    def migrate(_stop: threading.Event) -> None:
+        guest.migrate(endpoint.uri, parameters, flags)
+
+    work = task.Task('switchover', migrate)
+    if not _finished(work, cancelled, timeout):
+        _end(guest, work)
+    if work.failure is None:
+        return
+    if cancelled.is_set():
+        raise exception.Aborted(guest=guest.name) from work.failure
+    raise exception.SwitchoverError(
+        guest=guest.name, reason=work.failure
+    ) from work.failure
+
+
+def _finished(
+    work: task.Task, cancelled: threading.Event, timeout: float
+) -> bool:
+    ticks = int(timeout / _TICK)
+    for _tick in range(ticks):
+        if work.wait(_TICK):
+            return True
+        if cancelled.is_set():
+            return False
+    return work.done
+
+
+def _end(guest: hypervisor.Guest, work: task.Task) -> None:
+    """Abort until libvirt lets go; there may be no job yet, or no more."""
+    while not work.wait(_TICK):
+        try:
+            guest.abort_migration()
+        except exception.HypervisorError as e:
+            LOG.debug('No migration of %s to abort: %s', guest.name, e)
+
+
+def _flags(*, persistent: bool, unsafe: bool) -> int:
+    flags = (
+        libvirt.VIR_MIGRATE_LIVE
+        | libvirt.VIR_MIGRATE_PEER2PEER
+        | libvirt.VIR_MIGRATE_ABORT_ON_ERROR
+    )
+    if persistent:
+        flags |= (
+            libvirt.VIR_MIGRATE_PERSIST_DEST
+            | libvirt.VIR_MIGRATE_UNDEFINE_SOURCE
+        )
+    if unsafe:
+        flags |= libvirt.VIR_MIGRATE_UNSAFE
+    return int(flags)

@@ -1,0 +1,46 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The one way to wait here: for a condition, with a deadline, cancellable."""
+
+import threading
+from collections.abc import Callable
+
+import tenacity
+
+
+def until(
+    condition: Callable[[], bool],
+    *,
+    timeout: float,
+    interval: float = 0.1,
+    cancelled: threading.Event | None = None,
+) -> bool:
+    """Ask until it is true, the time has passed, or it is cancelled.
+
+    :param timeout: seconds
+    :param interval: seconds between two questions
+    :returns: the last answer
+    """
+    stop: tenacity.stop.stop_base = tenacity.stop_after_delay(timeout)
+    event = cancelled or threading.Event()
+    return bool(
+        tenacity.Retrying(
+            retry=tenacity.retry_if_result(lambda answer: not answer),
+            wait=tenacity.wait_fixed(interval),
+            stop=stop | tenacity.stop_when_event_set(event),
+            sleep=tenacity.sleep_using_event(event),
+            retry_error_callback=lambda state: (
+                state.outcome.result() if state.outcome else False
+            ),
+        )(condition)
+    )

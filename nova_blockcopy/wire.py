@@ -1,0 +1,39 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Values as plain JSON types and back: for journals and for messages."""
+
+from typing import Any
+from typing import TypeVar
+
+import cattrs
+
+T = TypeVar('T')
+
+_converter = cattrs.Converter(forbid_extra_keys=True)
+
+
+def pack(value: Any) -> Any:
+    """Turn a frozen value into dicts, lists, strings and numbers."""
+    return _converter.unstructure(value)
+
+
+def unpack(data: Any, kind: type[T]) -> T:
+    """Make the value of this kind again.
+
+    :raises ValueError: the data does not describe one
+    """
+    try:
+        return _converter.structure(data, kind)
+    except (cattrs.BaseValidationError, KeyError, TypeError) as e:
+        reasons = '; '.join(cattrs.transform_error(e))
+        raise ValueError(f'not a {kind.__name__}: {reasons}') from e
