@@ -1,0 +1,63 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""What the functional tests share: a lab, a scene, and its accounting."""
+
+import testscenarios
+import testtools
+
+from nova_blockcopy.tests.lab import fixture
+from nova_blockcopy.tests.lab import host
+from nova_blockcopy.tests.lab import scene
+
+MIB = scene.MIB
+
+
+class TestCase(testtools.TestCase):
+    """A test with two hosts; each gets them empty."""
+
+    def setUp(self):
+        super().setUp()
+        self.hosts = self.useFixture(fixture.LabFixture())
+        self.lab = self.hosts.lab
+
+    def set_scene(self, *kinds, **options):
+        """A guest that runs on host a, with a disk of each kind."""
+        made = scene.Scene.set(self.lab, kinds, **options)
+        self.addCleanup(made.guest.end)
+        return made
+
+    def assert_intact(self, made: scene.Scene, at: host.Host) -> None:
+        """The guest runs on this host only, and lost nothing.
+
+        Ends by pausing it.
+        """
+        for target in made.guest.targets:
+            made.guest.log.wait_for_more(target, 5)
+        self.assertEqual(at.name, made.guest.runs_on())
+        self.assertEqual([], made.guest.log.errors)
+        self.assertEqual([], self.hosts.litter())
+        for verdict in made.verdicts(at):
+            self.assertTrue(verdict.intact, verdict)
+        self.assertEqual([], made.changed(at))
+
+
+class DriverTestCase(testscenarios.WithScenarios, TestCase):
+    """The same test with each copy driver."""
+
+    scenarios = [
+        ('libvirt', {'driver': 'libvirt'}),
+        ('virsh', {'driver': 'virsh'}),
+    ]
+
+    def set_scene(self, *kinds, **options):
+        return super().set_scene(*kinds, driver=self.driver, **options)

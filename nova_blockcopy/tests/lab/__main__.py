@@ -1,0 +1,87 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""tools/lab: two hosts on one machine, for people."""
+
+import argparse
+import sys
+
+from nova_blockcopy.tests.lab import host
+from nova_blockcopy.tests.lab import lab
+
+_NAME = 'tool'
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog='tools/lab', description=__doc__)
+    commands = parser.add_subparsers(dest='command', required=True)
+    commands.add_parser('up', help='bring two hosts up')
+    commands.add_parser('down', help='end them; nothing is left behind')
+    commands.add_parser('status', help='what is up')
+    commands.add_parser('sweep', help='end labs whose owners are dead')
+    shell = commands.add_parser('shell', help='a shell on a host')
+    shell.add_argument('host', choices=['a', 'b'])
+    arguments = parser.parse_args()
+    it = lab.Lab(_NAME)
+    try:
+        if arguments.command == 'shell':
+            return _shell(it, arguments.host)
+        _COMMANDS[arguments.command](it)
+    except host.LabError as e:
+        print(e, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _up(it: lab.Lab) -> None:
+    it.up(owned=False)
+    _status(it)
+    print(
+        f'\nImages: {it.a.images} on each host, its own there.\n'
+        f'tools/lab shell a opens a shell on host a; tools/lab down ends it.'
+    )
+
+
+def _down(it: lab.Lab) -> None:
+    it.down()
+
+
+def _sweep(_it: lab.Lab) -> None:
+    for name in lab.sweep():
+        print(f'Lab {name} of a dead process was ended.')
+
+
+def _status(it: lab.Lab) -> None:
+    if not it.directory.exists():
+        print('The lab is down; tools/lab up brings it up.')
+        return
+    print(f'{"host":6}{"name":10}{"address":12}{"libvirt":32}guests')
+    for each in it.hosts:
+        connection = each.connect()
+        names = [domain.name() for domain in connection.listAllDomains()]
+        connection.close()
+        print(
+            f'{each.name:6}{each.hostname:10}{each.address:12}'
+            f'{each.peer_uri:32}{", ".join(names) or "-"}'
+        )
+
+
+def _shell(it: lab.Lab, name: str) -> int:
+    if not it.directory.exists():
+        raise host.LabError('The lab is down; tools/lab up brings it up.')
+    return {'a': it.a, 'b': it.b}[name].shell()
+
+
+_COMMANDS = {'up': _up, 'down': _down, 'status': _status, 'sweep': _sweep}
+
+if __name__ == '__main__':
+    sys.exit(main())

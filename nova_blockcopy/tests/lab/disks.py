@@ -1,0 +1,154 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Images on the hosts of a lab, of every kind that can be moved."""
+
+import contextlib
+import dataclasses
+import pathlib
+import random
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from typing import IO
+
+from nova_blockcopy import model
+from nova_blockcopy.tests.lab import host
+from nova_blockcopy.tests.lab import lab
+
+_CHUNK = 1024 * 1024
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Disk:
+    """An image on one host.
+
+    ``file`` is where its bytes are for the rest of the machine; for a block
+    device, the file behind it.
+    """
+
+    image: model.Image
+    size_bytes: int
+    file: pathlib.Path
+
+    @property
+    def path(self) -> str:
+        return self.image.path
+
+    @property
+    def allocated_bytes(self) -> int:
+        return self.file.stat().st_blocks * 512
+
+
+class Maker:
+    """Makes images on one host."""
+
+    def __init__(self, at: host.Host, lab_directory: pathlib.Path) -> None:
+        self._host = at
+        self._lab_directory = lab_directory
+
+    def block(self, name: str, size_bytes: int) -> Disk:
+        """A block device, sparse at first."""
+        file = self._sparse(name, size_bytes)
+        device = lab.attach(self._lab_directory, file)
+        image = model.Image(
+            path=device,
+            kind=model.ImageKind.BLOCK,
+            format=model.ImageFormat.RAW,
+        )
+        return Disk(image=image, size_bytes=size_bytes, file=file)
+
+    def raw(self, name: str, size_bytes: int) -> Disk:
+        file = self._sparse(name, size_bytes)
+        image = model.Image(
+            path=self._path(name),
+            kind=model.ImageKind.FILE,
+            format=model.ImageFormat.RAW,
+        )
+        return Disk(image=image, size_bytes=size_bytes, file=file)
+
+    def qcow2(
+        self, name: str, size_bytes: int, backing: Disk | None = None
+    ) -> Disk:
+        """A qcow2 file, on top of a raw one if that is given."""
+        create = ['qemu-img', 'create', '-q', '-f', 'qcow2']
+        if backing is not None:
+            create += ['-F', backing.image.format, '-b', backing.path]
+        self._host.run(*create, self._path(name), str(size_bytes))
+        image = model.Image(
+            path=self._path(name),
+            kind=model.ImageKind.FILE,
+            format=model.ImageFormat.QCOW2,
+            backing=backing.image if backing else None,
+        )
+        file = self._host.outside(self._path(name))
+        return Disk(image=image, size_bytes=size_bytes, file=file)
+
+    def of_kind(
+        self, kind: str, name: str, size_bytes: int, seed: int = 0
+    ) -> Disk:
+        """``block``, ``raw``, ``qcow2``, or ``layered`` on a raw file."""
+        if kind != 'layered':
+            made: Disk = getattr(self, kind)(name, size_bytes)
+            return made
+        below = self.raw(f'{name}.backing', size_bytes)
+        fill(below.file, seed, size_bytes // 2, size_bytes // 8)
+        return self.qcow2(name, size_bytes, below)
+
+    def _path(self, name: str) -> str:
+        return str(self._host.images / name)
+
+    def _sparse(self, name: str, size_bytes: int) -> pathlib.Path:
+        file = self._host.outside(self._path(name))
+        with file.open('wb') as f:
+            f.truncate(size_bytes)
+        return file
+
+
+def fill(path: pathlib.Path, seed: int, offset: int, length: int) -> None:
+    """Write data that nothing can compress, the same for the same seed."""
+    source = random.Random(seed)
+    with path.open('r+b') as f:
+        f.seek(offset)
+        for begin in range(0, length, _CHUNK):
+            f.write(source.randbytes(min(_CHUNK, length - begin)))
+
+
+@contextlib.contextmanager
+def opened(at: host.Host, disk: Disk) -> Iterator[IO[bytes]]:
+    """Read a disk as its guest sees it.
+
+    The guest of a qcow2 must be paused: QEMU keeps tables in its memory,
+    and writes them out when it stops.
+    """
+    if disk.image.format is model.ImageFormat.RAW:
+        with disk.file.open('rb') as f:
+            yield f
+        return
+    options = f'driver=qcow2,file.driver=file,file.filename={disk.file}'
+    if disk.image.backing is None:
+        options += ',backing='
+    else:
+        below = at.outside(disk.image.backing.path)
+        options += (
+            f',backing.driver=raw,backing.file.driver=file'
+            f',backing.file.filename={below}'
+        )
+    with tempfile.NamedTemporaryFile(dir=disk.file.parent.parent) as flat:
+        subprocess.run(
+            [
+                *('qemu-img', 'convert', '-U', '--image-opts', options),
+                *('-O', 'raw', flat.name),
+            ],
+            check=True,
+        )
+        yield flat

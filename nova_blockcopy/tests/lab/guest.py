@@ -1,0 +1,154 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""A real guest that writes numbered records to all its disks."""
+
+import uuid
+from collections.abc import Sequence
+
+import libvirt
+from lxml import etree
+
+from nova_blockcopy import domxml
+from nova_blockcopy import model
+from nova_blockcopy.tests.lab import host
+from nova_blockcopy.tests.lab import kernel
+from nova_blockcopy.tests.lab import records
+
+_MIB = 1024 * 1024
+
+
+class Guest:
+    """One guest, wherever it runs.
+
+    :param hosts: both hosts of its lab
+    :param images: of its disks, vda first
+    :param region: bytes of each disk for records, from the first MiB on
+    :param interval: seconds between two records of a disk
+    :param load: bytes/s of other writes, behind the region
+    """
+
+    def __init__(
+        self,
+        hosts: Sequence[host.Host],
+        images: Sequence[model.Image],
+        *,
+        region: int = 8 * _MIB,
+        interval: float = 0.01,
+        load: int = 0,
+        load_length: int = 8 * _MIB,
+    ) -> None:
+        self.uuid = str(uuid.uuid4())
+        self.name = f'guest-{self.uuid[:8]}'
+        self.targets = [f'vd{"abcdefgh"[n]}' for n in range(len(images))]
+        self.region = records.Region(offset=_MIB, length=region)
+        self._hosts = hosts
+        self._images = images
+        self._parameters = {
+            'disks': len(images),
+            'offset': _MIB,
+            'length': region,
+            'interval': int(interval * 1_000_000),
+            'load': load,
+            'load_length': load_length,
+        }
+        path = f'/var/log/libvirt/{self.name}.console'
+        self._console = path
+        self.log = records.Log([each.outside(path) for each in hosts])
+
+    def start(self, at: host.Host) -> None:
+        """Define and start it, and wait for a record on each disk."""
+        connection = at.connect()
+        try:
+            connection.defineXML(self.xml()).create()
+        finally:
+            connection.close()
+        self.log.start()
+        for target in self.targets:
+            self.log.wait_for_more(target, 1)
+
+    def runs_on(self) -> str:
+        """The name of the host that it is active on; '' for none."""
+        active = [
+            each.name
+            for each in self._hosts
+            if self._domain_state(each) == libvirt.VIR_DOMAIN_RUNNING
+        ]
+        return ','.join(active)
+
+    def end(self) -> None:
+        """Destroy and undefine it on both hosts."""
+        self.log.stop()
+        for each in self._hosts:
+            connection = each.connect()
+            for domain in connection.listAllDomains():
+                if domain.UUIDString() == self.uuid:
+                    persistent = domain.isPersistent()
+                    if domain.isActive():
+                        domain.destroy()
+                    if persistent:
+                        domain.undefine()
+            connection.close()
+
+    def pause(self, at: host.Host) -> None:
+        """Stop it, which makes QEMU write out what it holds of a qcow2."""
+        connection = at.connect()
+        connection.lookupByUUIDString(self.uuid).suspend()
+        connection.close()
+
+    def _domain_state(self, at: host.Host) -> int | None:
+        connection = at.connect()
+        try:
+            return int(connection.lookupByUUIDString(self.uuid).state()[0])
+        except libvirt.libvirtError:
+            return None
+        finally:
+            connection.close()
+
+    def xml(self) -> str:
+        parameters = ' '.join(
+            f'nbc.{name}={value}' for name, value in self._parameters.items()
+        )
+        root = etree.fromstring(
+            f'''
+            <domain type="qemu">
+              <name>{self.name}</name>
+              <uuid>{self.uuid}</uuid>
+              <memory unit="MiB">96</memory>
+              <vcpu>1</vcpu>
+              <os>
+                <type arch="x86_64" machine="pc">hvm</type>
+                <kernel>{kernel.image()}</kernel>
+                <initrd>{kernel.initramfs()}</initrd>
+                <cmdline>console=ttyS0 quiet {parameters}</cmdline>
+              </os>
+              <devices>
+                <controller type="usb" model="none"/>
+                <memballoon model="none"/>
+                <serial type="file">
+                  <source path="{self._console}" append="on"/>
+                </serial>
+              </devices>
+            </domain>
+            '''
+        )
+        devices = root.find('devices')
+        assert devices is not None
+        for target, image in zip(self.targets, self._images, strict=True):
+            disk = domxml.parse(domxml.copy_destination(image))
+            disk.set('device', 'disk')
+            driver = disk.find('driver')
+            assert driver is not None
+            driver.set('cache', 'none')
+            etree.SubElement(disk, 'target', dev=target, bus='virtio')
+            devices.append(disk)
+        return domxml.text(root)

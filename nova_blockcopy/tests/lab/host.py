@@ -1,0 +1,265 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""One host of the lab: namespaces, private directories, a libvirtd."""
+
+import concurrent.futures
+import os
+import pathlib
+import subprocess
+from collections.abc import Callable
+from typing import Any
+from typing import TypeVar
+
+import libvirt
+import psutil
+
+from nova_blockcopy import waiting
+from nova_blockcopy.tests.lab import namespaces
+
+T = TypeVar('T')
+
+#: Where a host's own directories lie for it, and their names outside.
+_LIBVIRT = {
+    '/var/lib/libvirt': 'lib',
+    '/var/log/libvirt': 'log',
+    '/var/cache/libvirt': 'cache',
+    '/etc/libvirt': 'etc',
+}
+_SOCKET = 'run/libvirt/libvirt-sock'
+#: libvirtd resolves these names when it starts, whatever qemu.conf says.
+_PASSWD = 'libvirt-qemu:x:64055:64055::/nonexistent:/usr/sbin/nologin\n'
+_GROUP = 'libvirt-qemu:x:64055:\nkvm:x:64056:\n'
+_SECONDS = 30
+
+
+class LabError(Exception):
+    """The lab cannot do what it was asked to; the message says why."""
+
+
+class Host:
+    """One of the two hosts.
+
+    :param name: 'a' or 'b'
+    :param address: of its only interface
+    :param directory: of the lab; the host's own are below it
+    """
+
+    def __init__(
+        self, name: str, address: str, directory: pathlib.Path
+    ) -> None:
+        self.name = name
+        self.hostname = f'lab-{name}'
+        self.address = address
+        self.uri = 'qemu:///system'
+        self.peer_uri = f'qemu+tcp://{address}/system'
+        self.home = directory / 'host'
+        self.images = self.home / 'images'
+        self.directory = directory / name
+        self._pid_file = directory / f'{name}.pid'
+        self._pool: concurrent.futures.ThreadPoolExecutor | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process that holds the namespaces."""
+        return int(self._pid_file.read_text())
+
+    def up(self) -> None:
+        """Make the namespaces; the network is the lab's to connect."""
+        self._write_files()
+        script = '\n'.join(
+            [
+                'set -e',
+                f'hostname {self.hostname}',
+                'mount --make-rprivate /',
+                'ip link set lo up',
+                'mount -t tmpfs -o mode=755 run /run',
+                'mkdir /run/libvirt /run/lock',
+                *(
+                    f'mount --bind {self.directory}/{name} {path}'
+                    for path, name in self._mounts().items()
+                ),
+                'echo up',
+                'exec sleep infinity',
+            ]
+        )
+        holder = subprocess.Popen(
+            ['unshare', '--net', '--mount', '--uts', 'sh', '-c', script],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+            text=True,
+        )
+        self._pid_file.write_text(str(holder.pid))
+        assert holder.stdout is not None
+        if holder.stdout.readline() != 'up\n':
+            raise LabError(f'The namespaces of host {self.name} failed.')
+
+    def _mounts(self) -> dict[str, str]:
+        files = {f'/etc/{name}': name for name in ('passwd', 'group', 'hosts')}
+        return {**_LIBVIRT, **files, str(self.home): 'home'}
+
+    def _write_files(self) -> None:
+        for name in (*_LIBVIRT.values(), 'home/images', 'home/journal'):
+            (self.directory / name).mkdir(parents=True, exist_ok=True)
+        files = {
+            'passwd': pathlib.Path('/etc/passwd').read_text() + _PASSWD,
+            'group': pathlib.Path('/etc/group').read_text() + _GROUP,
+            'hosts': f'127.0.0.1 localhost\n{self.address} {self.hostname}\n',
+            'etc/libvirtd.conf': f'''
+                listen_tls = 0
+                listen_tcp = 1
+                listen_addr = "{self.address}"
+                auth_tcp = "none"
+                auth_unix_rw = "none"
+                host_uuid = "{self.name * 8}-1ab0-4000-8000-{self.name * 11}0"
+                log_outputs = "2:file:/var/log/libvirt/libvirtd.log"
+            ''',
+            'etc/qemu.conf': f'''
+                user = "root"
+                group = "root"
+                security_driver = "none"
+                namespaces = []
+                cgroup_controllers = []
+                remember_owner = 0
+                stdio_handler = "file"
+                migration_address = "{self.address}"
+            ''',
+        }
+        for name, content in files.items():
+            lines = (line.strip() for line in content.splitlines())
+            (self.directory / name).write_text('\n'.join(lines) + '\n')
+
+    def start_libvirtd(self) -> None:
+        """Start it; ``wait_for_libvirtd`` tells when it answers."""
+        with open(self.directory / 'libvirtd.out', 'ab') as out:
+            subprocess.Popen(
+                [*self._inside(), 'libvirtd', '--listen'],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+            )
+
+    def wait_for_libvirtd(self) -> None:
+        """Wait until it answers.
+
+        :raises LabError: with the end of its log
+        """
+        if not waiting.until(self._answers, timeout=_SECONDS, interval=0.05):
+            log = (self.directory / 'libvirtd.out').read_text()[-1000:]
+            raise LabError(f'libvirtd of host {self.name} is silent: {log}')
+
+    def _answers(self) -> bool:
+        try:
+            self.connect().close()
+        except (libvirt.libvirtError, OSError):
+            return False
+        return True
+
+    def connect(self) -> libvirt.virConnect:
+        """Connect to its libvirtd, from anywhere on the machine."""
+        return libvirt.open(
+            f'qemu:///system?socket=/proc/{self.pid}/root/{_SOCKET}'
+        )
+
+    def outside(self, path: str | pathlib.Path) -> pathlib.Path:
+        """Where a path of the host's own lies for the rest of the machine."""
+        for inside, name in self._mounts().items():
+            if pathlib.Path(path).is_relative_to(inside):
+                relative = pathlib.Path(path).relative_to(inside)
+                return self.directory / name / relative
+        return pathlib.Path(path)
+
+    def call(self, function: Callable[..., T], *args: Any, **kw: Any) -> T:
+        """Run a function in a thread that lives on this host."""
+        return self.submit(function, *args, **kw).result()
+
+    def submit(
+        self, function: Callable[..., T], *args: Any, **kw: Any
+    ) -> 'concurrent.futures.Future[T]':
+        """The same, without waiting for it."""
+        if self._pool is None:
+            self._pool = concurrent.futures.ThreadPoolExecutor(
+                16, initializer=namespaces.enter, initargs=(self.pid,)
+            )
+        return self._pool.submit(function, *args, **kw)
+
+    def run(
+        self, *argv: str, check: bool = True
+    ) -> 'subprocess.CompletedProcess[str]':
+        """Run a command on this host, with its output captured."""
+        return subprocess.run(
+            [*self._inside(), *argv],
+            check=check,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    def shell(self) -> int:
+        """A shell for a person."""
+        prompt = f'PS1=[{self.hostname}] \\w# '
+        return subprocess.call(
+            [*self._inside(), 'env', prompt, 'bash', '--norc']
+        )
+
+    def processes(self) -> list[psutil.Process]:
+        """All that runs on this host, apart from what holds it."""
+        found = []
+        for pid in namespaces.members(self.pid):
+            try:
+                found.append(psutil.Process(pid))
+            except psutil.NoSuchProcess:
+                continue
+        return found
+
+    def down(self) -> None:
+        """End everything on this host, then the host."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+            self._pool = None
+        if not self._pid_file.exists():
+            return
+        if not psutil.pid_exists(self.pid):
+            return
+        if not waiting.until(self._emptied, timeout=_SECONDS):
+            raise LabError(f'Host {self.name} has processes that do not end.')
+        holder = psutil.Process(self.pid)
+        _kill(holder)
+        psutil.wait_procs([holder], timeout=_SECONDS)
+
+    def _emptied(self) -> bool:
+        """Kill all there is; tell whether there was nothing."""
+        running = self.processes()
+        for process in running:
+            _kill(process)
+        psutil.wait_procs(running, timeout=5)
+        return not running
+
+    def _inside(self) -> tuple[str, ...]:
+        return (
+            *('nsenter', '--target', str(self.pid)),
+            *('--mount', '--net', '--uts', '--'),
+        )
+
+
+def _kill(process: psutil.Process) -> None:
+    try:
+        process.kill()
+    except psutil.NoSuchProcess:
+        return
+
+
+def missing_mount_points() -> list[str]:
+    """Directories that libvirt's packages did not leave on this machine."""
+    return [path for path in _LIBVIRT if not os.path.isdir(path)]

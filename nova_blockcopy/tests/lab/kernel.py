@@ -1,0 +1,146 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""What the test guest boots: a kernel of the distribution, and our init.
+
+The kernel is fetched as a package and unpacked into a cache, so that the
+machine's own boot is not touched.
+"""
+
+import functools
+import hashlib
+import lzma
+import os
+import pathlib
+import platform
+import shutil
+import subprocess
+import tempfile
+
+from nova_blockcopy.tests.lab import host
+
+_MODULES = (
+    'virtio_ring',
+    'virtio',
+    'virtio_pci_legacy_dev',
+    'virtio_pci_modern_dev',
+    'virtio_pci',
+    'virtio_blk',
+)
+#: Packages that lead to a small kernel, by distribution.
+_META = {'debian': 'linux-image-cloud-amd64', 'ubuntu': 'linux-image-virtual'}
+_INIT = pathlib.Path(__file__).with_name('init.c')
+
+
+def cache() -> pathlib.Path:
+    """Where kernels are kept between labs."""
+    default = pathlib.Path.home() / '.cache' / 'nova-blockcopy'
+    path = pathlib.Path(os.environ.get('NOVA_BLOCKCOPY_CACHE', default))
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+@functools.cache
+def image() -> pathlib.Path:
+    """The kernel, fetched if need be."""
+    target = cache() / 'kernel'
+    if not target.is_dir():
+        with tempfile.TemporaryDirectory(dir=cache()) as scratch:
+            unpacked = _fetch(pathlib.Path(scratch))
+            # renamed when it is whole: another process may do the same
+            if not target.is_dir():
+                os.rename(unpacked, target)
+    return next(target.glob('boot/vmlinuz-*'))
+
+
+@functools.cache
+def initramfs() -> pathlib.Path:
+    """The root file system: our init and the modules for its disks."""
+    key = hashlib.sha256(_INIT.read_bytes() + str(image()).encode())
+    target = cache() / f'initramfs-{key.hexdigest()[:16]}'
+    if not target.exists():
+        with tempfile.TemporaryDirectory(dir=cache()) as scratch:
+            root = pathlib.Path(scratch) / 'root'
+            root.mkdir()
+            _run('gcc', '-O2', '-Wall', '-static', '-o', f'{root}/init', _INIT)
+            for name in _MODULES:
+                _copy_module(name, root)
+            archive = pathlib.Path(scratch) / 'archive'
+            with archive.open('wb') as out:
+                names = ['init', *sorted(os.listdir(root))]
+                subprocess.run(
+                    ['cpio', '--create', '--format=newc', '--quiet'],
+                    cwd=root,
+                    check=True,
+                    input='\n'.join(dict.fromkeys(names)).encode(),
+                    stdout=out,
+                )
+            os.rename(archive, target)
+    return target
+
+
+def _fetch(scratch: pathlib.Path) -> pathlib.Path:
+    system = platform.freedesktop_os_release()
+    names = [system['ID'], *system.get('ID_LIKE', '').split()]
+    meta = next((_META[name] for name in names if name in _META), None)
+    if meta is None:
+        raise host.LabError(
+            f'No kernel for the test guest is known on {system["ID"]}; the '
+            f'lab runs on Debian and Ubuntu.'
+        )
+    for package in _kernel_packages(meta):
+        _run('apt-get', 'download', '-qq', package, cwd=scratch)
+    for archive in scratch.glob('*.deb'):
+        _run('dpkg', '-x', archive, scratch / 'unpacked')
+    return scratch / 'unpacked'
+
+
+def _kernel_packages(meta: str) -> list[str]:
+    """Follow a meta package to the packages that it stands for."""
+    wanted = ('linux-image-', 'linux-modules-')
+    found: list[str] = []
+    ahead = [meta]
+    while ahead:
+        name = ahead.pop()
+        lines = _run('apt-cache', 'depends', '--important', name).splitlines()
+        needs = [line.split()[-1] for line in lines if 'Depends: ' in line]
+        kernels = [need for need in needs if need.startswith(wanted)]
+        if name != meta:
+            found.append(name)
+        ahead += [need for need in kernels if need not in (*found, *ahead)]
+    if not found:
+        raise host.LabError(f'Package {meta} leads to no kernel.')
+    return found
+
+
+def _copy_module(name: str, root: pathlib.Path) -> None:
+    tree = image().parent.parent
+    for found in tree.rglob(f'{name}.ko*'):
+        target = root / f'{name}.ko'
+        if found.suffix == '.xz':
+            target.write_bytes(lzma.decompress(found.read_bytes()))
+        elif found.suffix == '.zst':
+            _run('zstd', '-dqf', found, '-o', target)
+        else:
+            shutil.copy(found, target)
+
+
+def _run(*argv: str | pathlib.Path, cwd: pathlib.Path | None = None) -> str:
+    done = subprocess.run(
+        argv, cwd=cwd, check=False, capture_output=True, text=True
+    )
+    if done.returncode:
+        raise host.LabError(
+            f'"{argv[0]}" failed while the test guest was made: '
+            f'{done.stderr.strip()}'
+        )
+    return done.stdout

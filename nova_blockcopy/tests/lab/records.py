@@ -1,0 +1,175 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The guest's records: what it was told is written, and what is there.
+
+The guest reports a record on its console only after its disk acknowledged
+it. Those reports are the claim; the image is checked against them.
+"""
+
+import dataclasses
+import itertools
+import pathlib
+import re
+import threading
+import time
+from collections.abc import Iterable
+
+from nova_blockcopy import waiting
+
+RECORD = 512
+#: As in init.c.
+_STRIDE = 7919
+_LINE = re.compile(rb'^(?P<kind>[we]) (?P<disk>[a-z]) (?P<n>\d+)')
+_SECONDS = 60
+_TICK = 0.005
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Region:
+    """Where on a disk the records are; bytes."""
+
+    offset: int
+    length: int
+
+    @property
+    def slots(self) -> int:
+        return self.length // RECORD
+
+    def position(self, number: int) -> int:
+        """Where in the region a record is."""
+        return number * _STRIDE % self.slots * RECORD
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """Of one disk: acknowledged records, and those that are not there.
+
+    A missing record's place is empty; a wrong one's has something else.
+    """
+
+    disk: str
+    written: int
+    missing: int
+    wrong: int
+
+    @property
+    def intact(self) -> bool:
+        return not self.missing and not self.wrong and self.written > 0
+
+
+class Log:
+    """Follows the consoles of one guest, and stamps what they say.
+
+    :param consoles: its console on each host, which need not exist yet
+    """
+
+    def __init__(self, consoles: Iterable[pathlib.Path]) -> None:
+        self._consoles = tuple(consoles)
+        self._positions = dict.fromkeys(self._consoles, 0)
+        self._rests = dict.fromkeys(self._consoles, b'')
+        self._written: dict[str, int] = {}
+        self._stamps: list[float] = []
+        self.errors: list[str] = []
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def written(self, target: str) -> int:
+        """How many records of a disk were acknowledged."""
+        return self._written.get(target[-1], 0)
+
+    def wait_for_more(self, target: str, records: int) -> None:
+        """Wait until so many more records of a disk are acknowledged."""
+        goal = self.written(target) + records
+        if not waiting.until(
+            lambda: self.written(target) >= goal,
+            timeout=_SECONDS,
+            interval=0.02,
+        ):
+            raise AssertionError(
+                f'the guest does not write to {target}: '
+                f'{self.written(target)} of {goal}; {self.errors[-3:]}'
+            )
+
+    def longest_gap(self, since: float = 0) -> float:
+        """Seconds between two acknowledgements, whatever the disk."""
+        stamps = [stamp for stamp in self._stamps if stamp >= since]
+        return max(
+            (later - earlier for earlier, later in itertools.pairwise(stamps)),
+            default=0.0,
+        )
+
+    def _follow(self) -> None:
+        while not self._stopped.is_set():
+            for console in self._consoles:
+                self._read(console)
+            self._stopped.wait(_TICK)
+        for console in self._consoles:
+            self._read(console)
+
+    def _read(self, console: pathlib.Path) -> None:
+        try:
+            with console.open('rb') as f:
+                f.seek(self._positions[console])
+                new = f.read()
+        except FileNotFoundError:
+            return
+        self._positions[console] += len(new)
+        *lines, self._rests[console] = (self._rests[console] + new).split(
+            b'\n'
+        )
+        for line in lines:
+            self._take(line, time.monotonic())
+
+    def _take(self, line: bytes, now: float) -> None:
+        found = _LINE.match(line)
+        if found is None:
+            return
+        if found['kind'] == b'e':
+            self.errors.append(line.decode(errors='replace').strip())
+            return
+        disk = found['disk'].decode()
+        # a line may be lost with a paused console, a record never: they
+        # are written in order, so the number tells how many there are
+        self._written[disk] = max(
+            self._written.get(disk, 0), int(found['n']) + 1
+        )
+        self._stamps.append(now)
+
+
+def expected(disk: str, number: int) -> bytes:
+    """The bytes of one record, as init.c writes them."""
+    return (b'nbcrec_' + disk[-1].encode() + number.to_bytes(8, 'little')) * (
+        RECORD // 16
+    )
+
+
+def check(disk: str, content: bytes, region: Region, written: int) -> Verdict:
+    """Compare a region with what its guest was told is written there."""
+    missing = wrong = 0
+    for number in range(written):
+        at = region.position(number)
+        found = content[at : at + RECORD]
+        if found != expected(disk, number):
+            if any(found):
+                wrong += 1
+            else:
+                missing += 1
+    return Verdict(disk=disk, written=written, missing=missing, wrong=wrong)

@@ -1,0 +1,259 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""A guest with disks on host a, bases on host b, and the engine between.
+
+What the functional tests, the demo and benchmarks start from.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import os
+import pathlib
+import subprocess
+import tempfile
+from collections.abc import Callable
+from collections.abc import Mapping
+from typing import Any
+
+from oslo_config import cfg
+
+from nova_blockcopy import conf
+from nova_blockcopy import destination
+from nova_blockcopy import hypervisor
+from nova_blockcopy import journal
+from nova_blockcopy import migration as engine
+from nova_blockcopy import model
+from nova_blockcopy import peer
+from nova_blockcopy import progress
+from nova_blockcopy.tests.lab import disks
+from nova_blockcopy.tests.lab import guest
+from nova_blockcopy.tests.lab import host
+from nova_blockcopy.tests.lab import lab as labs
+from nova_blockcopy.tests.lab import records
+
+MIB = 1024 * 1024
+
+
+def settings(at: host.Host, **overrides: Any) -> conf.Settings:
+    """The engine's settings on one host of a lab."""
+    options = cfg.ConfigOpts()
+    conf.register_opts(options)
+    options([])
+    values = {
+        'journal_dir': str(at.home / 'journal'),
+        'run_dir': '/run/nova-blockcopy',
+        'export_address': at.address,
+        'poll_interval': 0.1,
+        'call_timeout': 30,
+        **overrides,
+    }
+    return conf.settings(options, **values)
+
+
+@dataclasses.dataclass(slots=True, kw_only=True)
+class Scene:
+    """One guest and where it is to go.
+
+    ``sources`` and ``bases`` are by target; ``contents`` are the checksums
+    of what is outside the records, from before the guest started.
+    """
+
+    lab: labs.Lab
+    guest: guest.Guest
+    sources: dict[str, disks.Disk]
+    bases: dict[str, disks.Disk]
+    contents: dict[str, str]
+    overrides: dict[str, Any]
+
+    @classmethod
+    def set(
+        cls,
+        it: labs.Lab,
+        kinds: tuple[str, ...],
+        *,
+        size: int = 64 * MIB,
+        data: int = 24 * MIB,
+        region: int = 8 * MIB,
+        interval: float = 0.01,
+        **overrides: Any,
+    ) -> 'Scene':
+        """Make images and bases, and start the guest.
+
+        :param kinds: one for each disk; see :meth:`disks.Maker.of_kind`
+        :param size: bytes of each disk
+        :param data: bytes of each disk, or of its lower layer, that are
+            written beforehand
+        :param overrides: options of the engine
+        """
+        here, there = (
+            disks.Maker(each, it.directory) for each in (it.a, it.b)
+        )
+        names = [f'vd{"abcdefgh"[n]}' for n in range(len(kinds))]
+        sources, bases, contents = {}, {}, {}
+        where = records.Region(offset=MIB, length=region)
+        for seed, (target, kind) in enumerate(zip(names, kinds, strict=True)):
+            source = here.of_kind(kind, f'{target}.img', size, seed)
+            bases[target] = there.of_kind(kind, f'{target}.img', size, seed)
+            if kind != 'layered' and data:
+                _prefill(it.a, source, seed, MIB + region, data)
+            sources[target] = source
+            contents[target] = _digest(it.a, source, where)
+        machine = guest.Guest(
+            it.hosts,
+            [source.image for source in sources.values()],
+            region=region,
+            interval=interval,
+        )
+        machine.start(it.a)
+        return cls(
+            lab=it,
+            guest=machine,
+            sources=sources,
+            bases=bases,
+            contents=contents,
+            overrides=overrides,
+        )
+
+    def migration(
+        self,
+        listener: Callable[[progress.Progress], None] = lambda _now: None,
+        *,
+        bases: Mapping[str, model.BaseRequest] | None = None,
+        **changes: Any,
+    ) -> engine.Migration:
+        """The engine on both hosts, ready to run on host a.
+
+        :param bases: in place of the ones that were made
+        :param changes: of the request, or options of the engine
+        """
+        fields = {field.name for field in dataclasses.fields(engine.Request)}
+        request = engine.Request(
+            **{
+                'guest': self.guest.name,
+                'bases': self.base_requests() if bases is None else bases,
+                'home': endpoint(self.lab.a),
+                'destination': endpoint(self.lab.b),
+                **{k: v for k, v in changes.items() if k in fields},
+            }
+        )
+        options = {
+            **self.overrides,
+            **{k: v for k, v in changes.items() if k not in fields},
+        }
+        return self.lab.a.call(self._wire, request, options, listener)
+
+    def _wire(
+        self,
+        request: engine.Request,
+        options: dict[str, Any],
+        listener: Callable[[progress.Progress], None],
+    ) -> engine.Migration:
+        there = self.lab.b.call(receiver, self.lab.b, **options)
+        answer = functools.partial(self.lab.b.call, there.handle)
+        connect = hypervisor.Connector(self.lab.a.uri)
+        return engine.Migration(
+            request,
+            hypervisor.Hypervisor(self.lab.a.hostname, connect),
+            peer.InProcess(answer),
+            settings(self.lab.a, **options),
+            listener=listener,
+        )
+
+    def base_requests(self) -> dict[str, model.BaseRequest]:
+        return {
+            target: model.BaseRequest(path=base.path)
+            for target, base in self.bases.items()
+        }
+
+    def run(self, it: engine.Migration) -> journal.Record:
+        """Run a migration on host a, and wait for it."""
+        return self.lab.a.call(it.run)
+
+    def verdicts(self, at: host.Host) -> list[records.Verdict]:
+        """Account for every record, on the disks of the host it runs on.
+
+        The guest is paused by this.
+        """
+        self.guest.pause(at)
+        self.guest.log.stop()
+        return [
+            records.check(
+                target,
+                self._content(at, target),
+                self.guest.region,
+                self.guest.log.written(target),
+            )
+            for target in self.guest.targets
+        ]
+
+    def changed(self, at: host.Host) -> list[str]:
+        """Disks of a paused guest that differ outside of the records."""
+        return [
+            target
+            for target in self.guest.targets
+            if _digest(at, self._disks(at)[target], self.guest.region)
+            != self.contents[target]
+        ]
+
+    def _disks(self, at: host.Host) -> dict[str, disks.Disk]:
+        return self.sources if at is self.lab.a else self.bases
+
+    def _content(self, at: host.Host, target: str) -> bytes:
+        with disks.opened(at, self._disks(at)[target]) as f:
+            f.seek(self.guest.region.offset)
+            return f.read(self.guest.region.length)
+
+
+def receiver(at: host.Host, **options: Any) -> destination.Destination:
+    """The engine's destination side; called in a thread of that host."""
+    connect = hypervisor.Connector(at.uri)
+    return destination.Destination(
+        hypervisor.Hypervisor(at.hostname, connect),
+        connect,
+        settings(at, **options),
+    )
+
+
+def endpoint(at: host.Host) -> model.Endpoint:
+    return model.Endpoint(uri=at.peer_uri, migrate_uri=f'tcp://{at.address}')
+
+
+def _digest(at: host.Host, disk: disks.Disk, region: records.Region) -> str:
+    """A checksum over all that a guest sees, but for its records."""
+    total = hashlib.sha256()
+    with disks.opened(at, disk) as f:
+        total.update(f.read(region.offset))
+        f.seek(region.length, os.SEEK_CUR)
+        while chunk := f.read(4 * MIB):
+            total.update(chunk)
+    return total.hexdigest()
+
+
+def _prefill(
+    at: host.Host, disk: disks.Disk, seed: int, offset: int, length: int
+) -> None:
+    """Write data as a guest would have, before it starts."""
+    if disk.image.format is model.ImageFormat.RAW:
+        disks.fill(disk.file, seed, offset, length)
+        return
+    with tempfile.NamedTemporaryFile(dir=at.directory) as raw:
+        raw.truncate(disk.size_bytes)
+        disks.fill(pathlib.Path(raw.name), seed, offset, length)
+        subprocess.run(
+            [
+                *('qemu-img', 'convert', '-n', '-f', 'raw', raw.name),
+                *('-O', 'qcow2', str(disk.file)),
+            ],
+            check=True,
+        )
