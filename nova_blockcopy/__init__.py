@@ -9,3 +9,15 @@
 #    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 #    License for the specific language governing permissions and limitations
 #    under the License.
+
+"""Live storage migration for OpenStack Nova by libvirt block copy.
+
+The modules right here are the vocabulary and the policy: values, states,
+options, errors, the plan. They touch neither libvirt nor Nova. Each folder
+is a layer on top of them, and imports only from those named before it:
+
+* ``host``: what one host does: libvirt, NBD servers, images, commands
+* ``drivers``: how a block copy is run; loaded by stevedore
+* ``copies``: the copies of one guest, from start to proven pivot
+* ``migration``: both sides of one migration, its steps and their undo
+"""

@@ -23,6 +23,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import tenacity
 from oslo_log import log as logging
 
 from nova_blockcopy import conf
@@ -41,10 +42,15 @@ from nova_blockcopy import progress
 from nova_blockcopy import states
 from nova_blockcopy import switchover
 from nova_blockcopy import task
+from nova_blockcopy import waiting
 from nova_blockcopy import wire
 from nova_blockcopy.drivers import base
 
 LOG = logging.getLogger(__name__)
+
+_GIVE_BACK_ATTEMPTS = 5
+#: Seconds in which a guest that was resumed meets its next I/O error.
+_WAKE_INTERVAL = 0.5
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,13 +139,17 @@ class Arrival:
 
     def abort(self) -> peer.Message:
         """End all copies; the guest stays on the exports."""
-        if self._task is not None:
-            self._task.cancel()
-            self._task.wait(self._host.settings.call_timeout)
-        record = self._record()
-        self._note(record, states.State.UNDOING, 'aborting the copies')
-        group = self._copies(record, 0)
-        return self._begin('abort', lambda _cancelled: group.abort())
+        before, self._task = self._task, None
+        if before is not None:
+            before.cancel()
+
+        def abort(_cancelled: threading.Event) -> None:
+            self._wait_for(before)
+            record = self._record()
+            self._note(record, states.State.UNDOING, 'aborting the copies')
+            self._copies(record, 0).abort()
+
+        return self._begin('abort', abort)
 
     def give_back(
         self, *, endpoint: dict[str, Any], live_xml: str, persistent_xml: str
@@ -154,8 +164,7 @@ class Arrival:
         def give_back(cancelled: threading.Event) -> None:
             guest = self._host.here.guest(self._guest)
             self._check_remote(guest)
-            if guest.power() is hypervisor.Power.IO_ERROR:
-                guest.resume()
+            self._wake(guest)
             switchover.run(
                 guest,
                 home,
@@ -166,7 +175,7 @@ class Arrival:
                 timeout=self._host.settings.switchover_timeout,
             )
 
-        return self._begin('give_back', give_back)
+        return self._begin('give_back', _retried(give_back))
 
     def status(self) -> peer.Message:
         """Tell how far it is, and how the last task went."""
@@ -177,6 +186,7 @@ class Arrival:
             'state': None if record is None else record.state,
             'pivoted': [] if record is None else list(record.pivoted),
             'power': guest.power() if guest else hypervisor.Power.OFF,
+            'task': work.name if work else None,
             'done': work is None or work.done,
             'result': work.result if work and work.done else None,
             'failure': peer.failure(work.failure) if work else None,
@@ -320,6 +330,25 @@ class Arrival:
                     f'guest cannot go back.',
                 )
 
+    def _wake(self, guest: hypervisor.Guest) -> None:
+        """Resume a guest that an I/O error stopped, until it stays awake.
+
+        An export that was dead is served again by now, but QEMU finds out
+        only by trying, and its first try may fail.
+        """
+
+        def awake() -> bool:
+            if guest.power() is not hypervisor.Power.IO_ERROR:
+                return True
+            guest.resume()
+            return False
+
+        waiting.until(
+            awake,
+            timeout=self._host.settings.call_timeout,
+            interval=_WAKE_INTERVAL,
+        )
+
     # -- helpers ---------------------------------------------------------
 
     def _begin(
@@ -331,6 +360,14 @@ class Arrival:
             )
         self._task = task.Task(name, work)
         return {}
+
+    def _wait_for(self, before: task.Task | None) -> None:
+        timeout = self._host.settings.call_timeout
+        if before is not None and not before.wait(timeout):
+            raise exception.PeerError(
+                operation='abort',
+                reason=f'{before.name} does not end within {timeout} s.',
+            )
 
     def _driver(self) -> base.CopyDriver:
         return drivers.load(self._host.settings.driver, self._host.context)
@@ -357,6 +394,18 @@ class Arrival:
 
     def _report(self, now: progress.Progress) -> None:
         self._progress = now
+
+
+def _retried(
+    work: Callable[[threading.Event], None],
+) -> Callable[[threading.Event], None]:
+    """Try a switchover again: a guest may meet a dead export only then."""
+    return tenacity.retry(
+        retry=tenacity.retry_if_exception_type(exception.SwitchoverError),
+        stop=tenacity.stop_after_attempt(_GIVE_BACK_ATTEMPTS),
+        wait=tenacity.wait_fixed(_WAKE_INTERVAL),
+        reraise=True,
+    )(work)
 
 
 def _base_facts(

@@ -40,3 +40,19 @@ def shares(total: int, ready: Mapping[str, bool]) -> dict[str, int]:
         disk: max(1, total * weight // whole)
         for disk, weight in weights.items()
     }
+
+
+def buffer(speed: int) -> int:
+    """How much a limited copy may have in flight.
+
+    QEMU's mirror fills its whole buffer at once and then waits until the
+    limit allows the next one (block/mirror.c): with its 16 MiB, a copy
+    limited to 4 MiB/s is a burst every four seconds.
+
+    :param speed: bytes/s
+    :returns: bytes, a power of two; 0 = what the hypervisor chooses
+    """
+    if not speed:
+        return 0
+    quarter_second = 1 << (speed // 4).bit_length()
+    return min(max(MIB, quarter_second), 16 * MIB)

@@ -115,8 +115,14 @@ Possible values:
         default=0,
         min=0,
         help="""
-Most data in flight in one copy, in bytes. 0 leaves it to the hypervisor
-(QEMU: 16 MiB).
+Most data in flight in one copy, in bytes.
+
+Possible values:
+
+* 0: without a bandwidth limit what the hypervisor chooses (QEMU: 16 MiB);
+  with one, a quarter of a second's worth of it, so that the limit holds
+  over short times too
+* any positive integer: bytes
 """,
     ),
     cfg.BoolOpt(
@@ -301,15 +307,17 @@ def settings(conf: cfg.ConfigOpts, **overrides: Any) -> Settings:
     values: dict[str, Any] = {}
     for group, opts in list_opts():
         for opt in opts:
+            given = ''
             try:
-                values[opt.dest] = (
-                    opt.type(overrides.pop(opt.dest))
-                    if opt.dest in overrides
-                    else conf[group][opt.dest]
-                )
+                if opt.dest in overrides:
+                    given = f'{overrides[opt.dest]}: '
+                    values[opt.dest] = opt.type(overrides.pop(opt.dest))
+                else:
+                    values[opt.dest] = conf[group][opt.dest]
             except (ValueError, cfg.ConfigFileValueError) as e:
                 raise exception.InvalidOption(
-                    option=f'[{group}] {opt.dest}', reason=f'{e}.'
+                    option=f'[{group}] {opt.dest}',
+                    reason=f'{given}{e}.',
                 ) from e
     if overrides:
         raise exception.InvalidOption(

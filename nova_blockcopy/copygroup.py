@@ -55,10 +55,13 @@ class CopyGroup:
         speeds = bandwidth.shares(
             self._limit, dict.fromkeys(self._jobs, False)
         )
+        copy = self._settings.copy
         for disk, job in self._jobs.items():
             job.start(
                 dataclasses.replace(
-                    self._settings.copy, bandwidth=speeds[disk]
+                    copy,
+                    bandwidth=speeds[disk],
+                    buf_size=copy.buf_size or bandwidth.buffer(speeds[disk]),
                 )
             )
         self._speeds = speeds

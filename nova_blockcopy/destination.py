@@ -14,6 +14,8 @@
 
 import threading
 
+from oslo_log import log as logging
+
 from nova_blockcopy import arrival
 from nova_blockcopy import conf
 from nova_blockcopy import exception
@@ -21,6 +23,8 @@ from nova_blockcopy import hypervisor
 from nova_blockcopy import journal
 from nova_blockcopy import peer
 from nova_blockcopy.drivers import base
+
+LOG = logging.getLogger(__name__)
 
 #: The operations that a message may ask for: methods of an arrival.
 OPERATIONS = frozenset(
@@ -67,7 +71,7 @@ class Destination:
     def handle(self, message: peer.Message) -> peer.Message:
         """Answer a message; a failure is part of the answer."""
         values = dict(message)
-        operation = values.pop('operation')
+        operation = str(values.pop('operation', None))
         try:
             if operation not in OPERATIONS:
                 raise exception.PeerError(
@@ -81,6 +85,9 @@ class Destination:
                 self._forget(migration)
         except exception.BlockCopyError as e:
             return {'error': peer.failure(e)}
+        except (KeyError, TypeError, ValueError) as e:
+            LOG.exception('Message %s was not understood', operation)
+            return {'error': peer.failure(_not_understood(operation, e))}
         return answer
 
     def _arrival(self, guest: str, migration: str) -> arrival.Arrival:
@@ -92,3 +99,11 @@ class Destination:
     def _forget(self, migration: str) -> None:
         with self._lock:
             self._arrivals.pop(migration, None)
+
+
+def _not_understood(operation: str, error: Exception) -> exception.PeerError:
+    return exception.PeerError(
+        operation=operation,
+        reason=f'it did not understand the message ({error!r}); run the same '
+        f'version of nova-blockcopy on both hosts.',
+    )

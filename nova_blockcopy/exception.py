@@ -27,8 +27,12 @@ class BlockCopyError(Exception):
         super().__init__(message or self.msg_fmt % kwargs)
 
 
-class InvalidOption(BlockCopyError):
-    """A configured or given value is out of its bounds; nothing was done."""
+class Refused(BlockCopyError):
+    """What was asked for was refused before anything was changed."""
+
+
+class InvalidOption(Refused):
+    """A configured or given value is out of its bounds."""
 
     msg_fmt = 'Option %(option)s: %(reason)s'
 
@@ -38,10 +42,6 @@ class UnknownDriver(InvalidOption):
         'Copy driver "%(name)s" cannot be loaded (%(reason)s); installed '
         'drivers: %(installed)s. Set [blockcopy] driver to one of them.'
     )
-
-
-class Refused(BlockCopyError):
-    """The migration was refused before anything was changed."""
 
 
 class GuestNotFound(Refused):

@@ -18,6 +18,7 @@ import hashlib
 import json
 import os
 import stat
+from typing import Any
 
 from nova_blockcopy import command
 from nova_blockcopy import exception
@@ -63,7 +64,7 @@ def describe(path: str, format_: model.ImageFormat) -> model.Image:
     )
 
 
-def _backing_format(path: str, info: dict[str, str]) -> model.ImageFormat:
+def _backing_format(path: str, info: dict[str, Any]) -> model.ImageFormat:
     try:
         return model.ImageFormat(info.get('backing-filename-format', ''))
     except ValueError:
@@ -187,8 +188,13 @@ def extend_for_export(image: model.Image, timeout: int) -> int:
     """Let a container grow to all that its guest can make of it.
 
     An NBD export has a fixed length, so a qcow2 file is lengthened, as a
-    hole, to what it has plus what it would need if it were written in full.
-    A raw image has its length already.
+    hole, to what it holds plus what it would need if it were written in
+    full: free clusters are used first, so it never ends behind that. A raw
+    image has its length already.
+
+    What it holds is what it occupies, so that a second export adds nothing.
+    Only internal snapshots and bitmaps can hold clusters that are holes and
+    yet stay taken when the guest writes; then all of the file counts.
 
     :param timeout: seconds
     :returns: bytes to export
@@ -205,20 +211,27 @@ def extend_for_export(image: model.Image, timeout: int) -> int:
             timeout=timeout,
         )
     )
-    grown = length(image.path) + int(measured['fully-allocated'])
-    grown += -grown % int(cluster)
+    present = length(image.path)
+    keeps = info.get('snapshots') or info['format-specific']['data'].get(
+        'bitmaps'
+    )
+    held = present if keeps else _stat(image.path).st_blocks * 512
+    wanted = held + int(measured['fully-allocated'])
+    wanted += -wanted % int(cluster)
+    if present >= wanted:
+        return present
     try:
-        os.truncate(image.path, grown)
+        os.truncate(image.path, wanted)
     except OSError as e:
         raise exception.ImageError(
             path=image.path,
-            reason=f'it cannot be extended to {grown} bytes for its export '
+            reason=f'it cannot be extended to {wanted} bytes for its export '
             f'({e.strerror}).',
         ) from e
-    return grown
+    return wanted
 
 
-def _info(path: str) -> dict[str, str]:
+def _info(path: str) -> dict[str, Any]:
     # -U: the guest that runs on an image holds QEMU's lock on it
     try:
         printed = command.run(
@@ -230,7 +243,11 @@ def _info(path: str) -> dict[str, str]:
         raise exception.ImageError(
             path=path, reason=f'it cannot be read as qcow2 ({e}).'
         ) from e
-    found: dict[str, str] = json.loads(printed)
+    found: dict[str, Any] = json.loads(printed)
+    if 'data-file' in found['format-specific']['data']:
+        raise exception.ImageError(
+            path=path, reason='its data is in an external data file.'
+        )
     return found
 
 

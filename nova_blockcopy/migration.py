@@ -112,9 +112,13 @@ class Migration:
         :raises Refused: with the reason
         """
         context = self._look()
+        try:
+            moves = steps.ask_destination(context, dry_run=True)
+        finally:
+            context.destination.discard()
         return Plan(
             guest=context.guest.name,
-            moves=steps.ask_destination(context, dry_run=True),
+            moves=moves,
             left_alone=context.selection.left_alone,
         )
 
@@ -254,8 +258,8 @@ class Migration:
             self._close(context)
         except Exception as e:  # whatever it is, nobody may go on from here
             self._stick(context, state, e, error)
-        if isinstance(error, exception.Refused):
-            raise error
+        if isinstance(error, exception.Refused) and len(self._begun) == 1:
+            raise error  # the destination refused; nothing had been changed
         raise exception.MigrationUndone(
             guest=context.guest.name, reason=error
         ) from error

@@ -22,6 +22,7 @@ from nova_blockcopy import hypervisor
 from nova_blockcopy import model
 from nova_blockcopy import peer
 from nova_blockcopy import states
+from nova_blockcopy import waiting
 from nova_blockcopy import wire
 
 Watch = Callable[[states.State, tuple[model.DiskProgress, ...]], None]
@@ -124,8 +125,20 @@ class RemoteDestination:
         """What the guest does on the destination."""
         return hypervisor.Power(self._ask('status')['power'])
 
-    def pivoted(self) -> tuple[str, ...]:
-        """The disks that live on their bases already."""
+    def pivoted(self, timeout: float) -> tuple[str, ...]:
+        """The disks that live on their bases, once the last task has ended.
+
+        :param timeout: seconds
+        :raises PeerError: it still works on something
+        """
+        if not waiting.until(
+            lambda: bool(self._ask('status')['done']),
+            timeout=timeout,
+            interval=self._interval,
+        ):
+            raise exception.PeerError(
+                operation='end its task', reason=f'{timeout} s have passed.'
+            )
         return tuple(self._ask('status')['pivoted'])
 
     def discard(self) -> None:
@@ -146,6 +159,12 @@ class RemoteDestination:
         self._ask(operation, **values)
         while True:
             status = self._ask('status')
+            if status['task'] != operation:
+                raise exception.PeerError(
+                    operation=operation,
+                    reason='it has been restarted and does not do it any '
+                    'more.',
+                )
             if watch is not None and status['state'] is not None:
                 watch(
                     states.State(status['state']),

@@ -227,7 +227,7 @@ class Pivot(Step):
         context.destination.pivot(context.watch)
 
     def undo(self, context: Context) -> None:
-        pivoted = context.destination.pivoted()
+        pivoted = context.destination.pivoted(context.settings.pivot_timeout)
         if pivoted:
             raise exception.JobFailed(
                 disk=', '.join(pivoted),

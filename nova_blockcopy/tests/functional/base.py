@@ -12,6 +12,8 @@
 
 """What the functional tests share: a lab, a scene, and its accounting."""
 
+import typing
+
 import testscenarios
 import testtools
 
@@ -51,10 +53,11 @@ class TestCase(testtools.TestCase):
         self.assertEqual([], made.changed(at))
 
 
-class DriverTestCase(testscenarios.WithScenarios, TestCase):
+class DriverTestCase(testscenarios.WithScenarios, TestCase):  # type: ignore[misc]
     """The same test with each copy driver."""
 
-    scenarios = [
+    driver: str
+    scenarios: typing.ClassVar = [
         ('libvirt', {'driver': 'libvirt'}),
         ('virsh', {'driver': 'virsh'}),
     ]

@@ -134,21 +134,17 @@ def opened(at: host.Host, disk: Disk) -> Iterator[IO[bytes]]:
         with disk.file.open('rb') as f:
             yield f
         return
-    options = f'driver=qcow2,file.driver=file,file.filename={disk.file}'
+    convert = ['qemu-img', 'convert', '-U', '-O', 'raw']
     if disk.image.backing is None:
-        options += ',backing='
+        convert += ['-f', 'qcow2', str(disk.file)]
     else:
         below = at.outside(disk.image.backing.path)
-        options += (
-            f',backing.driver=raw,backing.file.driver=file'
-            f',backing.file.filename={below}'
-        )
+        convert += [
+            '--image-opts',
+            f'driver=qcow2,file.driver=file,file.filename={disk.file},'
+            f'backing.driver=raw,backing.file.driver=file,'
+            f'backing.file.filename={below}',
+        ]
     with tempfile.NamedTemporaryFile(dir=disk.file.parent.parent) as flat:
-        subprocess.run(
-            [
-                *('qemu-img', 'convert', '-U', '--image-opts', options),
-                *('-O', 'raw', flat.name),
-            ],
-            check=True,
-        )
+        subprocess.run([*convert, flat.name], check=True)
         yield flat

@@ -19,9 +19,6 @@ import dataclasses
 import functools
 import hashlib
 import os
-import pathlib
-import subprocess
-import tempfile
 from collections.abc import Callable
 from collections.abc import Mapping
 from typing import Any
@@ -35,6 +32,7 @@ from nova_blockcopy import journal
 from nova_blockcopy import migration as engine
 from nova_blockcopy import model
 from nova_blockcopy import peer
+from nova_blockcopy import plan
 from nova_blockcopy import progress
 from nova_blockcopy.tests.lab import disks
 from nova_blockcopy.tests.lab import guest
@@ -70,6 +68,8 @@ class Scene:
     """
 
     lab: labs.Lab
+    home: host.Host
+    away: host.Host
     guest: guest.Guest
     sources: dict[str, disks.Disk]
     bases: dict[str, disks.Disk]
@@ -92,8 +92,7 @@ class Scene:
 
         :param kinds: one for each disk; see :meth:`disks.Maker.of_kind`
         :param size: bytes of each disk
-        :param data: bytes of each disk, or of its lower layer, that are
-            written beforehand
+        :param data: bytes of each disk that are written beforehand
         :param overrides: options of the engine
         """
         here, there = (
@@ -105,7 +104,7 @@ class Scene:
         for seed, (target, kind) in enumerate(zip(names, kinds, strict=True)):
             source = here.of_kind(kind, f'{target}.img', size, seed)
             bases[target] = there.of_kind(kind, f'{target}.img', size, seed)
-            if kind != 'layered' and data:
+            if data:
                 _prefill(it.a, source, seed, MIB + region, data)
             sources[target] = source
             contents[target] = _digest(it.a, source, where)
@@ -118,6 +117,8 @@ class Scene:
         machine.start(it.a)
         return cls(
             lab=it,
+            home=it.a,
+            away=it.b,
             guest=machine,
             sources=sources,
             bases=bases,
@@ -132,7 +133,7 @@ class Scene:
         bases: Mapping[str, model.BaseRequest] | None = None,
         **changes: Any,
     ) -> engine.Migration:
-        """The engine on both hosts, ready to run on host a.
+        """The engine on both hosts, ready to run where the guest is.
 
         :param bases: in place of the ones that were made
         :param changes: of the request, or options of the engine
@@ -142,8 +143,8 @@ class Scene:
             **{
                 'guest': self.guest.name,
                 'bases': self.base_requests() if bases is None else bases,
-                'home': endpoint(self.lab.a),
-                'destination': endpoint(self.lab.b),
+                'home': endpoint(self.home),
+                'destination': endpoint(self.away),
                 **{k: v for k, v in changes.items() if k in fields},
             }
         )
@@ -151,7 +152,7 @@ class Scene:
             **self.overrides,
             **{k: v for k, v in changes.items() if k not in fields},
         }
-        return self.lab.a.call(self._wire, request, options, listener)
+        return self.home.call(self._wire, request, options, listener)
 
     def _wire(
         self,
@@ -159,15 +160,25 @@ class Scene:
         options: dict[str, Any],
         listener: Callable[[progress.Progress], None],
     ) -> engine.Migration:
-        there = self.lab.b.call(receiver, self.lab.b, **options)
-        answer = functools.partial(self.lab.b.call, there.handle)
-        connect = hypervisor.Connector(self.lab.a.uri)
+        there = self.away.call(receiver, self.away, **options)
+        answer = functools.partial(self.away.call, there.handle)
+        connect = hypervisor.Connector(self.home.uri)
         return engine.Migration(
             request,
-            hypervisor.Hypervisor(self.lab.a.hostname, connect),
+            hypervisor.Hypervisor(self.home.hostname, connect),
             peer.InProcess(answer),
-            settings(self.lab.a, **options),
+            settings(self.home, **options),
             listener=listener,
+        )
+
+    def reversed(self) -> 'Scene':
+        """The same guest on its way back, after it has arrived."""
+        return dataclasses.replace(
+            self,
+            home=self.away,
+            away=self.home,
+            sources=self.bases,
+            bases=self.sources,
         )
 
     def base_requests(self) -> dict[str, model.BaseRequest]:
@@ -177,8 +188,8 @@ class Scene:
         }
 
     def run(self, it: engine.Migration) -> journal.Record:
-        """Run a migration on host a, and wait for it."""
-        return self.lab.a.call(it.run)
+        """Run a migration, and wait for it."""
+        return self.home.call(it.run)
 
     def verdicts(self, at: host.Host) -> list[records.Verdict]:
         """Account for every record, on the disks of the host it runs on.
@@ -207,7 +218,7 @@ class Scene:
         ]
 
     def _disks(self, at: host.Host) -> dict[str, disks.Disk]:
-        return self.sources if at is self.lab.a else self.bases
+        return self.sources if at is self.home else self.bases
 
     def _content(self, at: host.Host, target: str) -> bytes:
         with disks.opened(at, self._disks(at)[target]) as f:
@@ -247,13 +258,13 @@ def _prefill(
     if disk.image.format is model.ImageFormat.RAW:
         disks.fill(disk.file, seed, offset, length)
         return
-    with tempfile.NamedTemporaryFile(dir=at.directory) as raw:
-        raw.truncate(disk.size_bytes)
-        disks.fill(pathlib.Path(raw.name), seed, offset, length)
-        subprocess.run(
-            [
-                *('qemu-img', 'convert', '-n', '-f', 'raw', raw.name),
-                *('-O', 'qcow2', str(disk.file)),
-            ],
-            check=True,
-        )
+    at.run(
+        *('qemu-io', '-f', 'qcow2', '-c'),
+        *(f'write -P {0xA0 + seed} {offset} {length}', disk.path),
+    )
+
+
+def versions(at: host.Host) -> plan.Versions:
+    """Of a host's libvirt and QEMU; called in a thread of that host."""
+    connect = hypervisor.Connector(at.uri)
+    return hypervisor.Hypervisor(at.hostname, connect).versions()

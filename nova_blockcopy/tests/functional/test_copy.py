@@ -1,0 +1,146 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""What a copy is asked to be: the same by both drivers, and not too fast."""
+
+import json
+import re
+import time
+from typing import Any
+
+from nova_blockcopy import domxml
+from nova_blockcopy import exception
+from nova_blockcopy import states
+from nova_blockcopy.tests.functional import base
+
+#: What libvirt and QEMU number as they go, and the name of an export.
+_COUNTED = re.compile(
+    r'libvirt-\d+|#block\d+|[0-9a-f-]{36}-vd[a-z]-[0-9a-f]{32}|:\d{5}'
+)
+#: What a job counts as it goes, and what a guest changes as it writes; the
+#: size of a qcow2's container is one of these.
+_MOVING = {
+    *('len', 'offset', 'busy', 'status', 'count'),
+    *('actual-size', 'virtual-size'),
+}
+
+
+class TestSameCopy(base.TestCase):
+    """QEMU cannot tell which driver asked."""
+
+    def test_both_drivers_send_the_same_copy(self):
+        made = self.set_scene(
+            *('block', 'layered', 'raw'),
+            block_migration_bandwidth=100,
+            granularity=4096,
+            buf_size=8 * base.MIB,
+            synchronous_writes=True,
+        )
+        captured = [
+            self._capture(made, driver) for driver in ('libvirt', 'virsh')
+        ]
+        self.assertEqual(captured[0], captured[1])
+        # and what is compared tells one copy from another
+        other = self._capture(made, 'virsh', granularity=512)
+        self.assertNotEqual(captured[0], other)
+        other = self._capture(made, 'virsh', block_migration_bandwidth=50)
+        self.assertNotEqual(captured[0], other)
+
+    def _capture(self, made, driver, **options):
+        """Ask QEMU and libvirt while all copies mirror, then go home."""
+        found: dict[str, Any] = {}
+
+        def capture(now):
+            if now.state is states.State.READY and not found:
+                found.update(self._look(made))
+                moving.abort()
+
+        moving = made.migration(capture, driver=driver, **options)
+        self.assertRaises(exception.MigrationUndone, made.run, moving)
+        return found
+
+    def _look(self, made):
+        nodes = self._monitor(made, 'query-named-block-nodes')
+        xml = self.lab.b.run('virsh', 'dumpxml', made.guest.uuid).stdout
+        mirrors = domxml.parse(xml).iterfind('devices/disk/mirror')
+        return {
+            'jobs': _still(self._monitor(made, 'query-block-jobs')),
+            'nodes': sorted(
+                json.dumps(_still(node), sort_keys=True) for node in nodes
+            ),
+            'mirrors': [
+                re.sub(r' index="\d+"', '', domxml.text(mirror))
+                for mirror in mirrors
+            ],
+        }
+
+    def _monitor(self, made, command):
+        printed = self.lab.b.run(
+            *('virsh', 'qemu-monitor-command', made.guest.uuid),
+            json.dumps({'execute': command}),
+        ).stdout
+        return json.loads(printed)['return']
+
+
+def _still(value):
+    """Leave out what moves by itself."""
+    if isinstance(value, dict):
+        return {k: _still(v) for k, v in value.items() if k not in _MOVING}
+    if isinstance(value, list):
+        return [_still(item) for item in value]
+    if isinstance(value, str):
+        return _COUNTED.sub('', value)
+    return value
+
+
+class TestBandwidth(base.DriverTestCase):
+    """The limit is for all disks together, and can be changed."""
+
+    def test_the_limit_holds_and_can_be_changed(self):
+        made = self.set_scene(
+            *('block', 'raw'),
+            size=160 * base.MIB,
+            data=128 * base.MIB,
+            interval=0.1,
+            region=base.MIB,
+            block_migration_bandwidth=16,
+        )
+        samples: dict[int, list[tuple[float, int]]] = {16: [], 32: []}
+        limit = 16
+
+        def sample(now):
+            nonlocal limit
+            if now.state is not states.State.COPYING or not now.disks:
+                return
+            if any(disk.ready for disk in now.disks):
+                return
+            samples[limit].append((time.monotonic(), now.processed_bytes))
+            if limit == 16 and now.processed_bytes > 80 * base.MIB:
+                moving.set_bandwidth(32)
+                limit = 32
+
+        moving = made.migration(sample)
+        made.run(moving)
+        for limit, seen in samples.items():
+            self.assertTrue(
+                0.85 < _rate(seen) / (limit * base.MIB) < 1.15,
+                f'{_rate(seen) / base.MIB:.1f} MiB/s at {limit} MiB/s',
+            )
+        self.assert_intact(made, self.lab.b)
+
+
+def _rate(samples: list[tuple[float, int]]) -> float:
+    """Bytes/s, without the first second, in which a limit settles."""
+    began = samples[0][0] + 1
+    settled = [sample for sample in samples if sample[0] >= began]
+    (first, low), (last, high) = settled[0], settled[-1]
+    return (high - low) / (last - first)
