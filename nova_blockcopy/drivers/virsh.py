@@ -18,11 +18,11 @@ import tempfile
 from collections.abc import Iterator
 
 from nova_blockcopy import bandwidth
-from nova_blockcopy import command
 from nova_blockcopy import domxml
 from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy.drivers import base
+from nova_blockcopy.host import command
 
 #: Text of VIR_ERR_BLOCK_COPY_ACTIVE (qemuDomainBlockJobPivot in libvirt's
 #: src/qemu/qemu_driver.c); virsh does not print error codes.

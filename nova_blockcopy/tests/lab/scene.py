@@ -26,14 +26,14 @@ from typing import Any
 from oslo_config import cfg
 
 from nova_blockcopy import conf
-from nova_blockcopy import destination
-from nova_blockcopy import hypervisor
 from nova_blockcopy import journal
-from nova_blockcopy import migration as engine
 from nova_blockcopy import model
-from nova_blockcopy import peer
 from nova_blockcopy import plan
 from nova_blockcopy import progress
+from nova_blockcopy.host import hypervisor
+from nova_blockcopy.migration import destination
+from nova_blockcopy.migration import migration as engine
+from nova_blockcopy.migration import peer
 from nova_blockcopy.tests.lab import disks
 from nova_blockcopy.tests.lab import guest
 from nova_blockcopy.tests.lab import host

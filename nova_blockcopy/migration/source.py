@@ -22,12 +22,12 @@ from oslo_log import log as logging
 from nova_blockcopy import conf
 from nova_blockcopy import domxml
 from nova_blockcopy import exception
-from nova_blockcopy import export
-from nova_blockcopy import hypervisor
-from nova_blockcopy import images
 from nova_blockcopy import model
 from nova_blockcopy import plan
-from nova_blockcopy import switchover
+from nova_blockcopy.host import export
+from nova_blockcopy.host import hypervisor
+from nova_blockcopy.host import images
+from nova_blockcopy.host import switchover
 
 LOG = logging.getLogger(__name__)
 

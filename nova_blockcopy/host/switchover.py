@@ -18,9 +18,9 @@ import libvirt
 from oslo_log import log as logging
 
 from nova_blockcopy import exception
-from nova_blockcopy import hypervisor
 from nova_blockcopy import model
 from nova_blockcopy import task
+from nova_blockcopy.host import hypervisor
 
 LOG = logging.getLogger(__name__)
 

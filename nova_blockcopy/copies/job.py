@@ -18,10 +18,10 @@ be done twice: what is done already is found by reading the domain.
 
 from nova_blockcopy import domxml
 from nova_blockcopy import exception
-from nova_blockcopy import hypervisor
 from nova_blockcopy import model
 from nova_blockcopy import waiting
 from nova_blockcopy.drivers import base
+from nova_blockcopy.host import hypervisor
 
 
 class CopyJob:

@@ -24,10 +24,10 @@ from collections.abc import Iterator
 import psutil
 from oslo_log import log as logging
 
-from nova_blockcopy import command
 from nova_blockcopy import exception
-from nova_blockcopy import images
 from nova_blockcopy import model
+from nova_blockcopy.host import command
+from nova_blockcopy.host import images
 
 LOG = logging.getLogger(__name__)
 

@@ -27,24 +27,24 @@ import tenacity
 from oslo_log import log as logging
 
 from nova_blockcopy import conf
-from nova_blockcopy import copygroup
-from nova_blockcopy import copyjob
 from nova_blockcopy import domxml
 from nova_blockcopy import drivers
 from nova_blockcopy import exception
-from nova_blockcopy import hypervisor
-from nova_blockcopy import images
 from nova_blockcopy import journal
 from nova_blockcopy import model
-from nova_blockcopy import peer
 from nova_blockcopy import plan
 from nova_blockcopy import progress
 from nova_blockcopy import states
-from nova_blockcopy import switchover
 from nova_blockcopy import task
 from nova_blockcopy import waiting
 from nova_blockcopy import wire
+from nova_blockcopy.copies import group as copygroup
+from nova_blockcopy.copies import job as copyjob
 from nova_blockcopy.drivers import base
+from nova_blockcopy.host import hypervisor
+from nova_blockcopy.host import images
+from nova_blockcopy.host import switchover
+from nova_blockcopy.migration import peer
 
 LOG = logging.getLogger(__name__)
 

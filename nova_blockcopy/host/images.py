@@ -20,9 +20,9 @@ import os
 import stat
 from typing import Any
 
-from nova_blockcopy import command
 from nova_blockcopy import exception
 from nova_blockcopy import model
+from nova_blockcopy.host import command
 
 _BOOT_ID = '/proc/sys/kernel/random/boot_id'
 #: Seconds that qemu-img may take to read a header.

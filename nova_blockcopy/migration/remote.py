@@ -18,12 +18,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from nova_blockcopy import exception
-from nova_blockcopy import hypervisor
 from nova_blockcopy import model
-from nova_blockcopy import peer
 from nova_blockcopy import states
 from nova_blockcopy import waiting
 from nova_blockcopy import wire
+from nova_blockcopy.host import hypervisor
+from nova_blockcopy.migration import peer
 
 Watch = Callable[[states.State, tuple[model.DiskProgress, ...]], None]
 

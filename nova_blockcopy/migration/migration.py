@@ -28,17 +28,17 @@ from oslo_log import log as logging
 from nova_blockcopy import conf
 from nova_blockcopy import domxml
 from nova_blockcopy import exception
-from nova_blockcopy import hypervisor
 from nova_blockcopy import journal
 from nova_blockcopy import model
-from nova_blockcopy import peer
 from nova_blockcopy import plan
 from nova_blockcopy import progress
-from nova_blockcopy import reach
-from nova_blockcopy import remote
-from nova_blockcopy import source
 from nova_blockcopy import states
-from nova_blockcopy import steps
+from nova_blockcopy.host import hypervisor
+from nova_blockcopy.host import reach
+from nova_blockcopy.migration import peer
+from nova_blockcopy.migration import remote
+from nova_blockcopy.migration import source
+from nova_blockcopy.migration import steps
 
 LOG = logging.getLogger(__name__)
 Listener = Callable[[progress.Progress], None]

@@ -16,13 +16,13 @@ import threading
 
 from oslo_log import log as logging
 
-from nova_blockcopy import arrival
 from nova_blockcopy import conf
 from nova_blockcopy import exception
-from nova_blockcopy import hypervisor
 from nova_blockcopy import journal
-from nova_blockcopy import peer
 from nova_blockcopy.drivers import base
+from nova_blockcopy.host import hypervisor
+from nova_blockcopy.migration import arrival
+from nova_blockcopy.migration import peer
 
 LOG = logging.getLogger(__name__)
 

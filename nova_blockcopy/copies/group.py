@@ -20,11 +20,11 @@ from collections.abc import Iterable
 
 from nova_blockcopy import bandwidth
 from nova_blockcopy import conf
-from nova_blockcopy import copyjob
 from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import progress
 from nova_blockcopy import states
+from nova_blockcopy.copies import job as copyjob
 
 Report = Callable[[progress.Progress], None]
 

@@ -30,14 +30,14 @@ from oslo_log import log as logging
 from nova_blockcopy import conf
 from nova_blockcopy import domxml
 from nova_blockcopy import exception
-from nova_blockcopy import hypervisor
 from nova_blockcopy import journal as journals
 from nova_blockcopy import model
 from nova_blockcopy import plan
-from nova_blockcopy import remote
-from nova_blockcopy import source
 from nova_blockcopy import states
 from nova_blockcopy import waiting
+from nova_blockcopy.host import hypervisor
+from nova_blockcopy.migration import remote
+from nova_blockcopy.migration import source
 
 LOG = logging.getLogger(__name__)
 
