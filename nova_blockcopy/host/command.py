@@ -13,11 +13,19 @@
 """Commands of this host: a fixed locale, and a time limit that kills."""
 
 import os
+import socket
 import subprocess
 
 from oslo_concurrency import processutils
 
 from nova_blockcopy import exception
+
+#: Hands its standard input on as systemd hands a socket to a service
+#: (sd_listen_fds(3)): descriptor 3, and the process id it is meant for.
+_ACTIVATE = (
+    'exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$; '
+    'export LISTEN_FDS LISTEN_PID; exec "$@"'
+)
 
 
 class CommandFailed(exception.BlockCopyError):
@@ -61,3 +69,28 @@ def run(*argv: str, timeout: int) -> str:
             child.communicate()
         raise CommandTimeout(command=argv[0], timeout=timeout) from e
     return str(out)
+
+
+def serve(listener: socket.socket, *argv: str, timeout: int) -> None:
+    """Start a server of this host on a socket that listens already.
+
+    The server must put itself into the background when it is ready.
+
+    :param timeout: seconds
+    :raises CommandFailed: with what the command said on standard error
+    :raises CommandTimeout: the time has passed; the command was killed
+    """
+    try:
+        subprocess.run(
+            ['/bin/sh', '-c', _ACTIVATE, 'sh', *argv],
+            stdin=listener.fileno(),
+            capture_output=True,
+            check=True,
+            timeout=timeout,
+            env={**os.environ, 'LC_ALL': 'C'},
+        )
+    except subprocess.CalledProcessError as e:
+        reason = e.stderr.decode(errors='replace').strip()
+        raise CommandFailed(command=argv[0], reason=reason) from e
+    except subprocess.TimeoutExpired as e:
+        raise CommandTimeout(command=argv[0], timeout=timeout) from e

@@ -17,7 +17,9 @@ the guest depends on it.
 """
 
 import dataclasses
+import errno
 import pathlib
+import socket
 from collections.abc import Iterable
 from collections.abc import Iterator
 
@@ -38,7 +40,6 @@ _DRIVER = {
 #: Connections at a time: the guest's, and room for one that is being made
 #: again while the old one is not known to be dead.
 _CLIENTS = 4
-_IN_USE = 'Address already in use'
 
 
 class Exporter:
@@ -61,8 +62,8 @@ class Exporter:
     def start(self, name: str, disk: str, image: model.Image) -> model.Export:
         """Serve the bytes of an image's own layer, not what a guest sees.
 
-        :param name: of the export; hard to guess, as it is all that a
-            clear-text client has to know
+        :param name: of the export, for the client and for people; no
+            secret, as qemu-nbd tells it to whoever asks
         :raises ExportError: no server could be started
         """
         try:
@@ -136,10 +137,21 @@ class Exporter:
         self._run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         pid_file = self._pid_file(export)
         try:
-            command.run(*_argv(export, image, pid_file), timeout=self._timeout)
-        except command.CommandFailed as e:
-            if _IN_USE in str(e):
+            with _listener(export) as listener:
+                command.serve(
+                    listener,
+                    *_argv(export, image, pid_file),
+                    timeout=self._timeout,
+                )
+        except OSError as e:
+            if e.errno == errno.EADDRINUSE:
                 return None
+            raise exception.ExportError(
+                path=image.path,
+                reason=f'cannot listen at [blockcopy] export_address '
+                f'{export.address} ({e.strerror}).',
+            ) from e
+        except command.CommandFailed as e:
             raise exception.ExportError(path=image.path, reason=e) from e
         return int(pid_file.read_text())
 
@@ -158,6 +170,23 @@ class Exporter:
         return self._run_dir / f'{export.name}.pid'
 
 
+def _listener(export: model.Export) -> socket.socket:
+    """Listen where an export is to be.
+
+    Connections inherit TCP_NODELAY. qemu-nbd asks for it only from 8.1 on;
+    before, each small write of a guest waits 40 ms for the other side's
+    delayed acknowledgement ("nbd/server: Request TCP_NODELAY" in QEMU).
+    """
+    family = socket.getaddrinfo(
+        export.address, export.port, type=socket.SOCK_STREAM
+    )[0][0]
+    listener = socket.create_server(
+        (export.address, export.port), family=family
+    )
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
+
+
 def _argv(
     export: model.Export, image: model.Image, pid_file: pathlib.Path
 ) -> tuple[str, ...]:
@@ -171,7 +200,6 @@ def _argv(
     return (
         *('qemu-nbd', '--fork', '--pid-file', str(pid_file)),
         *('--persistent', '--shared', str(_CLIENTS)),
-        *('--bind', export.address, '--port', str(export.port)),
         *('--export-name', export.name),
         *('--cache', 'none', '--discard', 'unmap'),
         *('--image-opts', opts),
