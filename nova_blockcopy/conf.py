@@ -63,13 +63,12 @@ LIBVIRT_OPTS: list[cfg.Opt] = [
         default=0,
         min=0,
         max=MAX_BANDWIDTH,
-        mutable=True,
         help="""
 Bandwidth limit for copying disks in a block live migration, in MiB/s.
 
 The limit is for all disks of one migration together: it is divided over
 them and shifted as they finish. It does not apply to memory, for which
-``live_migration_bandwidth`` is there. It can be changed while copies run.
+``live_migration_bandwidth`` is there. It is read when a migration begins.
 
 Possible values:
 
@@ -120,8 +119,8 @@ Most data in flight in one copy, in bytes.
 Possible values:
 
 * 0: without a bandwidth limit what the hypervisor chooses (QEMU: 16 MiB);
-  with one, a quarter of a second's worth of it, so that the limit holds
-  over short times too
+  with one, what it allows in a quarter to half a second, so that the limit
+  holds over short times too, but from 1 to 16 MiB
 * any positive integer: bytes
 """,
     ),
@@ -206,8 +205,9 @@ other host may take.
         default=300,
         min=1,
         help="""
-Seconds after which a copy that makes no progress is given up. The migration
-is then taken back and the guest returns to its source.
+Seconds after which the copies of a guest are given up if none of them makes
+progress. The migration is then taken back and the guest returns to its
+source.
 """,
     ),
     cfg.IntOpt(
@@ -223,7 +223,10 @@ they have passed, the migration is taken back.
         'pivot_timeout',
         default=120,
         min=1,
-        help='Seconds that the pivot of all disks of a guest may take.',
+        help="""
+Seconds that the pivot of all disks of a guest may take. Not counted is the
+copying again of a disk whose copy failed after another disk had pivoted.
+""",
     ),
     cfg.IntOpt(
         'switchover_timeout',

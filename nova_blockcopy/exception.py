@@ -123,8 +123,7 @@ class DriverError(BlockCopyError):
 
 class DriverTimeout(DriverError):
     msg_fmt = (
-        'No answer within %(timeout)s s to: %(action)s for disk %(disk)s; '
-        'the command was killed.'
+        'No answer within %(timeout)s s to: %(action)s for disk %(disk)s.'
     )
 
 
@@ -163,6 +162,12 @@ class PeerError(BlockCopyError):
     """The other host failed in a way that has no class of its own here."""
 
     msg_fmt = 'The peer failed to %(operation)s: %(reason)s'
+
+
+class TooLate(BlockCopyError):
+    """The pivot has happened: the source's disks are old from there on."""
+
+    msg_fmt = 'The migration cannot be taken back: %(reason)s'
 
 
 class Aborted(BlockCopyError):

@@ -88,6 +88,11 @@ ALLOWED = frozenset(
 )
 
 
+def can_undo(state: State) -> bool:
+    """Whether something is left to take back from this state."""
+    return (state, State.UNDOING) in ALLOWED or state is State.UNDOING
+
+
 def check(old: State, new: State) -> None:
     """Pass if a migration may go from one state to the other.
 

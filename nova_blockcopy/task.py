@@ -59,7 +59,6 @@ class Task:
         try:
             self.result = self._work(self._cancelled)
         except exception.BlockCopyError as e:
-            LOG.warning('Task %s failed: %s', self.name, e)
             self.failure = e
         except Exception as e:  # thread entry: nobody else would see it
             LOG.exception('Task %s failed', self.name)

@@ -103,7 +103,7 @@ class CopyGroup:
         deadline = time.monotonic() + self._settings.pivot_timeout
         for disk, job in self._jobs.items():
             if not job.at_base():
-                job.pivot(max(1.0, deadline - time.monotonic()))
+                job.pivot(deadline - time.monotonic())
                 done(disk)
 
     def abort(self) -> None:

@@ -16,6 +16,8 @@ Runs on the destination, where the guest runs by then. Everything here can
 be done twice: what is done already is found by reading the domain.
 """
 
+import time
+
 from nova_blockcopy import domxml
 from nova_blockcopy import exception
 from nova_blockcopy import model
@@ -84,9 +86,11 @@ class CopyJob:
         """
         if self.at_base():
             return
+        deadline = time.monotonic() + timeout
         if not waiting.until(self._accepted, timeout=timeout):
             raise exception.NotReady(disk=self.disk)
-        self._wait_for_end('pivot', timeout)
+        # accepted, it cannot be refused any more: give it time to be seen
+        self._wait_for_end('pivot', max(1.0, deadline - time.monotonic()))
         self.look()
 
     def abort(self, timeout: float) -> None:
@@ -94,15 +98,14 @@ class CopyJob:
 
         :param timeout: seconds
         :raises DriverTimeout: the job is still there
-        :raises JobFailed: it is too late, the disk lives on its base
+        :raises TooLate: the disk lives on its base
         """
         if self._status() is not None:
             self._driver.abort(self._guest.uuid, self.disk)
             self._wait_for_end('abort a copy', timeout)
         if self.at_base():
-            raise exception.JobFailed(
-                disk=self.disk,
-                reason=f'it has pivoted to {self._base.path} already.',
+            raise exception.TooLate(
+                reason=f'{self.disk} lives on {self._base.path} already.'
             )
 
     def _accepted(self) -> bool:

@@ -13,13 +13,17 @@
 """Copy driver that calls the libvirt API."""
 
 import contextlib
+import threading
+from collections.abc import Callable
 from collections.abc import Iterator
+from typing import Any
 
 import libvirt
 
 from nova_blockcopy import domxml
 from nova_blockcopy import exception
 from nova_blockcopy import model
+from nova_blockcopy import task
 from nova_blockcopy.drivers import base
 
 _ASYNC = libvirt.VIR_DOMAIN_BLOCK_JOB_ABORT_ASYNC
@@ -28,8 +32,8 @@ _ASYNC = libvirt.VIR_DOMAIN_BLOCK_JOB_ABORT_ASYNC
 class LibvirtCopyDriver(base.CopyDriver):
     """``virDomainBlockCopy`` and its relatives, on the given connection.
 
-    A call waits at most 30 s for another job of the domain
-    (QEMU_JOB_WAIT_TIME in libvirt's src/qemu/qemu_domain.c).
+    libvirt has no time limit for a call, so each runs on a thread, which is
+    left behind when its time has passed.
     """
 
     def start(
@@ -39,37 +43,56 @@ class LibvirtCopyDriver(base.CopyDriver):
         base: model.Image,
         settings: model.CopySettings,
     ) -> None:
-        with _translated('start a copy', disk):
-            self._domain(guest).blockCopy(
+        self._call(
+            'start a copy',
+            guest,
+            disk,
+            lambda domain: domain.blockCopy(
                 disk,
                 domxml.copy_destination(base),
                 _parameters(settings),
                 _flags(settings),
-            )
+            ),
+        )
 
     def set_speed(self, guest: str, disk: str, bytes_per_s: int) -> None:
-        with _translated('set the speed', disk):
-            self._domain(guest).blockJobSetSpeed(
+        self._call(
+            'set the speed',
+            guest,
+            disk,
+            lambda domain: domain.blockJobSetSpeed(
                 disk,
                 bytes_per_s,
                 libvirt.VIR_DOMAIN_BLOCK_JOB_SPEED_BANDWIDTH_BYTES,
-            )
+            ),
+        )
 
     def pivot(self, guest: str, disk: str) -> None:
-        with _translated('pivot', disk):
-            self._domain(guest).blockJobAbort(
-                disk, libvirt.VIR_DOMAIN_BLOCK_JOB_ABORT_PIVOT | _ASYNC
-            )
+        flags = libvirt.VIR_DOMAIN_BLOCK_JOB_ABORT_PIVOT | _ASYNC
+        self._call(
+            'pivot',
+            guest,
+            disk,
+            lambda domain: domain.blockJobAbort(disk, flags),
+        )
 
     def abort(self, guest: str, disk: str) -> None:
-        with _translated('abort a copy', disk):
-            self._domain(guest).blockJobAbort(disk, _ASYNC)
+        self._call(
+            'abort a copy',
+            guest,
+            disk,
+            lambda domain: domain.blockJobAbort(disk, _ASYNC),
+        )
 
     def _job_info(self, guest: str, disk: str) -> base.JobInfo | None:
-        with _translated('look at a copy', disk):
-            info = self._domain(guest).blockJobInfo(
+        info = self._call(
+            'look at a copy',
+            guest,
+            disk,
+            lambda domain: domain.blockJobInfo(
                 disk, libvirt.VIR_DOMAIN_BLOCK_JOB_INFO_BANDWIDTH_BYTES
-            )
+            ),
+        )
         if not info:
             return None
         return base.JobInfo(
@@ -79,11 +102,31 @@ class LibvirtCopyDriver(base.CopyDriver):
         )
 
     def _domain_xml(self, guest: str) -> str:
-        with _translated('read the domain', '-'):
-            return str(self._domain(guest).XMLDesc())
+        return str(
+            self._call(
+                'read the domain', guest, '-', lambda domain: domain.XMLDesc()
+            )
+        )
 
-    def _domain(self, guest: str) -> libvirt.virDomain:
-        return self._context.connect().lookupByUUIDString(guest)
+    def _call(
+        self,
+        action: str,
+        guest: str,
+        disk: str,
+        ask: Callable[[libvirt.virDomain], Any],
+    ) -> Any:
+        def work(_cancelled: threading.Event) -> Any:
+            with _translated(action, disk):
+                return ask(self._context.connect().lookupByUUIDString(guest))
+
+        call = task.Task(action, work)
+        if not call.wait(self._context.timeout):
+            raise exception.DriverTimeout(
+                action=action, disk=disk, timeout=self._context.timeout
+            )
+        if call.failure is not None:
+            raise call.failure
+        return call.result
 
 
 def _parameters(settings: model.CopySettings) -> dict[str, int]:

@@ -51,6 +51,10 @@ _ALIVE = (
 )
 
 
+#: No guest, or none that runs, has no job either.
+_NO_JOB = (libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_OPERATION_INVALID)
+
+
 class Connector:
     """Opens a connection when it is needed, and again when it was lost.
 
@@ -198,6 +202,20 @@ class Guest:
         """Run a live migration from this host; returns when it is done."""
         with self._hypervisor.translated(f'migrate {self.name} to {uri}'):
             self._domain().migrateToURI3(uri, parameters, flags)
+
+    def migrating(self) -> bool:
+        """Whether a migration or the like is under way on this host."""
+        with self._hypervisor.translated(f'look at the jobs of {self.name}'):
+            try:
+                kind: int = self._domain().jobInfo()[0]
+            except libvirt.libvirtError as e:
+                if e.get_error_code() in _NO_JOB:
+                    return False
+                raise
+        return kind in (
+            libvirt.VIR_DOMAIN_JOB_BOUNDED,
+            libvirt.VIR_DOMAIN_JOB_UNBOUNDED,
+        )
 
     def abort_migration(self) -> None:
         with self._hypervisor.translated(f'abort a job of {self.name}'):

@@ -18,6 +18,8 @@ import hashlib
 import json
 import os
 import stat
+from collections.abc import Iterator
+from typing import IO
 from typing import Any
 
 from nova_blockcopy import exception
@@ -27,6 +29,8 @@ from nova_blockcopy.host import command
 _BOOT_ID = '/proc/sys/kernel/random/boot_id'
 #: Seconds that qemu-img may take to read a header.
 _HEADER_TIMEOUT = 30
+#: Bytes that are read, and left out if they are zeroes, together.
+_BLOCK = 64 * 1024
 
 
 def kind(path: str) -> model.ImageKind:
@@ -112,20 +116,45 @@ def identity(path: str) -> model.ImageIdentity:
 def digest(image: model.Image | None) -> str | None:
     """A checksum over all layers of an image, top one first.
 
+    It is over what is read, so a hole is the same as zeroes.
+
     :returns: SHA-256 in hexadecimal; None for no image
+    :raises ImageError: a layer cannot be read
     """
     if image is None:
         return None
     total = hashlib.sha256()
     layer: model.Image | None = image
     while layer is not None:
+        total.update(length(layer.path).to_bytes(8))
         try:
             with open(layer.path, 'rb') as f:
-                total.update(hashlib.file_digest(f, 'sha256').digest())
+                for offset, block in _filled_blocks(f):
+                    total.update(offset.to_bytes(8) + block)
         except OSError as e:
             raise _unreadable(layer.path, e) from e
         layer = layer.backing
     return total.hexdigest()
+
+
+def _filled_blocks(f: IO[bytes]) -> Iterator[tuple[int, bytes]]:
+    """The blocks that are not all zeroes, with their offsets."""
+    zeroes = bytes(_BLOCK)
+    offset = 0
+    while True:
+        try:
+            offset = f.seek(offset, os.SEEK_DATA)
+        except OSError as e:
+            if e.errno == errno.ENXIO:  # nothing but a hole is left
+                return
+            raise
+        hole = f.seek(offset, os.SEEK_HOLE)
+        offset = f.seek(offset - offset % _BLOCK)
+        while offset < hole:
+            block = f.read(_BLOCK)
+            if block != zeroes[: len(block)]:
+                yield offset, block
+            offset += _BLOCK
 
 
 def holders(path: str) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from oslo_log import log as logging
 from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import task
+from nova_blockcopy import waiting
 from nova_blockcopy.host import hypervisor
 
 LOG = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ def run(
     unsafe: bool,
     cancelled: threading.Event,
     timeout: float,
+    abort_timeout: float,
 ) -> None:
     """Move a running guest away from this host, and wait for it.
 
@@ -46,7 +48,8 @@ def run(
     :param unsafe: some image is a local file, which libvirt would refuse
     :param cancelled: ends the migration when set
     :param timeout: seconds; then the migration is ended
-    :raises SwitchoverError: the guest has not moved
+    :param abort_timeout: seconds that this may take
+    :raises SwitchoverError: the guest has not moved, or it still moves
     :raises Aborted: the same, on request
     """
     parameters = {libvirt.VIR_MIGRATE_PARAM_DEST_XML: live_xml}
@@ -61,7 +64,7 @@ def run(
 
     work = task.Task('switchover', migrate)
     if not _finished(work, cancelled, timeout):
-        _end(guest, work)
+        _end(guest, work, abort_timeout)
     if work.failure is None:
         return
     if cancelled.is_set():
@@ -74,22 +77,32 @@ def run(
 def _finished(
     work: task.Task, cancelled: threading.Event, timeout: float
 ) -> bool:
-    ticks = int(timeout / _TICK)
-    for _tick in range(ticks):
-        if work.wait(_TICK):
-            return True
-        if cancelled.is_set():
-            return False
-    return work.done
+    return waiting.until(
+        lambda: work.done,
+        timeout=timeout,
+        interval=_TICK,
+        cancelled=cancelled,
+    )
 
 
-def _end(guest: hypervisor.Guest, work: task.Task) -> None:
+def _end(guest: hypervisor.Guest, work: task.Task, timeout: float) -> None:
     """Abort until libvirt lets go; there may be no job yet, or no more."""
-    while not work.wait(_TICK):
+
+    def ended() -> bool:
+        if work.done:
+            return True
         try:
             guest.abort_migration()
         except exception.HypervisorError as e:
             LOG.debug('No migration of %s to abort: %s', guest.name, e)
+        return False
+
+    if not waiting.until(ended, timeout=timeout, interval=_TICK):
+        raise exception.SwitchoverError(
+            guest=guest.name,
+            reason=f'it was aborted, but libvirt did not end it within '
+            f'{timeout:.0f} s.',
+        )
 
 
 def _flags(*, persistent: bool, unsafe: bool) -> int:

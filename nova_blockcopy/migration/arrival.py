@@ -77,6 +77,8 @@ class Arrival:
         self._task: task.Task | None = None
         self._group: copygroup.CopyGroup | None = None
         self._progress: progress.Progress | None = None
+        #: Keeps a check that is discarded from beginning a journal after it.
+        self._door = threading.Lock()
 
     # -- what the source can ask for -------------------------------------
 
@@ -95,7 +97,7 @@ class Arrival:
         The task's result are the moves.
         """
 
-        def check(_cancelled: threading.Event) -> Any:
+        def check(cancelled: threading.Event) -> Any:
             self._check_host(name)
             self._check_left_alone(name, left_alone)
             moves = self._pair(
@@ -103,7 +105,10 @@ class Arrival:
                 wire.unpack(bases, dict[str, model.BaseRequest]),
             )
             if not dry_run:
-                self._open(name, peer, moves)
+                with self._door:
+                    if cancelled.is_set():
+                        raise exception.Aborted(guest=name)
+                    self._open(name, peer, moves)
             return wire.pack(moves)
 
         return self._begin('prepare', check)
@@ -173,6 +178,7 @@ class Arrival:
                 unsafe=True,
                 cancelled=cancelled,
                 timeout=self._host.settings.switchover_timeout,
+                abort_timeout=self._host.settings.call_timeout,
             )
 
         return self._begin('give_back', _retried(give_back))
@@ -194,11 +200,21 @@ class Arrival:
         }
 
     def discard(self) -> peer.Message:
-        """Forget a guest that did not come; its bases stay as they are."""
-        record = self._find()
-        if record is not None:
-            self._note(record, states.State.UNDOING, 'forgetting it')
-            self._host.journal.close(self._guest)
+        """Forget a guest that did not come; its bases stay as they are.
+
+        :raises TooLate: some disk lives on its base here
+        """
+        with self._door:
+            if self._task is not None:
+                self._task.cancel()
+            record = self._find()
+            if record is not None and record.pivoted:
+                raise exception.TooLate(
+                    reason=f'{", ".join(record.pivoted)} is at home here.'
+                )
+            if record is not None:
+                self._note(record, states.State.UNDOING, 'forgetting it')
+                self._host.journal.close(self._guest)
         return {}
 
     def finish(self) -> peer.Message:
@@ -324,10 +340,8 @@ class Arrival:
         disks = domxml.disks(guest.running_xml())
         for move in self._record().moves:
             if not isinstance(disks[move.disk].source, model.NetworkSource):
-                raise exception.JobFailed(
-                    disk=move.disk,
-                    reason=f'it lives on {move.base.path} already, so the '
-                    f'guest cannot go back.',
+                raise exception.TooLate(
+                    reason=f'{move.disk} lives on {move.base.path} already.'
                 )
 
     def _wake(self, guest: hypervisor.Guest) -> None:
@@ -358,7 +372,15 @@ class Arrival:
             raise exception.PeerError(
                 operation=name, reason=f'{self._task.name} still runs.'
             )
-        self._task = task.Task(name, work)
+
+        def logged(cancelled: threading.Event) -> Any:
+            try:
+                return work(cancelled)
+            except exception.BlockCopyError as e:
+                LOG.warning('Guest %s: %s failed: %s', self._guest, name, e)
+                raise
+
+        self._task = task.Task(name, logged)
         return {}
 
     def _wait_for(self, before: task.Task | None) -> None:

@@ -131,6 +131,8 @@ class Migration:
 
         :returns: the record as it was when the journal was closed
         :raises Refused: nothing was changed
+        :raises HypervisorError: libvirt here does not answer; the same
+        :raises JournalError: the journal cannot be read or written; the same
         :raises MigrationUndone: everything was put back
         :raises MigrationStuck: a person has to look
         """
@@ -252,8 +254,9 @@ class Migration:
         state = context.record.state
         try:
             for step in reversed(self._begun):
-                context.note(states.State.UNDOING, f'undo {step.state}')
-                self._watch(states.State.UNDOING, ())
+                if states.can_undo(context.record.state):
+                    context.note(states.State.UNDOING, f'undo {step.state}')
+                    self._watch(states.State.UNDOING, ())
                 step.undo(context)
             self._close(context)
         except Exception as e:  # whatever it is, nobody may go on from here
@@ -288,4 +291,7 @@ class Migration:
         self, state: states.State, disks: tuple[model.DiskProgress, ...]
     ) -> None:
         self.progress = self._meter.read(state, disks)
-        self._listener(self.progress)
+        try:
+            self._listener(self.progress)
+        except Exception:  # telling of it must not decide how it goes
+            LOG.exception('The listener failed in state %s', state)

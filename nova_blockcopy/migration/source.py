@@ -94,15 +94,20 @@ class Source:
             raise exception.DiskRefused(
                 guest=guest.name, disk=disk.target, reason='it has no image.'
             )
-        return model.SourceDisk(
-            disk=disk.target,
-            image=image,
-            size_bytes=images.size(image),
-            identity=images.identity(image.path),
-            backing_digest=images.digest(image.backing)
-            if self._settings.verify_backing
-            else None,
-        )
+        try:
+            return model.SourceDisk(
+                disk=disk.target,
+                image=image,
+                size_bytes=images.size(image),
+                identity=images.identity(image.path),
+                backing_digest=images.digest(image.backing)
+                if self._settings.verify_backing
+                else None,
+            )
+        except exception.ImageError as e:
+            raise exception.DiskRefused(
+                guest=guest.name, disk=disk.target, reason=e
+            ) from e
 
     def export(self, move: model.Move, name: str) -> model.Export:
         return self._exporter.start(name, move.disk, move.source)
@@ -132,6 +137,7 @@ class Source:
             unsafe=unsafe,
             cancelled=cancelled,
             timeout=self._settings.switchover_timeout,
+            abort_timeout=self._settings.call_timeout,
         )
 
 

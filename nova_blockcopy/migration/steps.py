@@ -158,6 +158,11 @@ class Switchover(Step):
             LOG.warning('The guest is on its destination all the same: %s', e)
 
     def undo(self, context: Context) -> None:
+        if context.guest.migrating():
+            raise exception.SwitchoverError(
+                guest=context.guest.name,
+                reason='it still goes on, so nothing else can be taken back.',
+            )
         if context.guest.power() in _AT_HOME:
             return
         if context.destination.power() is hypervisor.Power.OFF:
@@ -229,10 +234,8 @@ class Pivot(Step):
     def undo(self, context: Context) -> None:
         pivoted = context.destination.pivoted(context.settings.pivot_timeout)
         if pivoted:
-            raise exception.JobFailed(
-                disk=', '.join(pivoted),
-                reason='it lives on its base already, so the guest cannot '
-                'go back.',
+            raise exception.TooLate(
+                reason=f'{", ".join(pivoted)} lives on its base already.'
             )
 
 
@@ -247,9 +250,9 @@ class Release(Step):
         context.destination.finish()
 
     def undo(self, context: Context) -> None:
-        raise exception.JobFailed(
-            disk=', '.join(move.disk for move in context.record.moves),
-            reason='the guest is at home on its destination.',
+        raise exception.TooLate(
+            reason='the guest is at home on its destination, with all its '
+            'disks.'
         )
 
 
