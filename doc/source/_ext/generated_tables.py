@@ -1,0 +1,146 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Tables that are made from the code while the pages are built.
+
+* ``state-table``: states, what they mean, and what may follow
+* ``operation-table``: the messages that a destination answers
+* ``module-table`` of a package: its modules, and what each is for
+
+What the code does not document fails the build.
+"""
+
+import ast
+import importlib.util
+import inspect
+import pathlib
+from collections.abc import Iterable
+
+from docutils import nodes
+from docutils import statemachine
+from sphinx.application import Sphinx
+from sphinx.pycode import ModuleAnalyzer
+from sphinx.util.docutils import SphinxDirective
+
+from nova_blockcopy import states
+from nova_blockcopy.migration import arrival
+from nova_blockcopy.migration import destination
+
+
+class Table(SphinxDirective):
+    """A table whose cells are reStructuredText."""
+
+    header: tuple[str, ...]
+    widths: str
+
+    def run(self) -> list[nodes.Node]:
+        lines = [
+            '.. list-table::',
+            '   :header-rows: 1',
+            f'   :widths: {self.widths}',
+            '',
+        ]
+        for row in (self.header, *self.rows()):
+            for number, cell in enumerate(row):
+                mark = '* -' if number == 0 else '  -'
+                lines.append(f'   {mark} {cell}')
+        content = statemachine.StringList(lines, source=self.get_location())
+        parent = nodes.Element()
+        self.state.nested_parse(content, self.content_offset, parent)
+        return parent.children
+
+    def rows(self) -> Iterable[tuple[str, ...]]:
+        raise NotImplementedError
+
+    def depend_on(self, path: str | None) -> None:
+        if path is not None:
+            self.env.note_dependency(path)
+
+
+class StateTable(Table):
+    header = ('State', 'What it means', 'May be followed by', 'Taken back')
+    widths = '12 48 28 12'
+
+    def rows(self) -> Iterable[tuple[str, ...]]:
+        self.depend_on(states.__file__)
+        analyzer = ModuleAnalyzer.for_module(states.__name__)
+        documented = analyzer.find_attr_docs()
+        for state in states.State:
+            doc = documented[(states.State.__name__, state.name)]
+            following = [
+                f'``{new}``'
+                for new in states.State
+                if (state, new) in states.ALLOWED
+            ]
+            yield (
+                f'``{state}``',
+                ' '.join(doc).strip(),
+                ', '.join(following) or 'nothing',
+                'yes' if state in states.REVERSIBLE else 'no',
+            )
+
+
+class OperationTable(Table):
+    header = ('Operation', 'Values', 'What the destination does')
+    widths = '16 30 54'
+
+    def rows(self) -> Iterable[tuple[str, ...]]:
+        self.depend_on(arrival.__file__)
+        self.depend_on(destination.__file__)
+        methods = [
+            (name, method)
+            for name, method in vars(arrival.Arrival).items()
+            if name in destination.OPERATIONS
+        ]
+        if len(methods) != len(destination.OPERATIONS):
+            raise self.error('an operation is no method of an arrival')
+        for name, method in methods:
+            values = list(inspect.signature(method).parameters)[1:]
+            yield (
+                f'``{name}``',
+                ', '.join(f'``{value}``' for value in values) or 'none',
+                _summary(inspect.getdoc(method), name),
+            )
+
+
+class ModuleTable(Table):
+    header = ('Module', 'What it is for')
+    widths = '20 80'
+    required_arguments = 1
+
+    def rows(self) -> Iterable[tuple[str, ...]]:
+        spec = importlib.util.find_spec(self.arguments[0])
+        if spec is None or not spec.submodule_search_locations:
+            raise self.error(f'{self.arguments[0]} is no package')
+        (folder,) = spec.submodule_search_locations
+        for path in sorted(pathlib.Path(folder).glob('*.py')):
+            self.depend_on(str(path))
+            if path.stem != '__init__':
+                module = ast.parse(path.read_text(encoding='utf-8'))
+                yield (
+                    f'``{path.stem}``',
+                    _summary(ast.get_docstring(module), str(path)),
+                )
+
+
+def _summary(doc: str | None, of: str) -> str:
+    """The first paragraph of a docstring, in one line."""
+    if not doc:
+        raise ValueError(f'{of} has no docstring')
+    return ' '.join(doc.split('\n\n')[0].split())
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    app.add_directive('state-table', StateTable)
+    app.add_directive('operation-table', OperationTable)
+    app.add_directive('module-table', ModuleTable)
+    return {'parallel_read_safe': True, 'parallel_write_safe': True}

@@ -1,0 +1,48 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""How Sphinx builds the documentation."""
+
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent / '_ext'))
+
+extensions = [
+    'generated_tables',
+    'openstackdocstheme',
+    'oslo_config.sphinxconfiggen',
+    'oslo_config.sphinxext',
+    'sphinx.ext.autodoc',
+]
+
+project = 'nova-blockcopy'
+copyright = 'nova-blockcopy developers'
+
+html_theme = 'openstackdocs'
+html_theme_options = {
+    'display_badge': False,
+    'show_other_versions': False,
+}
+openstackdocs_auto_name = False
+openstackdocs_pdf_link = False
+
+autodoc_typehints = 'none'
+add_module_names = False
+
+# written next to the pages, from where the sample is included
+config_generator_config_file = [
+    (
+        '../../etc/nova-blockcopy/nova-blockcopy-config-generator.conf',
+        '_static/nova-blockcopy',
+    ),
+]
