@@ -47,6 +47,12 @@ class TestMigrate(base.DriverTestCase):
         made = self._migrate('block', 'layered', 'raw')
         self.assert_intact(made, self.lab.b)
 
+    def test_bases_of_another_kind(self):
+        made = self._migrate(
+            *('block', 'raw', 'qcow2'), base_kinds=('raw', 'qcow2', 'block')
+        )
+        self.assert_intact(made, self.lab.b)
+
     def test_there_and_back(self):
         made = self._migrate('block', 'qcow2')
         for target in made.guest.targets:

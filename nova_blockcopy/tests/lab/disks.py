@@ -148,3 +148,11 @@ def opened(at: host.Host, disk: Disk) -> Iterator[IO[bytes]]:
     with tempfile.NamedTemporaryFile(dir=disk.file.parent.parent) as flat:
         subprocess.run([*convert, flat.name], check=True)
         yield flat
+
+
+@contextlib.contextmanager
+def writable(disk: Disk) -> Iterator[IO[bytes]]:
+    """Write to a raw disk behind its guest's back."""
+    with disk.file.open('r+b') as f:
+        yield f
+        f.flush()

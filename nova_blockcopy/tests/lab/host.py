@@ -158,6 +158,11 @@ class Host:
         if not waiting.until(self._answers, timeout=_SECONDS, interval=0.05):
             log = (self.directory / 'libvirtd.out').read_text()[-1000:]
             raise LabError(f'libvirtd of host {self.name} is silent: {log}')
+        # it asks QEMU for its abilities when it is first used, which takes
+        # seconds; a host in service has done so
+        connection = self.connect()
+        connection.getVersion()
+        connection.close()
 
     def _answers(self) -> bool:
         try:
@@ -195,15 +200,18 @@ class Host:
         return self._pool.submit(function, *args, **kw)
 
     def run(
-        self, *argv: str, check: bool = True
+        self, *argv: str, check: bool = True, timeout: int = 120
     ) -> 'subprocess.CompletedProcess[str]':
-        """Run a command on this host, with its output captured."""
+        """Run a command on this host, with its output captured.
+
+        :param timeout: seconds
+        """
         return subprocess.run(
             [*self._inside(), *argv],
             check=check,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=timeout,
         )
 
     def shell(self) -> int:

@@ -12,6 +12,7 @@
 
 """The whole lab: two hosts and their link, from up to down."""
 
+import concurrent.futures
 import contextlib
 import fcntl
 import os
@@ -33,7 +34,9 @@ _PROGRAMS = {
     'tc': 'iproute2',
     'unshare': 'util-linux',
     'nsenter': 'util-linux',
-    'losetup': 'util-linux',
+    'losetup': 'mount',
+    'mount': 'mount',
+    'hostname': 'hostname',
     'libvirtd': 'libvirt-daemon',
     'virsh': 'libvirt-clients',
     'qemu-system-x86_64': 'qemu-system-x86',
@@ -81,8 +84,8 @@ class Lab:
             self._connect()
             for each in self.hosts:
                 each.start_libvirtd()
-            for each in self.hosts:
-                each.wait_for_libvirtd()
+            with concurrent.futures.ThreadPoolExecutor() as pool:
+                list(pool.map(host.Host.wait_for_libvirtd, self.hosts))
         except BaseException:
             self.down()
             raise

@@ -86,6 +86,7 @@ class Scene:
         data: int = 24 * MIB,
         region: int = 8 * MIB,
         interval: float = 0.01,
+        base_kinds: tuple[str, ...] | None = None,
         **overrides: Any,
     ) -> 'Scene':
         """Make images and bases, and start the guest.
@@ -93,6 +94,7 @@ class Scene:
         :param kinds: one for each disk; see :meth:`disks.Maker.of_kind`
         :param size: bytes of each disk
         :param data: bytes of each disk that are written beforehand
+        :param base_kinds: in place of the same kinds as the disks
         :param overrides: options of the engine
         """
         here, there = (
@@ -101,9 +103,12 @@ class Scene:
         names = [f'vd{"abcdefgh"[n]}' for n in range(len(kinds))]
         sources, bases, contents = {}, {}, {}
         where = records.Region(offset=MIB, length=region)
-        for seed, (target, kind) in enumerate(zip(names, kinds, strict=True)):
-            source = here.of_kind(kind, f'{target}.img', size, seed)
-            bases[target] = there.of_kind(kind, f'{target}.img', size, seed)
+        for seed, (target, kind, base_kind) in enumerate(
+            zip(names, kinds, base_kinds or kinds, strict=True)
+        ):
+            name = f'{target}.img'
+            source = here.of_kind(kind, name, size, seed)
+            bases[target] = there.of_kind(base_kind, name, size, seed)
             if data:
                 _prefill(it.a, source, seed, MIB + region, data)
             sources[target] = source
@@ -183,7 +188,7 @@ class Scene:
 
     def base_requests(self) -> dict[str, model.BaseRequest]:
         return {
-            target: model.BaseRequest(path=base.path)
+            target: model.BaseRequest(path=base.path, format=base.image.format)
             for target, base in self.bases.items()
         }
 

@@ -1,0 +1,50 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The demo tells the truth, above all when something was lost."""
+
+import contextlib
+import io
+
+from nova_blockcopy.tests.functional import base
+from nova_blockcopy.tests.lab import demo
+
+
+def run(*options: str) -> tuple[int, str]:
+    """Run a small one; its exit code, and what it printed."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        code = demo.main(['--size', '64', *options])
+    return code, printed.getvalue()
+
+
+class TestDemo(base.DriverTestCase):
+    def test_nothing_is_lost(self):
+        code, printed = run('--driver', self.driver)
+        self.assertEqual(2, printed.count('missing 0, wrong 0'), printed)
+        self.assertIn(f'driver {self.driver}', printed)
+        self.assertNotIn('DAMAGED', printed)
+        self.assertEqual(0, code)
+
+
+class TestDemoChecks(base.TestCase):
+    def test_libvirts_own_way(self):
+        code, printed = run('--native')
+        self.assertEqual(2, printed.count('missing 0, wrong 0'), printed)
+        self.assertIn('virsh migrate', printed)
+        self.assertEqual(0, code)
+
+    def test_damage_is_reported(self):
+        code, printed = run('--damage')
+        self.assertIn('missing 1, wrong 1', printed)
+        self.assertIn('DAMAGED', printed)
+        self.assertEqual(1, code)

@@ -1,0 +1,222 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""One migration in a scene, timed, with all records accounted for."""
+
+import contextlib
+import dataclasses
+import tempfile
+import time
+from collections.abc import Callable
+from collections.abc import Iterator
+
+import libvirt
+
+from nova_blockcopy import domxml
+from nova_blockcopy import model
+from nova_blockcopy import progress
+from nova_blockcopy import states
+from nova_blockcopy.tests.lab import disks
+from nova_blockcopy.tests.lab import host
+from nova_blockcopy.tests.lab import records
+from nova_blockcopy.tests.lab import scene
+
+Listener = Callable[[progress.Progress], None]
+
+#: Records of each disk that a guest writes before and after it moves.
+_SETTLED = 100
+_TICK = 0.2
+_MOST_SECONDS = 24 * 3600
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a migration took, in seconds and bytes, and what it left.
+
+    ``switchover_s`` and ``copy_s`` are None where they cannot be told
+    apart. ``changed`` are disks that differ outside of the records.
+    """
+
+    total_s: float
+    switchover_s: float | None
+    copy_s: float | None
+    longest_gap_s: float
+    copied_bytes: int
+    verdicts: tuple[records.Verdict, ...]
+    changed: tuple[str, ...]
+
+    @property
+    def intact(self) -> bool:
+        return not self.changed and all(v.intact for v in self.verdicts)
+
+
+class _Watch:
+    """Notes when each state began, and the last figures."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._began: dict[states.State, float] = {}
+        self.copied_bytes = 0
+        self.began = time.monotonic()
+
+    def __call__(self, now: progress.Progress) -> None:
+        self._began.setdefault(now.state, time.monotonic())
+        self.copied_bytes = max(self.copied_bytes, now.processed_bytes)
+        self._listener(now)
+
+    def between(self, first: states.State, last: states.State) -> float | None:
+        if first not in self._began or last not in self._began:
+            return None
+        return self._began[last] - self._began[first]
+
+
+def by_engine(
+    made: scene.Scene,
+    listener: Listener = lambda _now: None,
+    *,
+    damage: bool = False,
+) -> Outcome:
+    """Move the guest of a scene by the engine.
+
+    :param damage: spoil two records afterwards, as a test of the checker
+    """
+    watch = _Watch(listener)
+    with _accounted(made, watch, damage) as outcomes:
+        made.run(made.migration(watch))
+    return outcomes[0]
+
+
+def by_libvirt(
+    made: scene.Scene,
+    listener: Listener = lambda _now: None,
+    *,
+    bandwidth: int = 0,
+    damage: bool = False,
+) -> Outcome:
+    """Move it by ``virsh migrate --copy-storage-all``.
+
+    :param bandwidth: MiB/s; libvirt applies it to memory and to each disk
+    """
+    watch = _Watch(listener)
+    with _accounted(made, watch, damage) as outcomes:
+        with _definition(made) as path:
+            running = made.home.submit(
+                made.home.run,
+                *_virsh_migrate(made, path, bandwidth),
+                timeout=_MOST_SECONDS,
+            )
+            while not running.done():
+                watch(_native_progress(made))
+                time.sleep(_TICK)
+        running.result()
+    return outcomes[0]
+
+
+@contextlib.contextmanager
+def _accounted(
+    made: scene.Scene, watch: _Watch, damage: bool
+) -> Iterator[list[Outcome]]:
+    """Let the guest write before and after, then check what it wrote."""
+    outcomes: list[Outcome] = []
+    _settle(made)
+    watch.began = time.monotonic()
+    yield outcomes
+    total_s = time.monotonic() - watch.began
+    _settle(made)
+    gap = made.guest.log.longest_gap(watch.began)
+    made.guest.pause(made.away)
+    if damage:
+        _damage(made, made.guest.targets[0])
+    outcomes.append(
+        Outcome(
+            total_s=total_s,
+            switchover_s=watch.between(
+                states.State.SWITCHING, states.State.COPYING
+            ),
+            copy_s=watch.between(states.State.COPYING, states.State.RELEASING),
+            longest_gap_s=gap,
+            copied_bytes=watch.copied_bytes,
+            verdicts=tuple(made.verdicts(made.away)),
+            changed=tuple(made.changed(made.away)),
+        )
+    )
+
+
+def _settle(made: scene.Scene) -> None:
+    for target in made.guest.targets:
+        made.guest.log.wait_for_more(target, _SETTLED)
+
+
+def _damage(made: scene.Scene, target: str) -> None:
+    """Make one record empty, and one another one."""
+    region = made.guest.region
+    with disks.writable(made.bases[target]) as f:
+        for number, content in ((0, bytes(records.RECORD)), (1, b'?' * 16)):
+            f.seek(region.offset + region.position(number))
+            f.write(content)
+
+
+@contextlib.contextmanager
+def _definition(made: scene.Scene) -> Iterator[str]:
+    """The guest as it is to be on the other host, in a file."""
+    printed = made.home.run(
+        *('virsh', 'dumpxml', made.guest.uuid),
+        *('--migratable', '--security-info'),
+    ).stdout
+    moves = [
+        model.Move(
+            disk=target,
+            source=source.image,
+            base=made.bases[target].image,
+            size_bytes=source.size_bytes,
+        )
+        for target, source in made.sources.items()
+    ]
+    with tempfile.NamedTemporaryFile('w', suffix='.xml') as f:
+        f.write(domxml.point_at_bases(printed, moves))
+        f.flush()
+        yield f.name
+
+
+def _virsh_migrate(
+    made: scene.Scene, definition: str, bandwidth: int
+) -> list[str]:
+    there = scene.endpoint(made.away)
+    limit = ['--bandwidth', str(bandwidth)] if bandwidth else []
+    return [
+        *('virsh', 'migrate', '--live', '--p2p'),
+        *('--persistent', '--undefinesource', '--copy-storage-all'),
+        *('--migrate-disks', ','.join(made.guest.targets)),
+        *('--xml', definition, '--persistent-xml', definition),
+        *('--migrateuri', there.migrate_uri, *limit),
+        *(made.guest.uuid, there.uri),
+    ]
+
+
+def _native_progress(made: scene.Scene) -> progress.Progress:
+    figures = _job_stats(made.home, made.guest.uuid)
+    disk = model.DiskProgress(
+        disk=', '.join(made.guest.targets),
+        processed_bytes=figures.get('disk_processed', 0),
+        total_bytes=figures.get('disk_total', 0),
+    )
+    return progress.Progress(state=states.State.SWITCHING, disks=(disk,))
+
+
+def _job_stats(at: host.Host, uuid: str) -> dict[str, int]:
+    connection = at.connect()
+    try:
+        return dict(connection.lookupByUUIDString(uuid).jobStats())
+    except libvirt.libvirtError:  # it has moved
+        return {}
+    finally:
+        connection.close()
