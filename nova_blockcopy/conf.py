@@ -326,4 +326,9 @@ def settings(conf: cfg.ConfigOpts, **overrides: Any) -> Settings:
         raise exception.InvalidOption(
             option=', '.join(overrides), reason='there is no such option.'
         )
+    if values['export_port_min'] > values['export_port_max']:
+        raise exception.InvalidOption(
+            option='[blockcopy] export_port_min',
+            reason='it is above export_port_max.',
+        )
     return Settings(**values)

@@ -18,6 +18,7 @@ docs/formatdomain.rst, "Hard drives, floppy disks, CDROMs".
 
 import dataclasses
 from collections.abc import Callable
+from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Mapping
 
@@ -189,12 +190,18 @@ def point_at_bases(xml: str, moves: Iterable[model.Move]) -> str:
     return _rewrite(xml, moves, local)
 
 
-def restore_disks(xml: str, original: str) -> str:
-    """Give a domain the disks of another one, and leave the rest."""
+def restore_disks(
+    xml: str, original: str, targets: Collection[str] | None = None
+) -> str:
+    """Give a domain the disks of another one, and leave the rest.
+
+    :param targets: of the disks; None for all
+    """
     root, donor = parse(xml), parse(original)
     by_target = {
         _require(disk, 'target').get('dev'): disk
         for disk in donor.iterfind('devices/disk')
+        if targets is None or _require(disk, 'target').get('dev') in targets
     }
     for disk in root.iterfind('devices/disk'):
         twin = by_target.get(_require(disk, 'target').get('dev'))

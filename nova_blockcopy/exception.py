@@ -24,7 +24,9 @@ class BlockCopyError(Exception):
     msg_fmt = '%(reason)s'
 
     def __init__(self, message: str | None = None, **kwargs: Any) -> None:
-        super().__init__(message or self.msg_fmt % kwargs)
+        if message is None:
+            message = self.msg_fmt % kwargs
+        super().__init__(message)
 
 
 class Refused(BlockCopyError):

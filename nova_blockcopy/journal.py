@@ -45,8 +45,10 @@ class Entry:
 class Record:
     """All that a host must know of a migration after it lost its memory.
 
-    ``authority`` names the host whose disks are the authoritative copy.
-    ``pivoted`` are the disks that live on their bases already.
+    ``peer`` is the other host as its caller names it, ``home`` and
+    ``destination`` how the two libvirts reach each other (on the source
+    only). ``authority`` names the host whose disks are the authoritative
+    copy. ``pivoted`` are the disks that live on their bases already.
     ``live_xml`` and ``persistent_xml`` are the guest's definitions from
     before the migration; empty where there is none.
     """
@@ -58,6 +60,8 @@ class Record:
     role: model.Role
     peer: str
     state: states.State
+    home: model.Endpoint | None = None
+    destination: model.Endpoint | None = None
     authority: model.Role = model.Role.SOURCE
     moves: tuple[model.Move, ...] = ()
     exports: tuple[model.Export, ...] = ()

@@ -138,10 +138,11 @@ def _leave(
 ) -> LeftAlone:
     path = disk.source.path if isinstance(disk.source, model.Image) else None
     if disk.target in shared:
-        reason = shared[disk.target]
-    elif disk.source is None and disk.obstacle is None:
+        # where it is over there is for whoever said so to know
+        return LeftAlone(disk=disk.target, reason=shared[disk.target])
+    if disk.source is None and disk.obstacle is None:
         return LeftAlone(disk=disk.target, reason='the drive is empty')
-    elif disk.readonly:
+    if disk.readonly:
         reason = 'it is read-only'
     elif disk.shareable:
         reason = 'it is shareable, so shared already'

@@ -82,7 +82,8 @@ class Meter:
         if not self._seen or processed != self._seen[-1][1]:
             self._moved_at = now
         self._seen.append((now, processed))
-        while now - self._seen[0][0] > _WINDOW:
+        # two are kept, however rarely somebody looks
+        while len(self._seen) > 2 and now - self._seen[0][0] > _WINDOW:
             self._seen.popleft()
         return Progress(
             state=state, disks=tuple(self._disks.values()), rate=self._rate()

@@ -74,13 +74,17 @@ ALLOWED = frozenset(
         # a copy that failed before its disk pivoted is started again
         (State.READY, State.COPYING),
         *((state, State.UNDOING) for state in REVERSIBLE),
+        # not even the first step back could be written down
+        *((state, State.STUCK) for state in REVERSIBLE),
         # a pivot that no disk has passed is taken back like anything else
         (State.PIVOTING, State.UNDOING),
         (State.PIVOTING, State.STUCK),
         (State.RELEASING, State.STUCK),
         (State.UNDOING, State.STUCK),
         (State.UNDOING, State.ENDED),
-        # what a person put right goes on where it stopped
+        # the way back turned out to be closed, or somebody put right what
+        # was in the way: it goes on where it stopped
+        (State.UNDOING, State.PIVOTING),
         (State.STUCK, State.PIVOTING),
         (State.STUCK, State.UNDOING),
         (State.STUCK, State.RELEASING),

@@ -34,6 +34,9 @@ def unpack(data: Any, kind: type[T]) -> T:
     """
     try:
         return _converter.structure(data, kind)
-    except (cattrs.BaseValidationError, KeyError, TypeError) as e:
+    except (
+        *(cattrs.BaseValidationError, AttributeError),
+        *(KeyError, TypeError),
+    ) as e:
         reasons = '; '.join(cattrs.transform_error(e))
         raise ValueError(f'not a {kind.__name__}: {reasons}') from e

@@ -48,7 +48,6 @@ class CopyGroup:
         self._limit = limit
         self._speeds: dict[str, int] = {}
         self._meter = progress.Meter()
-        self._lock = threading.Lock()
 
     def start(self) -> None:
         """Start every copy; the first failure ends it."""
@@ -91,9 +90,11 @@ class CopyGroup:
         return self._meter.read(state, found)
 
     def set_limit(self, bytes_per_s: int) -> None:
-        """Change the limit of all copies together; 0 lifts it."""
+        """Change the limit of all copies together; 0 lifts it.
+
+        It takes effect at the next look.
+        """
         self._limit = bytes_per_s
-        self.look()
 
     def pivot(self, done: Callable[[str], None]) -> None:
         """Pivot every disk, within one deadline for all of them.
@@ -118,21 +119,18 @@ class CopyGroup:
             raise failures[0]
 
     def _balance(self, disks: list[model.DiskProgress]) -> None:
-        with self._lock:
-            wanted = bandwidth.shares(
-                self._limit,
-                {disk.disk: disk.ready for disk in disks if not disk.pivoted},
-            )
-            for disk, speed in wanted.items():
-                if self._speeds.get(disk) != speed:
-                    self._jobs[disk].set_speed(speed)
-            self._speeds = wanted
+        wanted = bandwidth.shares(
+            self._limit,
+            {disk.disk: disk.ready for disk in disks if not disk.pivoted},
+        )
+        for disk, speed in wanted.items():
+            if self._speeds.get(disk) != speed:
+                self._jobs[disk].set_speed(speed)
+        self._speeds = wanted
 
     def _check_time(self, elapsed: float) -> None:
-        stalled, whole = (
-            self._settings.stall_timeout,
-            (self._settings.ready_timeout),
-        )
+        stalled = self._settings.stall_timeout
+        whole = self._settings.ready_timeout
         if self._meter.stalled_s() > stalled:
             raise exception.JobFailed(
                 disk=', '.join(self._jobs),

@@ -113,6 +113,9 @@ class CopyJob:
             self._driver.pivot(self._guest.uuid, self.disk)
         except exception.NotReady:
             return False
+        except exception.DriverError:
+            self.look()  # it says so better if the job is gone
+            raise
         return True
 
     def _wait_for_end(self, action: str, timeout: float) -> None:

@@ -75,7 +75,12 @@ class VirshCopyDriver(base.CopyDriver):
         printed = self._virsh(
             'look at a copy', disk, 'blockjob', guest, disk, '--raw', '--bytes'
         )
-        return job_info(printed)
+        try:
+            return job_info(printed)
+        except ValueError as e:
+            raise exception.DriverError(
+                action='look at a copy', disk=disk, reason=e
+            ) from e
 
     def _domain_xml(self, guest: str) -> str:
         return self._virsh('read the domain', '-', 'dumpxml', guest)

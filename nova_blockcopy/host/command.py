@@ -65,8 +65,7 @@ def run(*argv: str, timeout: int) -> str:
         ) from e
     except subprocess.TimeoutExpired as e:
         for child in children:
-            child.kill()
-            child.communicate()
+            _end(child)
         raise CommandTimeout(command=argv[0], timeout=timeout) from e
     return str(out)
 
@@ -80,17 +79,30 @@ def serve(listener: socket.socket, *argv: str, timeout: int) -> None:
     :raises CommandFailed: with what the command said on standard error
     :raises CommandTimeout: the time has passed; the command was killed
     """
-    try:
-        subprocess.run(
-            ['/bin/sh', '-c', _ACTIVATE, 'sh', *argv],
-            stdin=listener.fileno(),
-            capture_output=True,
-            check=True,
-            timeout=timeout,
-            env={**os.environ, 'LC_ALL': 'C'},
-        )
-    except subprocess.CalledProcessError as e:
-        reason = e.stderr.decode(errors='replace').strip()
-        raise CommandFailed(command=argv[0], reason=reason) from e
-    except subprocess.TimeoutExpired as e:
-        raise CommandTimeout(command=argv[0], timeout=timeout) from e
+    with subprocess.Popen(
+        ['/bin/sh', '-c', _ACTIVATE, 'sh', *argv],
+        stdin=listener.fileno(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env={**os.environ, 'LC_ALL': 'C'},
+    ) as child:
+        try:
+            _out, err = child.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired as e:
+            _end(child)
+            raise CommandTimeout(command=argv[0], timeout=timeout) from e
+    if child.returncode:
+        reason = err.decode(errors='replace').strip()
+        raise CommandFailed(command=argv[0], reason=reason)
+
+
+def _end(child: 'subprocess.Popen[bytes]') -> None:
+    """Kill a child, and wait for no more than that.
+
+    What it has started may hold its pipes open, so these are not read.
+    """
+    child.kill()
+    for pipe in (child.stdin, child.stdout, child.stderr):
+        if pipe is not None:
+            pipe.close()
+    child.wait()

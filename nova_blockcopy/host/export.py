@@ -16,10 +16,12 @@ The server is a process of its own that outlives this one: until the pivot
 the guest depends on it.
 """
 
+import contextlib
 import dataclasses
 import errno
 import pathlib
 import socket
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 
@@ -28,6 +30,7 @@ from oslo_log import log as logging
 
 from nova_blockcopy import exception
 from nova_blockcopy import model
+from nova_blockcopy import waiting
 from nova_blockcopy.host import command
 from nova_blockcopy.host import images
 
@@ -111,23 +114,34 @@ class Exporter:
         :raises ExportError: one is still there when the time has passed
         """
         exports = tuple(exports)
-        servers = [
-            process
-            for export in exports
-            for process in self._processes(export)
-        ]
-        for process in servers:
-            process.terminate()
-        _gone, alive = psutil.wait_procs(servers, self._timeout)
-        for process in alive:
-            process.kill()
-        if psutil.wait_procs(alive, self._timeout)[1]:
+        if not (
+            self._end(exports, psutil.Process.terminate)
+            or self._end(exports, psutil.Process.kill)
+        ):
             raise exception.ExportError(
                 path=', '.join(export.disk for export in exports),
                 reason='its server cannot be ended, not even by SIGKILL.',
             )
         for export in exports:
             self._pid_file(export).unlink(missing_ok=True)
+
+    def _end(
+        self,
+        exports: tuple[model.Export, ...],
+        signal: Callable[[psutil.Process], None],
+    ) -> bool:
+        """Send a signal to all; tell whether that has ended them."""
+        servers = [
+            process
+            for export in exports
+            for process in self._processes(export)
+        ]
+        for process in servers:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                signal(process)
+        return waiting.until(
+            lambda: not any(map(_runs, servers)), timeout=self._timeout
+        )
 
     def alive(self, export: model.Export) -> bool:
         return any(True for _process in self._processes(export))
@@ -168,6 +182,16 @@ class Exporter:
 
     def _pid_file(self, export: model.Export) -> pathlib.Path:
         return self._run_dir / f'{export.name}.pid'
+
+
+def _runs(process: psutil.Process) -> bool:
+    """Whether it still has its files open; a zombie has closed them."""
+    try:
+        return bool(
+            process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        )
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _listener(export: model.Export) -> socket.socket:

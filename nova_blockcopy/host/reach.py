@@ -31,17 +31,17 @@ def check(host: str, uri: str, timeout: float) -> None:
     :param timeout: seconds
     :raises DestinationUnreachable: nothing does, or the URI leads nowhere
     """
-    parts = urllib.parse.urlsplit(uri)
-    transport = parts.scheme.partition('+')[2]
-    port = parts.port or _PORTS.get(transport)
-    if not parts.hostname or port is None:
-        raise exception.DestinationUnreachable(
-            uri=uri,
-            host=host,
-            reason='it must name a host, by tcp, tls or ssh.',
-        )
     try:
+        parts = urllib.parse.urlsplit(uri)
+        transport = parts.scheme.partition('+')[2]
+        port = parts.port or _PORTS.get(transport)
+        if not parts.hostname or port is None:
+            raise ValueError('it must name a host, by tcp, tls or ssh')
         socket.create_connection((parts.hostname, port), timeout).close()
+    except ValueError as e:  # also of a name that no resolver would take
+        raise exception.DestinationUnreachable(
+            uri=uri, host=host, reason=f'{e}.'
+        ) from e
     except OSError as e:
         raise exception.DestinationUnreachable(
             uri=uri,

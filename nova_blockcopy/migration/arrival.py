@@ -139,6 +139,8 @@ class Arrival:
 
     def pivot(self) -> peer.Message:
         """Pivot all disks, then prove it in both definitions."""
+        if self._record().authority is model.Role.DESTINATION:
+            return self._begin('pivot', lambda _cancelled: None)
         self._note(self._record(), states.State.PIVOTING)
         return self._begin('pivot', self._pivot)
 
@@ -185,16 +187,18 @@ class Arrival:
 
     def status(self) -> peer.Message:
         """Tell how far it is, and how the last task went."""
+        # before the record: what is done by now is in the record by then
+        work = self._task
+        done = work is None or work.done
         record = self._find()
         guest = self._host.here.find(self._guest)
-        work = self._task
         return {
             'state': None if record is None else record.state,
             'pivoted': [] if record is None else list(record.pivoted),
             'power': guest.power() if guest else hypervisor.Power.OFF,
             'task': work.name if work else None,
-            'done': work is None or work.done,
-            'result': work.result if work and work.done else None,
+            'done': done,
+            'result': work.result if work and done else None,
             'failure': peer.failure(work.failure) if work else None,
             'disks': wire.pack(self._progress.disks) if self._progress else [],
         }
@@ -218,8 +222,13 @@ class Arrival:
         return {}
 
     def finish(self) -> peer.Message:
-        """Forget a guest that is at home here."""
-        if self._find() is not None:
+        """Forget a guest that is at home here.
+
+        :raises InvalidTransition: it is not, yet
+        """
+        record = self._find()
+        if record is not None:
+            states.check(record.state, states.State.ENDED)
             self._host.journal.close(self._guest)
         return {}
 

@@ -51,13 +51,15 @@ class Request:
     ``guest`` is a UUID or a name. ``bases`` has, for each disk to move, what
     was created for it beforehand. ``shared`` are disks that the destination
     reaches by itself, and why. ``home`` is how the destination's libvirt
-    reaches this host, ``destination`` the other way round.
+    reaches this host, ``destination`` the other way round. ``peer`` is the
+    caller's own name for the destination, for the journal.
     """
 
     guest: str
     bases: Mapping[str, model.BaseRequest]
     home: model.Endpoint
     destination: model.Endpoint
+    peer: str = ''
     shared: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
@@ -119,7 +121,7 @@ class Migration:
         return Plan(
             guest=context.guest.name,
             moves=moves,
-            left_alone=context.selection.left_alone,
+            left_alone=context.offer.selection.left_alone,
         )
 
     def run(
@@ -195,9 +197,11 @@ class Migration:
                 interval=self._settings.poll_interval,
             ),
             home=self._request.home,
-            bases=self._request.bases,
-            disks=self._source.describe(guest, selection),
-            selection=selection,
+            offer=steps.Offer(
+                bases=self._request.bases,
+                disks=self._source.describe(guest, selection),
+                selection=selection,
+            ),
             settings=self._settings,
             journal=journal.Journal(self._settings.journal_dir),
             record=journal.Record(
@@ -205,8 +209,10 @@ class Migration:
                 guest=guest.uuid,
                 name=guest.name,
                 role=model.Role.SOURCE,
-                peer=self._request.destination.uri,
+                peer=self._request.peer or self._request.destination.uri,
                 state=states.State.PREPARING,
+                home=self._request.home,
+                destination=self._request.destination,
                 live_xml=guest.live_xml(),
                 persistent_xml=guest.persistent_xml() or '',
             ),
@@ -253,11 +259,7 @@ class Migration:
         LOG.warning('Guest %s: %s', context.guest.name, error)
         state = context.record.state
         try:
-            for step in reversed(self._begun):
-                if states.can_undo(context.record.state):
-                    context.note(states.State.UNDOING, f'undo {step.state}')
-                    self._watch(states.State.UNDOING, ())
-                step.undo(context)
+            steps.take_back(context, self._begun)
             self._close(context)
         except Exception as e:  # whatever it is, nobody may go on from here
             self._stick(context, state, e, error)
@@ -274,7 +276,10 @@ class Migration:
         error: Exception,
         cause: BaseException,
     ) -> NoReturn:
-        context.note(states.State.STUCK, f'{cause} Then: {error}')
+        try:
+            context.note(states.State.STUCK, f'{cause} Then: {error}')
+        except exception.JournalError as e:  # maybe it is what failed
+            LOG.error('%s', e)
         self._watch(states.State.STUCK, ())
         raise exception.MigrationStuck(
             guest=context.guest.name,

@@ -66,6 +66,15 @@ def ask(
     return answer
 
 
+def answered(work: Callable[[], None]) -> Message:
+    """Do what a message asks for; a failure is the answer."""
+    try:
+        work()
+    except exception.BlockCopyError as e:
+        return {'error': failure(e)}
+    return {}
+
+
 def failure(error: exception.BlockCopyError | None) -> Message | None:
     """An error as it travels."""
     if error is None:

@@ -68,20 +68,23 @@ class Source:
             raise exception.GuestNotRunning(guest=guest, host=self.host)
         return found
 
+    def disks(self, guest: hypervisor.Guest) -> dict[str, model.Disk]:
+        """All disks of a guest, by target."""
+        return domxml.disks(guest.running_xml())
+
     def select(
         self,
         guest: hypervisor.Guest,
-        bases: Mapping[str, model.BaseRequest],
+        bases: Iterable[str],
         shared: Mapping[str, str],
     ) -> plan.Selection:
-        disks = domxml.disks(guest.running_xml())
-        return plan.select(guest.name, disks, tuple(bases), shared)
+        return plan.select(guest.name, self.disks(guest), tuple(bases), shared)
 
     def describe(
         self, guest: hypervisor.Guest, selection: plan.Selection
     ) -> tuple[model.SourceDisk, ...]:
         """Tell the destination what its bases have to be like."""
-        disks = domxml.disks(guest.running_xml())
+        disks = self.disks(guest)
         return tuple(
             self._describe(guest, disks[target]) for target in selection.moves
         )

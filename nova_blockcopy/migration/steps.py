@@ -19,9 +19,11 @@ after it safe (an export may only close when the guest is back).
 """
 
 import abc
+import contextlib
 import dataclasses
 import threading
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Mapping
 from typing import Any
 
@@ -46,6 +48,20 @@ _AT_HOME = (hypervisor.Power.RUNNING, hypervisor.Power.PAUSED)
 Switch = Callable[[str, str, threading.Event], None]
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """What the destination is asked to take; of use before it agrees."""
+
+    bases: Mapping[str, model.BaseRequest]
+    disks: tuple[model.SourceDisk, ...]
+    selection: plan.Selection
+
+
+NOTHING = Offer(
+    bases={}, disks=(), selection=plan.Selection(moves=(), left_alone=())
+)
+
+
 @dataclasses.dataclass(slots=True, kw_only=True)
 class Context:
     """What the steps of one migration share.
@@ -58,9 +74,7 @@ class Context:
     source: source.Source
     destination: remote.RemoteDestination
     home: model.Endpoint
-    bases: Mapping[str, model.BaseRequest]
-    disks: tuple[model.SourceDisk, ...]
-    selection: plan.Selection
+    offer: Offer
     settings: conf.Settings
     journal: journals.Journal
     record: journals.Record
@@ -158,11 +172,7 @@ class Switchover(Step):
             LOG.warning('The guest is on its destination all the same: %s', e)
 
     def undo(self, context: Context) -> None:
-        if context.guest.migrating():
-            raise exception.SwitchoverError(
-                guest=context.guest.name,
-                reason='it still goes on, so nothing else can be taken back.',
-            )
+        self._end_migration(context)
         if context.guest.power() in _AT_HOME:
             return
         if context.destination.power() is hypervisor.Power.OFF:
@@ -184,6 +194,23 @@ class Switchover(Step):
             raise exception.SwitchoverError(
                 guest=context.guest.name,
                 reason='it was given back, but does not run on its source.',
+            )
+
+    @staticmethod
+    def _end_migration(context: Context) -> None:
+        """End what libvirt may still be at, after a crash of its caller."""
+
+        def ended() -> bool:
+            if not context.guest.migrating():
+                return True
+            with contextlib.suppress(exception.HypervisorError):
+                context.guest.abort_migration()
+            return False
+
+        if not waiting.until(ended, timeout=context.settings.call_timeout):
+            raise exception.SwitchoverError(
+                guest=context.guest.name,
+                reason='it still goes on, so nothing else can be taken back.',
             )
 
     @staticmethod
@@ -218,6 +245,7 @@ class Copy(Step):
             context.cancelled,
         )
         context.note(states.State.READY)
+        context.watch(states.State.READY, ())
 
     def undo(self, context: Context) -> None:
         context.destination.abort()
@@ -265,11 +293,11 @@ def ask_destination(
     """
     return context.destination.prepare(
         source=context.source.host,
-        disks=context.disks,
-        bases=context.bases,
+        disks=context.offer.disks,
+        bases=context.offer.bases,
         left_alone={
             left.disk: left.path
-            for left in context.selection.left_alone
+            for left in context.offer.selection.left_alone
             if left.path is not None
         },
         dry_run=dry_run,
@@ -280,3 +308,12 @@ def ask_destination(
 def all_steps() -> tuple[Step, ...]:
     """Direct mode, in order."""
     return (Prepare(), Export(), Switchover(), Copy(), Pivot(), Release())
+
+
+def take_back(context: Context, begun: Iterable[Step]) -> None:
+    """Undo steps, the last one first; the first failure ends it."""
+    for step in reversed(tuple(begun)):
+        if states.can_undo(context.record.state):
+            context.note(states.State.UNDOING, f'undo {step.state}')
+            context.watch(states.State.UNDOING, ())
+        step.undo(context)

@@ -1,0 +1,51 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""What the unit tests share: a time limit, a directory, captured logs."""
+
+import os
+import pathlib
+
+import fixtures
+import testtools
+
+from nova_blockcopy import conf
+from nova_blockcopy.tests.unit import samples
+
+#: Seconds; far more than any test takes, so it only ends one that hangs.
+_LIMIT = 60
+
+
+class TestCase(testtools.TestCase):
+    """A test with a directory of its own."""
+
+    def setUp(self):
+        super().setUp()
+        self.useFixture(fixtures.Timeout(_LIMIT, gentle=True))
+        self.log = self.useFixture(fixtures.FakeLogger())
+        self.directory = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
+
+    def settings(self, **overrides) -> conf.Settings:
+        """Settings of a host whose files are in the test's directory."""
+        return samples.settings(self.directory, **overrides)
+
+    def program(self, name: str, script: str) -> pathlib.Path:
+        """Put an executable first on the PATH."""
+        programs = self.directory / 'bin'
+        if not programs.exists():
+            programs.mkdir()
+            path = f'{programs}:{os.environ["PATH"]}'
+            self.useFixture(fixtures.EnvironmentVariable('PATH', path))
+        program = programs / name
+        program.write_text(f'#!/bin/sh\n{script}\n')
+        program.chmod(0o755)
+        return program

@@ -1,0 +1,389 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""A libvirt in memory: hosts, their guests, and block copies of these.
+
+It obeys libvirt where the project depends on it. Above it everything is
+real: guests, drivers, copies, both sides of a migration.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import libvirt
+from lxml import etree
+
+from nova_blockcopy import domxml
+from nova_blockcopy import exception
+from nova_blockcopy import model
+from nova_blockcopy.drivers import base
+from nova_blockcopy.host import hypervisor
+from nova_blockcopy.tests.unit import samples
+
+#: What a fake copy has to carry, in bytes.
+TOTAL = 1000
+
+
+def libvirt_error(
+    code: int = libvirt.VIR_ERR_INTERNAL_ERROR, message: str = 'it broke'
+) -> libvirt.libvirtError:
+    error = libvirt.libvirtError(message)
+    # its constructor takes the last real error of this thread, if any
+    error.args = (message,)
+    error.err = (code, 0, message, 2, None, None, None, 0, 0)
+    return error
+
+
+@dataclasses.dataclass(slots=True, kw_only=True)
+class Job:
+    """A block copy. It carries ``pace`` bytes between two looks at it."""
+
+    base: model.Image
+    processed: int = 0
+    ready: bool = False
+    bandwidth: int = 0
+
+
+class Machine:
+    """A running guest with its disks and its copies.
+
+    ``speeds`` are the limits of each disk, in order. ``on_pivot`` can refuse
+    by what it raises, and so can the other hooks; a disk in ``lost`` loses
+    its job at its pivot.
+    """
+
+    def __init__(self, xml: str, definition: str | None = None) -> None:
+        self.xml = xml
+        self.definition = definition
+        self.name = domxml.guest_name(xml)
+        self.uuid = domxml.parse(xml).findtext('uuid') or ''
+        self.condition = (libvirt.VIR_DOMAIN_RUNNING, 1)
+        self.pace = TOTAL // 2
+        self.jobs: dict[str, Job] = {}
+        self.started: list[tuple[str, model.Image]] = []
+        self.speeds: dict[str, list[int]] = {}
+        self.on_start: Callable[[str], None] = lambda _disk: None
+        self.on_pivot: Callable[[str], None] = lambda _disk: None
+        self.on_abort: Callable[[str], None] = lambda _disk: None
+        self.lost: set[str] = set()
+        #: Disks whose job stays although its end was accepted.
+        self.stays: set[str] = set()
+
+    def start(self, disk: str, image: model.Image, bandwidth: int) -> None:
+        if disk in self.jobs:
+            raise exception.DriverError(
+                action='start', disk=disk, reason='it has a job'
+            )
+        self.on_start(disk)
+        self.started.append((disk, image))
+        self.speeds.setdefault(disk, []).append(bandwidth)
+        self.jobs[disk] = Job(base=image, bandwidth=bandwidth)
+
+    def set_speed(self, disk: str, bandwidth: int) -> None:
+        self._job(disk).bandwidth = bandwidth
+        self.speeds.setdefault(disk, []).append(bandwidth)
+
+    def look(self, disk: str) -> Job | None:
+        """Let a copy go on, and look at it."""
+        job = self.jobs.get(disk)
+        if job is not None:
+            job.processed = min(TOTAL, job.processed + self.pace)
+            job.ready = job.processed == TOTAL
+        return job
+
+    def pivot(self, disk: str) -> None:
+        job = self._job(disk)
+        self.on_pivot(disk)
+        if not job.ready:
+            raise exception.NotReady(disk=disk)
+        if disk in self.stays:
+            return
+        del self.jobs[disk]
+        if disk not in self.lost:
+            self.xml = with_source(self.xml, disk, job.base)
+
+    def abort(self, disk: str) -> None:
+        self._job(disk)
+        self.on_abort(disk)
+        if disk not in self.stays:
+            del self.jobs[disk]
+
+    def shown(self) -> str:
+        """The running domain, with its copies."""
+        root = etree.fromstring(self.xml)
+        for disk, job in self.jobs.items():
+            mirror = etree.SubElement(_disk(root, disk), 'mirror')
+            if job.ready:
+                mirror.set('ready', 'yes')
+        return etree.tostring(root, encoding='unicode')
+
+    def _job(self, disk: str) -> Job:
+        if disk not in self.jobs:
+            raise exception.DriverError(
+                action='find the job', disk=disk, reason='there is none'
+            )
+        return self.jobs[disk]
+
+
+def _disk(root: Any, target: str) -> Any:
+    return root.xpath(f'devices/disk[target/@dev="{target}"]')[0]
+
+
+def with_source(xml: str, target: str, image: model.Image) -> str:
+    """A domain whose disk has become this image, as after a pivot."""
+    root = etree.fromstring(xml)
+    disk = _disk(root, target)
+    for name in ('source', 'backingStore'):
+        disk.remove(disk.find(name))
+    attribute = {'block': 'dev', 'file': 'file'}[image.kind]
+    disk.set('type', image.kind)
+    disk.find('driver').set('type', image.format)
+    etree.SubElement(disk, 'source', {attribute: image.path})
+    return etree.tostring(root, encoding='unicode')
+
+
+class Domain:
+    """A machine as libvirt-python shows it."""
+
+    def __init__(self, connection: 'Connection', machine: Machine) -> None:
+        self._connection = connection
+        self._machine = machine
+
+    def name(self) -> str:
+        return self._machine.name
+
+    def UUIDString(self) -> str:
+        return self._machine.uuid
+
+    def state(self) -> list[int]:
+        return list(self._machine.condition)
+
+    def isPersistent(self) -> int:
+        return int(self._machine.definition is not None)
+
+    def XMLDesc(self, flags: int = 0) -> str:
+        self._connection.on_read()
+        if flags & libvirt.VIR_DOMAIN_XML_INACTIVE:
+            return self._machine.definition or self._machine.xml
+        if flags & libvirt.VIR_DOMAIN_XML_MIGRATABLE:
+            return self._machine.xml
+        return self._machine.shown()
+
+    def resume(self) -> int:
+        self._connection.on_resume(self._machine)
+        return 0
+
+    def jobInfo(self) -> list[int]:
+        return [self._connection.job]
+
+    def abortJob(self) -> int:
+        self._connection.on_abort_job()
+        return 0
+
+    def migrateToURI3(
+        self, uri: str, parameters: dict[str, Any], flags: int
+    ) -> int:
+        here, there = self._connection, self._connection.peers[uri]
+        here.migrations.append((uri, parameters, flags))
+        here.on_migrate(self._machine)
+        del here.machines[self._machine.uuid]
+        there.machines[self._machine.uuid] = there.settle(
+            Machine(
+                parameters[libvirt.VIR_MIGRATE_PARAM_DEST_XML],
+                parameters.get(libvirt.VIR_MIGRATE_PARAM_PERSIST_XML),
+            )
+        )
+        here.after_migrate()
+        return 0
+
+    def blockCopy(
+        self, disk: str, xml: str, parameters: dict[str, int], flags: int
+    ) -> int:
+        self._connection.block_copies.append((disk, xml, parameters, flags))
+        root = etree.fromstring(xml)
+        etree.SubElement(root, 'target', dev=disk)
+        text = etree.tostring(root, encoding='unicode')
+        image = domxml.disks(samples.domain(text))[disk].source
+        assert isinstance(image, model.Image)
+        bandwidth = parameters.get(libvirt.VIR_DOMAIN_BLOCK_COPY_BANDWIDTH, 0)
+        self._job(lambda: self._machine.start(disk, image, bandwidth))
+        return 0
+
+    def blockJobInfo(self, disk: str, flags: int) -> dict[str, int]:
+        self._connection.job_flags.append(flags)
+        job = self._machine.look(disk)
+        if job is None:
+            return {}
+        return {
+            'type': libvirt.VIR_DOMAIN_BLOCK_JOB_TYPE_COPY,
+            'bandwidth': job.bandwidth,
+            'cur': job.processed,
+            'end': TOTAL,
+        }
+
+    def blockJobSetSpeed(self, disk: str, speed: int, flags: int) -> int:
+        self._connection.job_flags.append(flags)
+        self._job(lambda: self._machine.set_speed(disk, speed))
+        return 0
+
+    def blockJobAbort(self, disk: str, flags: int) -> int:
+        self._connection.job_flags.append(flags)
+        if flags & libvirt.VIR_DOMAIN_BLOCK_JOB_ABORT_PIVOT:
+            self._job(lambda: self._machine.pivot(disk))
+        else:
+            self._job(lambda: self._machine.abort(disk))
+        return 0
+
+    @staticmethod
+    def _job(act: Callable[[], None]) -> None:
+        try:
+            act()
+        except exception.NotReady as e:
+            code = libvirt.VIR_ERR_BLOCK_COPY_ACTIVE
+            raise libvirt_error(code, str(e)) from e
+        except exception.DriverError as e:
+            code = libvirt.VIR_ERR_OPERATION_INVALID
+            raise libvirt_error(code, str(e)) from e
+
+
+class Connection:
+    """One host's libvirt, with what it was asked for."""
+
+    def __init__(self, *machines: Machine) -> None:
+        self.machines = {machine.uuid: machine for machine in machines}
+        #: Other hosts by the URI at which this one reaches them.
+        self.peers: dict[str, Connection] = {}
+        self.library = 9_000_000
+        self.emulator = 7_002_000
+        self.job: int = libvirt.VIR_DOMAIN_JOB_NONE
+        self.broken: libvirt.libvirtError | None = None
+        self.migrations: list[tuple[str, dict[str, Any], int]] = []
+        self.block_copies: list[tuple[str, str, dict[str, int], int]] = []
+        self.job_flags: list[int] = []
+        #: Takes definitions and does nothing with them.
+        self.deaf = False
+        self.on_version: Callable[[], None] = lambda: None
+        self.on_read: Callable[[], None] = lambda: None
+        self.on_resume: Callable[[Machine], None] = lambda _machine: None
+        self.on_abort_job: Callable[[], None] = lambda: None
+        self.on_migrate: Callable[[Machine], None] = lambda _machine: None
+        self.after_migrate: Callable[[], None] = lambda: None
+        #: Sees each machine that arrives.
+        self.settle: Callable[[Machine], Machine] = lambda machine: machine
+
+    def getLibVersion(self) -> int:
+        self.on_version()
+        return self.library
+
+    def getVersion(self) -> int:
+        return self.emulator
+
+    def lookupByUUIDString(self, uuid: str) -> Domain:
+        if self.broken is not None:
+            raise self.broken
+        if uuid.count('-') != 4:
+            raise libvirt_error(libvirt.VIR_ERR_INVALID_ARG, 'no UUID')
+        if uuid not in self.machines:
+            raise libvirt_error(libvirt.VIR_ERR_NO_DOMAIN, 'no domain')
+        return Domain(self, self.machines[uuid])
+
+    def lookupByName(self, name: str) -> Domain:
+        for machine in self.machines.values():
+            if machine.name == name:
+                return Domain(self, machine)
+        raise libvirt_error(libvirt.VIR_ERR_NO_DOMAIN, 'no domain')
+
+    def defineXML(self, xml: str) -> Domain:
+        uuid = domxml.parse(xml).findtext('uuid') or ''
+        machine = self.machines[uuid]
+        if not self.deaf:
+            machine.definition = xml
+        return Domain(self, machine)
+
+    def hypervisor(self, name: str) -> hypervisor.Hypervisor:
+        return hypervisor.Hypervisor(name, lambda: self)
+
+
+class Driver(base.CopyDriver):
+    """A copy driver without a hypervisor: it works on one machine."""
+
+    def __init__(self, machine: Machine) -> None:
+        super().__init__(
+            base.Context(uri='fake:///', connect=Connection, timeout=10)
+        )
+        self._machine = machine
+        self.settings: list[tuple[str, model.CopySettings]] = []
+
+    def start(
+        self,
+        guest: str,
+        disk: str,
+        base: model.Image,
+        settings: model.CopySettings,
+    ) -> None:
+        self._machine.start(disk, base, settings.bandwidth)
+        self.settings.append((disk, settings))
+
+    def set_speed(self, guest: str, disk: str, bytes_per_s: int) -> None:
+        self._machine.set_speed(disk, bytes_per_s)
+
+    def pivot(self, guest: str, disk: str) -> None:
+        self._machine.pivot(disk)
+
+    def abort(self, guest: str, disk: str) -> None:
+        self._machine.abort(disk)
+
+    def _job_info(self, guest: str, disk: str) -> base.JobInfo | None:
+        job = self._machine.look(disk)
+        if job is None:
+            return None
+        return base.JobInfo(
+            processed=job.processed, total=TOTAL, bandwidth=job.bandwidth
+        )
+
+    def _domain_xml(self, guest: str) -> str:
+        return self._machine.shown()
+
+
+class Exporter:
+    """The NBD servers of a host, without any.
+
+    ``log`` has what was done to which disk.
+    """
+
+    def __init__(self) -> None:
+        self.served: dict[str, model.Image] = {}
+        self.log: list[str] = []
+        self.on_start: Callable[[str], None] = lambda _disk: None
+        self.on_stop: Callable[[], None] = lambda: None
+
+    def start(self, name: str, disk: str, image: model.Image) -> model.Export:
+        self.on_start(disk)
+        self.log.append(f'start {disk}')
+        self.served[name] = image
+        return dataclasses.replace(
+            samples.export(disk, 50000 + len(self.served)), name=name
+        )
+
+    def revive(self, export: model.Export, image: model.Image) -> model.Export:
+        if export.name in self.served:
+            return export
+        self.log.append(f'revive {export.disk}')
+        self.served[export.name] = image
+        return dataclasses.replace(export, pid=export.pid + 1)
+
+    def stop(self, exports: tuple[model.Export, ...]) -> None:
+        self.on_stop()
+        for export in exports:
+            self.log.append(f'stop {export.disk}')
+            self.served.pop(export.name, None)

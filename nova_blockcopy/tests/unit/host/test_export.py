@@ -1,0 +1,238 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Exports by a real qemu-nbd, on this host's loopback address."""
+
+import ctypes
+import dataclasses
+import fcntl
+import json
+import os
+import signal
+import socket
+import struct
+import subprocess
+from unittest import mock
+
+import fixtures
+import psutil
+
+from nova_blockcopy import exception
+from nova_blockcopy.host import export
+from nova_blockcopy.tests.unit import base
+from nova_blockcopy.tests.unit import samples
+
+SIZE = 1024 * 1024
+
+
+class Orphans(fixtures.Fixture):
+    """Servers that put themselves into the background become our children.
+
+    Else they would be left to an init that may be slow to bury them.
+    """
+
+    _PR_SET_CHILD_SUBREAPER = 36
+
+    def _setUp(self):
+        libc = ctypes.CDLL(None, use_errno=True)
+        self.addCleanup(libc.prctl, self._PR_SET_CHILD_SUBREAPER, 0)
+        if libc.prctl(self._PR_SET_CHILD_SUBREAPER, 1):
+            raise OSError(ctypes.get_errno(), 'prctl')
+
+
+def free_port():
+    with socket.create_server(('127.0.0.1', 0)) as found:
+        return found.getsockname()[1]
+
+
+def runs(pid):
+    """Whether a process is there, and not just waiting to be buried."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+class TestExporter(base.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.useFixture(Orphans())
+        path = self.directory / 'disk,with comma.raw'
+        path.write_bytes(b'x' * SIZE)
+        self.image = samples.image(str(path), samples.FILE)
+        self.run_dir = self.directory / 'run'
+        self.first = free_port()
+        self.name = f'unit-{os.getpid()}-{self.first}'
+        self.exporter = self.make(range(self.first, self.first + 30))
+
+    def make(self, ports, address='127.0.0.1', timeout=10):
+        return export.Exporter(
+            run_dir=str(self.run_dir),
+            address=address,
+            ports=ports,
+            timeout=timeout,
+        )
+
+    def start(self, name=None, exporter=None):
+        started = (exporter or self.exporter).start(
+            name or self.name, 'vda', self.image
+        )
+        self.addCleanup(self.kill, started)
+        return started
+
+    def kill(self, started):
+        try:
+            process = psutil.Process(started.pid)
+            process.kill()
+            process.wait(10)
+        except psutil.NoSuchProcess:
+            pass
+
+    def qemu_io(self, started, command):
+        """Run a command of qemu-io on an export, as a client of it."""
+        return subprocess.run(
+            [
+                *('qemu-io', '-f', 'raw', '-c', command),
+                f'nbd://{started.address}:{started.port}/{started.name}',
+            ],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+
+    def refused(self, call, *arguments):
+        error = self.assertRaises(exception.ExportError, call, *arguments)
+        return str(error)
+
+    def test_its_bytes_are_served_both_ways(self):
+        with socket.create_server(('127.0.0.1', self.first)):
+            started = self.start()
+        self.assertNotEqual(self.first, started.port)
+        self.assertEqual(
+            ('vda', '127.0.0.1', self.name, SIZE),
+            (
+                started.disk,
+                started.address,
+                started.name,
+                started.size_bytes,
+            ),
+        )
+        self.assertTrue(self.exporter.alive(started))
+        self.assertNotIn(
+            'verification failed', self.qemu_io(started, 'read -P 0x78 0 1M')
+        )
+        self.qemu_io(started, 'write -P 0x79 0 4k')
+        with open(self.image.path, 'rb') as f:
+            self.assertEqual(b'y' * 4096 + b'x', f.read(4097))
+
+        self.exporter.stop([started])
+        self.assertFalse(self.exporter.alive(started))
+        self.assertFalse(runs(started.pid))
+        self.assertEqual([], list(self.run_dir.iterdir()))
+        self.exporter.stop([started])
+
+    def test_a_guest_may_have_it_open_meanwhile(self):
+        with open(self.image.path, 'r+b') as f:
+            # as a QEMU does that shares nothing of the image with others:
+            # RAW_LOCK_SHARED_BASE in its block/file-posix.c, five permissions
+            lock = struct.pack('hhqqi4x', fcntl.F_RDLCK, 0, 200, 5, 0)
+            fcntl.fcntl(f, fcntl.F_OFD_SETLK, lock)
+            started = self.start()
+        self.assertTrue(self.exporter.alive(started))
+        self.assertIn('--persistent', psutil.Process(started.pid).cmdline())
+
+    def test_the_container_of_a_qcow2_is_served_at_its_full_length(self):
+        path = str(self.directory / 'top.qcow2')
+        subprocess.run(
+            ['qemu-img', 'create', '-q', '-f', 'qcow2', path, '8M'],
+            check=True,
+        )
+        self.image = samples.image(path, samples.FILE, samples.QCOW2)
+        started = self.start()
+        self.assertEqual(os.path.getsize(path), started.size_bytes)
+        self.assertGreater(started.size_bytes, 8 * SIZE)
+        info = subprocess.run(
+            [
+                *('qemu-img', 'info', '--output=json', '-f', 'qcow2'),
+                f'nbd://127.0.0.1:{started.port}/{started.name}',
+            ],
+            capture_output=True,
+            check=True,
+        )
+        self.assertEqual(8 * SIZE, json.loads(info.stdout)['virtual-size'])
+
+    def test_a_dead_server_is_revived_where_its_client_looks(self):
+        started = self.start()
+        self.assertIs(started, self.exporter.revive(started, self.image))
+        self.kill(started)
+        self.assertFalse(self.exporter.alive(started))
+        revived = self.exporter.revive(started, self.image)
+        self.addCleanup(self.kill, revived)
+        self.assertTrue(self.exporter.alive(revived))
+        self.assertNotEqual(started.pid, revived.pid)
+        self.assertEqual(
+            dataclasses.replace(started, pid=revived.pid), revived
+        )
+
+    def test_a_dead_server_whose_place_was_taken(self):
+        taken = dataclasses.replace(samples.export(), address='127.0.0.1')
+        with socket.create_server(('127.0.0.1', 0)) as server:
+            taken = dataclasses.replace(
+                taken, port=server.getsockname()[1], name=self.name
+            )
+            said = self.refused(self.exporter.revive, taken, self.image)
+        self.assertIn(str(taken.port), said)
+
+    def test_an_interrupted_start_is_found_by_its_name(self):
+        started = self.start()
+        planned = dataclasses.replace(started, address='', port=0, pid=0)
+        other = dataclasses.replace(planned, name=f'{self.name}-other')
+        self.assertFalse(self.exporter.alive(other))
+        self.exporter.stop([other])
+        self.assertTrue(self.exporter.alive(started))
+        os.kill(started.pid, signal.SIGSTOP)
+        # it cannot heed SIGTERM now
+        self.make(range(1), timeout=1).stop([planned])
+        self.assertFalse(runs(started.pid))
+
+    def test_a_server_that_cannot_be_ended(self):
+        started = self.start()
+        exporter = self.make(range(1), timeout=1)
+        # SIGTERM waits until it goes on, and nothing else is sent
+        os.kill(started.pid, signal.SIGSTOP)
+        with mock.patch.object(psutil.Process, 'kill', autospec=True):
+            said = self.refused(exporter.stop, [started])
+        self.assertIn('SIGKILL', said)
+
+    def test_no_port_is_free(self):
+        with socket.create_server(('127.0.0.1', 0)) as server:
+            port = server.getsockname()[1]
+            exporter = self.make(range(port, port + 1))
+            said = self.refused(exporter.start, 'x', 'vda', self.image)
+        self.assertIn(f'from {port} to {port}', said)
+        self.assertIn('export_port_max', said)
+
+    def test_an_address_of_another_host(self):
+        exporter = self.make(range(self.first, self.first + 1), '192.0.2.1')
+        said = self.refused(exporter.start, 'x', 'vda', self.image)
+        self.assertIn('192.0.2.1', said)
+        self.assertIn('export_address', said)
+
+    def test_an_image_that_is_not_there(self):
+        image = samples.image(str(self.directory / 'gone'), samples.FILE)
+        said = self.refused(self.exporter.start, 'x', 'vda', image)
+        self.assertIn(image.path, said)
+
+    def test_what_qemu_nbd_says_is_passed_on(self):
+        image = dataclasses.replace(self.image, kind=samples.BLOCK)
+        said = self.refused(self.exporter.start, self.name, 'vda', image)
+        self.assertIn('host_device', said)

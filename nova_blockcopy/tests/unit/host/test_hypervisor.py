@@ -1,0 +1,183 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Guests as libvirt tells of them, and libvirt's errors as ours."""
+
+import threading
+from unittest import mock
+
+import ddt
+import libvirt
+
+from nova_blockcopy import exception
+from nova_blockcopy import plan
+from nova_blockcopy.host import hypervisor
+from nova_blockcopy.tests.unit import base
+from nova_blockcopy.tests.unit import fakes
+from nova_blockcopy.tests.unit import samples
+
+Power = hypervisor.Power
+
+
+class GuestTestCase(base.TestCase):
+    def setUp(self):
+        super().setUp()
+        xml = samples.domain(samples.disk_xml())
+        self.machine = fakes.Machine(xml, xml)
+        self.connection = fakes.Connection(self.machine)
+        self.here = self.connection.hypervisor('host-a')
+        self.guest = self.here.guest(samples.UUID)
+
+
+@ddt.ddt
+class TestGuest(GuestTestCase):
+    @ddt.data(
+        (libvirt.VIR_DOMAIN_RUNNING, 1, Power.RUNNING),
+        (libvirt.VIR_DOMAIN_BLOCKED, 0, Power.RUNNING),
+        (libvirt.VIR_DOMAIN_PMSUSPENDED, 0, Power.RUNNING),
+        (
+            libvirt.VIR_DOMAIN_PAUSED,
+            libvirt.VIR_DOMAIN_PAUSED_USER,
+            Power.PAUSED,
+        ),
+        (
+            libvirt.VIR_DOMAIN_PAUSED,
+            libvirt.VIR_DOMAIN_PAUSED_IOERROR,
+            Power.IO_ERROR,
+        ),
+        (
+            libvirt.VIR_DOMAIN_PAUSED,
+            libvirt.VIR_DOMAIN_PAUSED_MIGRATION,
+            Power.MIGRATING,
+        ),
+        (
+            libvirt.VIR_DOMAIN_PAUSED,
+            libvirt.VIR_DOMAIN_PAUSED_STARTING_UP,
+            Power.MIGRATING,
+        ),
+        (libvirt.VIR_DOMAIN_SHUTOFF, 1, Power.OFF),
+        (libvirt.VIR_DOMAIN_CRASHED, 0, Power.OFF),
+        (libvirt.VIR_DOMAIN_SHUTDOWN, 0, Power.OFF),
+    )
+    @ddt.unpack
+    def test_power(self, state, reason, power):
+        self.machine.condition = (state, reason)
+        self.assertIs(power, self.guest.power())
+
+    def test_a_guest_that_is_gone(self):
+        self.connection.machines.clear()
+        self.assertIs(Power.OFF, self.guest.power())
+        self.assertFalse(self.guest.migrating())
+        error = self.assertRaises(
+            exception.HypervisorError, self.guest.running_xml
+        )
+        self.assertIn('host-a', str(error))
+
+    @ddt.data('power', 'migrating', 'live_xml', 'persistent_xml', 'resume')
+    def test_a_libvirt_that_fails_is_no_answer(self, method):
+        self.connection.broken = fakes.libvirt_error(message='no daemon')
+        error = self.assertRaises(
+            exception.HypervisorError, getattr(self.guest, method)
+        )
+        self.assertIn('no daemon', str(error))
+
+    @ddt.data(
+        (libvirt.VIR_DOMAIN_JOB_NONE, False),
+        (libvirt.VIR_DOMAIN_JOB_COMPLETED, False),
+        (libvirt.VIR_DOMAIN_JOB_BOUNDED, True),
+        (libvirt.VIR_DOMAIN_JOB_UNBOUNDED, True),
+    )
+    @ddt.unpack
+    def test_migrating(self, kind, answer):
+        self.connection.job = kind
+        self.assertIs(answer, self.guest.migrating())
+
+    def test_definitions(self):
+        self.machine.start('vda', samples.image('/new'), 0)
+        self.machine.definition = samples.domain(name='defined')
+        self.assertIn('mirror', self.guest.running_xml())
+        self.assertNotIn('mirror', self.guest.live_xml())
+        self.assertIn('defined', self.guest.persistent_xml() or '')
+        self.guest.define(samples.domain(name='changed'))
+        self.assertIn('changed', self.guest.persistent_xml() or '')
+
+    def test_a_migration_can_be_aborted(self):
+        aborted = threading.Event()
+        self.connection.on_abort_job = aborted.set
+        self.guest.abort_migration()
+        self.assertTrue(aborted.is_set())
+
+    def test_a_transient_guest_has_no_definition(self):
+        self.machine.definition = None
+        self.assertIsNone(self.guest.persistent_xml())
+
+
+class TestHypervisor(GuestTestCase):
+    def test_versions(self):
+        self.assertEqual(
+            plan.Versions(libvirt=9_000_000, hypervisor=7_002_000),
+            self.here.versions(),
+        )
+
+    def test_by_name_and_by_uuid(self):
+        for key in ('guest', samples.UUID):
+            found = self.here.guest(key)
+            self.assertEqual(('guest', samples.UUID), (found.name, found.uuid))
+
+    def test_nobody(self):
+        for key in ('nobody', samples.UUID.replace('1', '9')):
+            self.assertIsNone(self.here.find(key))
+            error = self.assertRaises(
+                exception.GuestNotFound, self.here.guest, key
+            )
+            self.assertIn(key, str(error))
+
+    def test_a_libvirt_that_fails_is_not_nobody(self):
+        self.connection.broken = fakes.libvirt_error()
+        self.assertRaises(
+            exception.HypervisorError, self.here.find, samples.UUID
+        )
+
+
+class TestConnector(base.TestCase):
+    """With libvirt's own test driver, which needs no daemon."""
+
+    def setUp(self):
+        super().setUp()
+        self.connector = hypervisor.Connector('test:///default')
+        self.addCleanup(self.connector.close)
+
+    def test_it_is_opened_once(self):
+        first = self.connector()
+        self.assertEqual('TEST', first.getType())
+        self.assertIs(first, self.connector())
+
+    def test_it_is_opened_again_after_its_end(self):
+        first = self.connector()
+        self.connector.close()
+        self.connector.close()
+        second = self.connector()
+        self.assertIsNot(first, second)
+        second.close()
+        third = self.connector()
+        self.assertIsNot(second, third)
+        self.assertEqual('TEST', third.getType())
+
+    def test_nothing_is_there(self):
+        here = hypervisor.Hypervisor('host-a', self.connector)
+        broken = fakes.libvirt_error(message='no daemon')
+        with mock.patch.object(
+            libvirt, 'open', autospec=True, side_effect=broken
+        ):
+            error = self.assertRaises(exception.HypervisorError, here.versions)
+        self.assertIn('no daemon', str(error))
+        self.assertGreater(here.versions().libvirt, 0)

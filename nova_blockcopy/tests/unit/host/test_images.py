@@ -1,0 +1,372 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Facts about real image files."""
+
+import errno
+import glob
+import os
+import stat
+import subprocess
+from unittest import mock
+
+import ddt
+
+from nova_blockcopy import exception
+from nova_blockcopy import model
+from nova_blockcopy.host import images
+from nova_blockcopy.tests.unit import base
+from nova_blockcopy.tests.unit import samples
+
+MIB = 1024 * 1024
+
+
+class ImageTestCase(base.TestCase):
+    def path(self, name='image'):
+        return str(self.directory / name)
+
+    def raw(self, name='image', content=b'', size=MIB):
+        with open(self.path(name), 'wb') as f:
+            f.write(content)
+            f.truncate(size)
+        return samples.image(self.path(name), samples.FILE)
+
+    def qcow2(self, name='image', *options, size=MIB, backing=None):
+        self.qemu_img(
+            *('create', '-f', 'qcow2', *options, self.path(name), str(size))
+        )
+        return samples.image(
+            self.path(name), samples.FILE, samples.QCOW2, backing
+        )
+
+    def qemu_img(self, *arguments):
+        self.run_command('qemu-img', *arguments)
+
+    def run_command(self, *argv):
+        subprocess.run(argv, check=True, capture_output=True)
+
+    def refused(self, call, *arguments):
+        error = self.assertRaises(exception.ImageError, call, *arguments)
+        return str(error)
+
+
+def block_device(number):
+    """What stat says of a block device."""
+    fields = (stat.S_IFBLK | 0o600, 5, 6, 1, 0, 0, 0, 0, 0, 0)
+    return os.stat_result(fields, {'st_rdev': number})
+
+
+class TestKind(ImageTestCase):
+    def test_a_file(self):
+        self.assertEqual(samples.FILE, images.kind(self.raw().path))
+
+    def test_neither_nor(self):
+        self.assertIn('neither', self.refused(images.kind, '/dev/null'))
+        self.assertIn('neither', self.refused(images.kind, self.path('')))
+
+    def test_nothing(self):
+        path = self.path('missing')
+        said = self.refused(images.kind, path)
+        self.assertIn('does not exist', said)
+        self.assertIn(path, said)
+
+    def test_not_to_be_looked_at(self):
+        inside = f'{self.raw().path}/inside'
+        self.assertIn('cannot be read', self.refused(images.kind, inside))
+
+    def test_a_block_device(self):
+        with mock.patch.object(
+            os, 'stat', autospec=True, return_value=block_device(7)
+        ):
+            self.assertEqual(samples.BLOCK, images.kind('/dev/x'))
+
+
+class TestDescribe(ImageTestCase):
+    def test_raw_is_not_looked_into(self):
+        image = self.qcow2()
+        self.assertEqual(
+            samples.image(image.path, samples.FILE),
+            images.describe(image.path, samples.RAW),
+        )
+
+    def test_one_layer(self):
+        image = self.qcow2()
+        self.assertEqual(image, images.describe(image.path, samples.QCOW2))
+
+    def test_three_layers_by_relative_names(self):
+        bottom = self.raw('bottom')
+        middle = self.qcow2(
+            'middle', '-b', 'bottom', '-F', 'raw', backing=bottom
+        )
+        top = self.qcow2('top', '-b', 'middle', '-F', 'qcow2', backing=middle)
+        self.assertEqual(top, images.describe(top.path, samples.QCOW2))
+
+    def test_a_layer_of_another_format(self):
+        top = self.qcow2('top', '-u', '-b', 'x', '-F', 'vpc')
+        said = self.refused(images.describe, top.path, samples.QCOW2)
+        self.assertIn('qemu-img rebase', said)
+
+    def test_a_layer_that_is_not_there(self):
+        top = self.qcow2('top', '-u', '-b', 'gone', '-F', 'raw')
+        said = self.refused(images.describe, top.path, samples.QCOW2)
+        self.assertIn(self.path('gone'), said)
+
+    def test_no_qcow2(self):
+        path = self.raw().path
+        said = self.refused(images.describe, path, samples.QCOW2)
+        self.assertIn('cannot be read as qcow2', said)
+
+    def test_data_elsewhere(self):
+        top = self.qcow2('top', '-o', f'data_file={self.path("data")}')
+        said = self.refused(images.describe, top.path, samples.QCOW2)
+        self.assertIn('external data file', said)
+
+
+class TestSize(ImageTestCase):
+    def test_what_a_guest_sees(self):
+        self.assertEqual(MIB + 512, images.size(self.raw(size=MIB + 512)))
+        self.assertEqual(3 * MIB, images.size(self.qcow2('q', size=3 * MIB)))
+
+    def test_the_length_is_of_the_container(self):
+        image = self.qcow2(size=64 * MIB)
+        self.assertEqual(
+            os.path.getsize(image.path), images.length(image.path)
+        )
+
+    def test_nothing(self):
+        said = self.refused(images.length, self.path('missing'))
+        self.assertIn('does not exist', said)
+
+
+class TestIdentity(ImageTestCase):
+    def test_two_names_of_one_file(self):
+        one = self.raw('one').path
+        os.link(one, self.path('hard'))
+        os.symlink(one, self.path('soft'))
+        for other in ('hard', 'soft'):
+            self.assertEqual(
+                images.identity(one), images.identity(self.path(other))
+            )
+
+    def test_two_files_alike(self):
+        self.assertNotEqual(
+            images.identity(self.raw('one').path),
+            images.identity(self.raw('two').path),
+        )
+
+    def test_two_nodes_of_one_device(self):
+        def identity(number):
+            with mock.patch.object(
+                os, 'stat', autospec=True, return_value=block_device(number)
+            ):
+                return images.identity('/dev/x')
+
+        self.assertEqual(identity(7), identity(7))
+        self.assertNotEqual(identity(7), identity(8))
+        self.assertNotEqual('', identity(7).boot)
+
+
+@ddt.ddt
+class TestDigest(ImageTestCase):
+    def test_of_nothing(self):
+        self.assertIsNone(images.digest(None))
+
+    @ddt.data(0, 1, 64 * 1024, 100_000, MIB)
+    def test_a_hole_is_zeroes(self, size):
+        hole = self.raw('hole', size=size)
+        zeroes = self.raw('zeroes', bytes(size), size=size)
+        self.assertEqual(images.digest(hole), images.digest(zeroes))
+
+    def test_data_in_and_around_holes(self):
+        content = bytearray(MIB)
+        sparse = self.raw('sparse')
+        # data that begin and end inside of what is read together
+        for offset, length in ((5000, 300), (70_000, 200_000), (MIB - 1, 1)):
+            content[offset : offset + length] = b'x' * length
+            with open(sparse.path, 'r+b') as f:
+                f.seek(offset)
+                f.write(b'x' * length)
+        full = self.raw('full', bytes(content))
+        self.assertEqual(images.digest(full), images.digest(sparse))
+
+    @ddt.data(0, 65_535, 65_536, 500_000, MIB - 1)
+    def test_one_byte_tells(self, offset):
+        content = bytearray(b'x' * MIB)
+        before = images.digest(self.raw(content=bytes(content)))
+        content[offset] = 0
+        self.assertNotEqual(
+            before, images.digest(self.raw(content=bytes(content)))
+        )
+
+    def test_where_the_data_are_tells(self):
+        block = b'x' * 65_536
+        self.assertNotEqual(
+            images.digest(self.raw('one', block)),
+            images.digest(self.raw('two', bytes(65_536) + block)),
+        )
+
+    def test_the_length_tells(self):
+        self.assertNotEqual(
+            images.digest(self.raw('one', b'x')),
+            images.digest(self.raw('two', b'x', size=MIB + 1)),
+        )
+
+    def test_every_layer_tells(self):
+        below = self.raw('below', b'x')
+        top = self.raw('top', b'y')
+        chain = model.Image(
+            path=top.path, kind=top.kind, format=top.format, backing=below
+        )
+        before = images.digest(chain)
+        self.assertNotEqual(before, images.digest(top))
+        self.raw('below', b'z')
+        self.assertNotEqual(before, images.digest(chain))
+
+    def test_a_layer_that_is_gone(self):
+        chain = samples.layered(self.raw().path, self.path('gone'))
+        self.assertIn(self.path('gone'), self.refused(images.digest, chain))
+
+    def test_a_layer_that_cannot_be_read(self):
+        def opened(*_arguments, **_more):
+            raise PermissionError(errno.EACCES, 'Permission denied')
+
+        image = self.raw()
+        with mock.patch('builtins.open', new=opened):
+            said = self.refused(images.digest, image)
+        self.assertIn('Permission denied', said)
+
+
+class TestHolders(ImageTestCase):
+    def test_a_process_and_nobody_any_more(self):
+        path = self.raw().path
+        with open(path, 'rb') as f:
+            child = subprocess.Popen(['sleep', '600'], stdin=f)
+        self.addCleanup(child.wait)
+        self.addCleanup(child.kill)
+        self.assertEqual(
+            (f'process {child.pid} (sleep)',), images.holders(path)
+        )
+        child.kill()
+        child.wait()
+        self.assertEqual((), images.holders(path))
+
+    def test_another_file_is_no_matter(self):
+        path = self.raw('one').path
+        with open(self.raw('two').path, 'rb') as f:
+            child = subprocess.Popen(['sleep', '600'], stdin=f)
+        self.addCleanup(child.wait)
+        self.addCleanup(child.kill)
+        self.assertEqual((), images.holders(path))
+
+    def test_we_ourselves_are_no_holder(self):
+        with open(self.raw().path, 'rb') as f:
+            self.assertEqual((), images.holders(f.name))
+
+    def test_a_loop_device(self):
+        image, other = self.raw('image'), self.raw('other')
+        links = []
+        for name, backing in (('l1', other), ('l2', image), ('l3', None)):
+            path = self.directory / name
+            path.write_text(backing.path if backing else '/gone')
+            links.append(str(path))
+        with mock.patch.object(
+            glob, 'glob', autospec=True, return_value=links
+        ):
+            holders = images.holders(image.path)
+        self.assertEqual(1, len(holders))
+        self.assertIn('loop device', holders[0])
+
+    def test_a_process_that_has_ended_meanwhile(self):
+        with mock.patch.object(
+            images, '_processes_holding', autospec=True, return_value={2**30}
+        ):
+            (holder,) = images.holders(self.raw().path)
+        self.assertEqual(f'process {2**30} (gone)', holder)
+
+    def holders_of_device(self, number=12345, **open_result):
+        image = self.raw()
+        device = block_device(number)
+        with (
+            mock.patch.object(images, '_stat', autospec=True) as found,
+            mock.patch.object(os, 'open', autospec=True, **open_result),
+            mock.patch.object(os, 'close', autospec=True),
+        ):
+            found.return_value = device
+            return images.holders(image.path)
+
+    def test_a_device_that_the_kernel_holds(self):
+        busy = OSError(errno.EBUSY, 'busy')
+        (holder,) = self.holders_of_device(side_effect=busy)
+        self.assertIn('the kernel', holder)
+
+    def test_a_character_device_of_the_same_number_is_no_matter(self):
+        child = subprocess.Popen(['sleep', '600'], stdin=subprocess.DEVNULL)
+        self.addCleanup(child.wait)
+        self.addCleanup(child.kill)
+        number = os.stat('/dev/null').st_rdev
+        self.assertEqual((), self.holders_of_device(number, return_value=-1))
+
+    def test_a_device_that_nobody_holds(self):
+        self.assertEqual((), self.holders_of_device(return_value=-1))
+
+
+class TestExtend(ImageTestCase):
+    def extended(self, image):
+        size = images.extend_for_export(image, 30)
+        self.assertEqual(os.path.getsize(image.path), size)
+        return size
+
+    def test_raw_is_left_as_it_is(self):
+        self.assertEqual(MIB, self.extended(self.raw()))
+
+    def test_a_guest_that_fills_it_does_not_reach_the_end(self):
+        image = self.qcow2(size=8 * MIB)
+        size = self.extended(image)
+        self.assertGreater(size, 8 * MIB)
+        self.run_command(
+            *('qemu-io', '-f', 'qcow2', '-c', 'write 0 8M', image.path)
+        )
+        self.assertEqual(size, os.path.getsize(image.path))
+
+    def test_a_hole_takes_no_space(self):
+        image = self.qcow2(size=64 * MIB)
+        before = os.stat(image.path).st_blocks
+        self.extended(image)
+        self.assertEqual(before, os.stat(image.path).st_blocks)
+
+    def test_once_more_adds_nothing(self):
+        image = self.qcow2(size=8 * MIB)
+        self.assertEqual(self.extended(image), self.extended(image))
+
+    def test_what_a_snapshot_keeps_counts_even_where_it_is_a_hole(self):
+        image = self.qcow2(size=8 * MIB)
+        write = ('qemu-io', '-f', 'qcow2', '-c', 'write 0 8M', image.path)
+        self.run_command(*write)
+        self.qemu_img('snapshot', '-c', 'kept', image.path)
+        punch = ('qemu-io', '-f', 'raw', '-c', 'discard 1M 7M', image.path)
+        self.run_command(*punch)
+        size = self.extended(image)
+        self.run_command(*write)
+        self.assertEqual(size, os.path.getsize(image.path))
+
+    def test_whole_clusters(self):
+        image = self.qcow2('image', '-o', 'cluster_size=2M', size=5 * MIB)
+        self.assertEqual(0, self.extended(image) % (2 * MIB))
+
+    def test_no_room(self):
+        image = self.qcow2()
+        full = OSError(errno.EFBIG, 'File too large')
+        with mock.patch.object(
+            os, 'truncate', autospec=True, side_effect=full
+        ):
+            said = self.refused(images.extend_for_export, image, 30)
+        self.assertIn('File too large', said)

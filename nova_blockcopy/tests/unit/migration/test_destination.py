@@ -1,0 +1,135 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The destination's entry point: what it understands, and what it forgets."""
+
+import ddt
+
+from nova_blockcopy import exception
+from nova_blockcopy.migration import peer
+from nova_blockcopy.tests.unit import samples
+from nova_blockcopy.tests.unit.migration import world
+
+
+@ddt.ddt
+class TestHandle(world.WorldTestCase):
+    disks = ('vda',)
+
+    def ask(self, operation, **values):
+        return peer.ask(
+            self.channel(),
+            operation,
+            samples.UUID,
+            **{'migration': 'm1', **values},
+        )
+
+    def failed(self, kind, operation, **values):
+        error = self.refused(kind, lambda: self.ask(operation, **values))
+        return str(error)
+
+    @ddt.data('', 'explode', '_record', '__init__', 'None')
+    def test_an_operation_that_is_not_known(self, operation):
+        said = self.failed(exception.PeerError, operation)
+        self.assertIn('it is not known here', said)
+
+    def test_a_message_without_an_operation(self):
+        answer = self.destination.handle({'guest': 'x', 'migration': 'm1'})
+        self.assertEqual('PeerError', answer['error']['class'])
+
+    @ddt.data(
+        ('status', {'colour': 'red'}),
+        ('copy', {'persistent_xml': ''}),
+        ('copy', {'persistent_xml': '', 'bandwidth': 0, 'buffers': 7}),
+    )
+    @ddt.unpack
+    def test_a_message_of_another_version(self, operation, values):
+        said = self.failed(exception.PeerError, operation, **values)
+        self.assertIn('same version', said)
+
+    def test_a_value_of_another_version(self):
+        self.prepare(self.remote())
+        said = self.failed(
+            exception.PeerError,
+            'give_back',
+            endpoint={'uri': 'x', 'colour': 'red'},
+            live_xml='',
+            persistent_xml='',
+        )
+        self.assertIn('same version', said)
+
+    @ddt.data('guest', 'migration')
+    def test_a_message_that_does_not_say_of_whom(self, missing):
+        message = {'operation': 'status', 'guest': 'x', 'migration': 'm1'}
+        del message[missing]
+        answer = self.destination.handle(message)
+        error = self.refused(
+            exception.PeerError, peer.raise_failure, answer['error']
+        )
+        self.assertIn(missing, str(error))
+
+    @ddt.data(
+        ('copy', {'persistent_xml': '', 'bandwidth': 0}),
+        ('pivot', {}),
+        (
+            'give_back',
+            {
+                'endpoint': {'uri': 'x', 'migrate_uri': ''},
+                'live_xml': '',
+                'persistent_xml': '',
+            },
+        ),
+    )
+    @ddt.unpack
+    def test_errors_keep_their_class(self, operation, values):
+        said = self.failed(exception.JournalError, operation, **values)
+        self.assertIn('m1', said)
+
+    def test_a_guest_that_nobody_knows(self):
+        status = self.ask('status')
+        self.assertEqual('off', status['power'])
+        self.assertTrue(status['done'])
+        self.assertEqual(
+            (None, None, [], []),
+            tuple(
+                status[key] for key in ('state', 'task', 'pivoted', 'disks')
+            ),
+        )
+        for operation in ('discard', 'finish', 'discard'):
+            self.assertEqual({}, self.ask(operation))
+
+    def test_another_migration_gets_no_answer_of_this_one(self):
+        self.prepare(self.remote())
+        self.assertEqual('preparing', self.ask('status')['state'])
+        self.assertIsNone(self.ask('status', migration='m2')['state'])
+        for operation in ('discard', 'finish'):
+            self.ask(operation, migration='m2')
+            self.assertIsNotNone(self.record('b'))
+        said = self.failed(exception.JournalError, 'pivot', migration='m2')
+        self.assertIn('m2', said)
+
+    def test_what_is_not_at_home_is_not_finished(self):
+        far = self.remote()
+        self.prepare(far)
+        self.assertRaises(exception.InvalidTransition, far.finish)
+        self.assertIsNotNone(self.record('b'))
+
+    def test_a_restart_forgets_nothing_that_is_in_the_journal(self):
+        self.prepare(self.remote())
+        self.restart_destination()
+        status = self.ask('status')
+        self.assertEqual('preparing', status['state'])
+        self.assertIsNone(status['task'])
+        self.ask('discard')
+        self.assertIsNone(self.record('b'))
+
+    def test_a_bandwidth_before_the_copies(self):
+        self.assertEqual({}, self.ask('set_bandwidth', bandwidth=5))

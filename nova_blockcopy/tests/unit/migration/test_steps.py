@@ -1,0 +1,332 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Each step, and its way back, over both real sides of the engine."""
+
+from typing import Any
+
+import ddt
+import libvirt
+
+from nova_blockcopy import exception
+from nova_blockcopy import model
+from nova_blockcopy.tests.unit import fakes
+from nova_blockcopy.tests.unit import samples
+from nova_blockcopy.tests.unit.migration import world
+
+
+def failing(message='it broke', times=None):
+    """A hook that raises, so many times or always."""
+    left = [times]
+
+    def hook(*_arguments):
+        if left[0] is not None:
+            if not left[0]:
+                return
+            left[0] -= 1
+        raise fakes.libvirt_error(message=message)
+
+    return hook
+
+
+def failing_copy(disk):
+    raise exception.DriverError(action='start', disk=disk, reason='it broke')
+
+
+@ddt.ddt
+class TestWay(world.WorldTestCase):
+    def test_all_steps_in_order(self):
+        before = self.a.machines[samples.UUID]
+        record = self.migration().run()
+        self.assert_arrived()
+        self.assertIsNot(before, self.b.machines[samples.UUID])
+        self.assertEqual('releasing', record.state)
+        self.assertEqual(model.Role.DESTINATION, record.authority)
+        order = 'preparing exporting switching copying ready pivoting'
+        self.assertEqual([*order.split(), 'releasing', 'ended'], self.seen)
+        self.assertEqual(['prepare', 'copy', 'pivot', 'finish'], self.asked)
+        self.assertEqual(
+            ['start vda', 'start vdb', 'stop vda', 'stop vdb'],
+            self.exporter.log,
+        )
+
+    def test_the_guest_travels_on_exports(self):
+        arrived = []
+
+        def settle(machine):
+            arrived.append(machine.xml)
+            return machine
+
+        self.b.settle = settle
+        self.migration().run()
+        self.assertEqual(2, arrived[0].count('protocol="nbd"'))
+        ((_uri, parameters, flags),) = self.a.migrations
+        self.assertEqual(
+            2, parameters['persistent_xml'].count('protocol="nbd"')
+        )
+        # libvirt takes local files for lost
+        self.assertTrue(flags & libvirt.VIR_MIGRATE_UNSAFE)
+
+    def test_the_journal_comes_before_the_act(self):
+        said: dict[str, Any] = {}
+        self.exporter.on_start = lambda disk: said.setdefault(
+            disk, self.record('a')
+        )
+        self.a.on_migrate = lambda _machine: said.setdefault(
+            'switch', self.record('a')
+        )
+        self.arriving(
+            on_pivot=lambda disk: said.setdefault(
+                f'pivot {disk}', (self.record('a'), self.record('b'))
+            )
+        )
+        self.migration().run()
+        self.assertEqual('exporting', said['vda'].state)
+        (planned,) = said['vda'].exports
+        self.assertEqual('vda', planned.disk)
+        self.assertEqual('switching', said['switch'].state)
+        self.assertEqual(
+            ['vda', 'vdb'],
+            [export.disk for export in said['switch'].exports],
+        )
+        for record in said['pivot vda']:
+            self.assertEqual('pivoting', record.state)
+            self.assertEqual(model.Role.SOURCE, record.authority)
+        self.assertEqual(('vda',), said['pivot vdb'][1].pivoted)
+
+    def test_a_transient_guest(self):
+        self.machine.definition = None
+        self.migration().run()
+        self.assertEqual({}, self.a.machines)
+        machine = self.b.machines[samples.UUID]
+        self.assertIsNone(machine.definition)
+        self.assertIn(self.path('b', 'vda'), machine.xml)
+
+    def test_a_disk_that_is_left_alone(self):
+        drive = samples.disk_xml('sda', '', device='cdrom')
+        drive = drive.replace('<target', '<readonly/><target')
+        xml = self.home_xml.replace('<console', f'{drive}<console')
+        self.machine.xml = self.machine.definition = xml
+        self.migration().run()
+        self.assert_arrived()
+
+    def test_a_switch_of_the_callers_own(self):
+        def switch(live, persistent, _cancelled):
+            self.assertEqual(2, live.count('protocol="nbd"'))
+            del self.a.machines[samples.UUID]
+            self.b.machines[samples.UUID] = fakes.Machine(live, persistent)
+
+        self.migration(switch=switch).run()
+        self.assertEqual([], self.a.migrations)
+        self.assert_arrived()
+
+
+@ddt.ddt
+class TestPrepare(world.WorldTestCase):
+    def test_a_refusal_is_what_it_is(self):
+        self.make_image('b', 'vdb', world.SIZE + 512)
+        error = self.refused(exception.BaseRefused, self.migration().run)
+        self.assertIn('too large', str(error))
+        self.assertIn(self.path('b', 'vdb'), str(error))
+        self.assert_untouched()
+        self.assertEqual([], self.exporter.log)
+
+    def test_an_abort_during_it_leaves_no_journal(self):
+        self.when('preparing', lambda: self.running.abort())
+        error = self.undone()
+        self.assertIsInstance(error.__cause__, exception.Aborted)
+
+    def test_a_channel_that_fails(self):
+        def on_message(message):
+            if message['operation'] == 'prepare':
+                raise exception.PeerError(operation='x', reason='no answer')
+
+        self.on_message = on_message
+        self.assertIn('no answer', str(self.undone()))
+
+
+class TestExport(world.WorldTestCase):
+    def test_what_was_started_is_stopped(self):
+        def on_start(disk):
+            if disk == 'vdb':
+                raise exception.ExportError(path=disk, reason='it broke')
+
+        self.exporter.on_start = on_start
+        self.assertIn('it broke', str(self.undone()))
+        # vdb too: its start may have got further than it said
+        self.assertEqual(
+            ['start vda', 'stop vda', 'stop vdb'], self.exporter.log
+        )
+        self.assertEqual([], self.a.migrations)
+
+    def test_an_export_that_cannot_be_stopped(self):
+        self.a.on_migrate = failing()
+
+        def on_stop():
+            raise exception.ExportError(path='x', reason='it stays')
+
+        self.exporter.on_stop = on_stop
+        error = self.stuck()
+        self.assertIn('it stays', str(error))
+        self.assertIn('it broke', str(error))
+        self.assertIsNotNone(self.record('b'))
+
+
+class TestSwitchover(world.WorldTestCase):
+    def test_a_guest_that_did_not_move(self):
+        self.a.on_migrate = failing('no route')
+        self.assertIn('no route', str(self.undone()))
+        self.assertNotIn('give_back', self.asked)
+
+    def test_a_guest_that_moved_although_the_call_failed(self):
+        self.a.after_migrate = failing('connection lost')
+        self.migration().run()
+        self.assert_arrived()
+
+    def test_a_guest_that_is_on_neither_host(self):
+        def on_migrate(machine):
+            machine.condition = (libvirt.VIR_DOMAIN_SHUTOFF, 0)
+            raise fakes.libvirt_error(message='it crashed')
+
+        self.a.on_migrate = on_migrate
+        error = self.stuck()
+        self.assertIn('neither host', str(error))
+        self.assertEqual(2, len(self.exporter.served))
+
+    def test_a_migration_that_still_goes_on(self):
+        self.a.job = libvirt.VIR_DOMAIN_JOB_UNBOUNDED
+        self.a.on_migrate = failing()
+        self.assertIn('still goes on', str(self.stuck()))
+        self.assertEqual(2, len(self.exporter.served))
+
+    def test_a_guest_that_came_back_but_does_not_run(self):
+        def settle(machine):
+            machine.condition = (libvirt.VIR_DOMAIN_SHUTOFF, 0)
+            return machine
+
+        self.options = {'call_timeout': 1}
+        self.a.settle = settle
+        self.arriving(on_start=failing_copy)
+        self.assertIn('does not run on its source', str(self.stuck()))
+        self.assertEqual(2, len(self.exporter.served))
+
+
+class TestCopy(world.WorldTestCase):
+    def test_a_copy_that_cannot_start(self):
+        self.arriving(on_start=failing_copy)
+        error = self.undone()
+        self.assertIsInstance(error.__cause__, exception.DriverError)
+        self.assertEqual(['abort', 'give_back', 'discard'], self.asked[2:])
+
+    def test_a_copy_that_breaks(self):
+        self.arriving(pace=0)
+        self.when_copying(lambda machine: machine.jobs.pop('vdb'))
+        self.assertIsInstance(self.undone().__cause__, exception.JobFailed)
+
+    def test_a_guest_that_cannot_be_given_back(self):
+        self.arriving(on_start=failing_copy)
+        self.b.on_migrate = failing('no way back')
+        error = self.stuck()
+        self.assertIn('no way back', str(error))
+        self.assertIn(samples.UUID, self.b.machines)
+        # the guest still reads from its exports
+        self.assertEqual(2, len(self.exporter.served))
+        self.assertIsNotNone(self.record('b'))
+
+    def test_a_way_back_that_is_found_later(self):
+        self.arriving(on_start=failing_copy)
+        self.b.on_migrate = failing(times=2)
+        self.undone()
+        self.assertEqual(3, len(self.b.migrations))
+
+    def test_dead_exports_are_revived_for_the_way_back(self):
+        def on_start(disk):
+            self.exporter.served.clear()
+            failing_copy(disk)
+
+        self.arriving(on_start=on_start)
+        self.undone()
+        self.assertIn('revive vda', self.exporter.log)
+        self.assertIn('revive vdb', self.exporter.log)
+
+    def test_a_guest_that_an_error_stopped_is_woken(self):
+        io_error = (
+            libvirt.VIR_DOMAIN_PAUSED,
+            libvirt.VIR_DOMAIN_PAUSED_IOERROR,
+        )
+        woken = []
+
+        def on_resume(machine):
+            woken.append(machine)
+            # the first try meets the error again
+            if len(woken) > 1:
+                machine.condition = (libvirt.VIR_DOMAIN_RUNNING, 1)
+
+        self.arriving(on_start=failing_copy, condition=io_error)
+        self.b.on_resume = on_resume
+        self.undone()
+        self.assertEqual(2, len(woken))
+
+    def test_a_destination_that_forgot_its_task(self):
+        self.arriving(pace=0)
+        arrived = []
+
+        def restart(machine):
+            arrived.append(machine)
+            self.restart_destination()
+
+        self.when_copying(restart)
+        error = self.undone()
+        self.assertIsInstance(error.__cause__, exception.PeerError)
+        self.assertIn('restarted', str(error))
+        self.assertEqual({}, arrived[0].jobs)
+
+
+class TestPivot(world.WorldTestCase):
+    def test_a_pivot_that_no_disk_has_passed(self):
+        self.arriving(lost={'vda'})
+        self.assertIsInstance(self.undone().__cause__, exception.JobFailed)
+
+    def test_a_disk_that_failed_follows_the_one_that_did_not(self):
+        def on_pivot(disk):
+            machine = self.b.machines[samples.UUID]
+            tried = [name for name, _base in machine.started]
+            machine.lost = {'vdb'} if tried.count('vdb') == 1 else set()
+
+        self.arriving(on_pivot=on_pivot)
+        self.migration().run()
+        self.assert_arrived()
+
+    def test_a_guest_between_two_hosts_stays_there(self):
+        self.arriving(lost={'vdb'})
+        error = self.stuck()
+        self.assertIn('vda lives on its base', str(error))
+        self.assertIn('pivoting', str(error))
+        # nothing that any disk may still need is given up
+        self.assertEqual(2, len(self.exporter.served))
+        self.assertEqual(('vda',), self.record('b').pivoted)
+        self.assertIn(samples.UUID, self.b.machines)
+
+
+class TestRelease(world.WorldTestCase):
+    def test_a_release_that_fails_is_not_taken_back(self):
+        def on_stop():
+            raise exception.ExportError(path='x', reason='it stays')
+
+        self.exporter.on_stop = on_stop
+        error = self.stuck()
+        self.assertIn('it stays', str(error))
+        self.assertIn('at home on its destination', str(error))
+        self.assertEqual(model.Role.DESTINATION, self.record('a').authority)
+        self.assertEqual(model.Role.DESTINATION, self.record('b').authority)
+        self.assertNotIn('give_back', self.asked)
+        self.assertEqual([samples.UUID], list(self.b.machines))

@@ -1,0 +1,244 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Two hosts in memory with the whole engine on them, and real image files."""
+
+import socket
+import threading
+
+import fixtures
+
+from nova_blockcopy import exception
+from nova_blockcopy import journal
+from nova_blockcopy import model
+from nova_blockcopy import plan
+from nova_blockcopy.host import export
+from nova_blockcopy.migration import arrival
+from nova_blockcopy.migration import destination
+from nova_blockcopy.migration import migration as engine
+from nova_blockcopy.migration import peer
+from nova_blockcopy.migration import remote
+from nova_blockcopy.migration import source
+from nova_blockcopy.tests.unit import base
+from nova_blockcopy.tests.unit import fakes
+from nova_blockcopy.tests.unit import samples
+
+SIZE = 1024 * 1024
+HOME = 'qemu+tcp://host-a/system'
+
+
+class WorldTestCase(base.TestCase):
+    """A guest with two raw files runs on host a; host b has their bases."""
+
+    disks: tuple[str, ...] = ('vda', 'vdb')
+
+    def setUp(self):
+        super().setUp()
+        for name in 'ab':
+            (self.directory / name).mkdir()
+            for disk in self.disks:
+                self.make_image(name, disk)
+        self.home_xml = samples.domain(
+            *(
+                samples.file_xml(disk, self.path('a', disk))
+                for disk in self.disks
+            )
+        )
+        self.machine = fakes.Machine(self.home_xml, self.home_xml)
+        self.a = fakes.Connection(self.machine)
+        self.b = fakes.Connection()
+        listener = socket.create_server(('127.0.0.1', 0))
+        self.addCleanup(listener.close)
+        self.away = f'qemu+tcp://127.0.0.1:{listener.getsockname()[1]}/system'
+        self.listener = listener
+        self.a.peers[self.away] = self.b
+        self.b.peers[HOME] = self.a
+        self.exporter = fakes.Exporter()
+        for target, name, value in (
+            (export, 'Exporter', lambda **_options: self.exporter),
+            # nothing here needs time to come to its senses
+            (arrival, '_WAKE_INTERVAL', 0.01),
+        ):
+            self.useFixture(
+                fixtures.MonkeyPatch(f'{target.__name__}.{name}', value)
+            )
+        self.options = {}
+        self.cancelled = threading.Event()
+        self.asked = []
+        self.on_message = lambda _message: None
+        self.seen = []
+        self.on_progress = lambda _state: None
+        self.restart_destination()
+
+    def path(self, host, disk):
+        return str(self.directory / host / disk)
+
+    def make_image(self, host, disk, size=SIZE):
+        with open(self.path(host, disk), 'wb') as f:
+            f.truncate(size)
+
+    def host_settings(self, name):
+        options = {'call_timeout': 5, 'pivot_timeout': 5, **self.options}
+        return samples.settings(self.directory / name, **options)
+
+    def restart_destination(self):
+        """The process on host b forgets what it has in memory."""
+        self.destination = destination.Destination(
+            self.b.hypervisor('host-b'),
+            lambda: self.b,
+            self.host_settings('b'),
+        )
+
+    def channel(self):
+        return peer.InProcess(self._handle)
+
+    def _handle(self, message):
+        if message['operation'] != 'status':
+            self.asked.append(message['operation'])
+        self.on_message(message)
+        return self.destination.handle(message)
+
+    def remote(self, migration='m1'):
+        """The destination as the source of a migration sees it."""
+        return remote.RemoteDestination(
+            self.channel(),
+            guest=samples.UUID,
+            name='guest',
+            migration=migration,
+            interval=0.01,
+        )
+
+    def prepare(self, far, dry_run=False):
+        """Have the destination check its bases and open its journal."""
+        here = self.a.hypervisor('host-a')
+        side = source.Source(here, self.host_settings('a'))
+        chosen = plan.Selection(moves=self.disks, left_alone=())
+        return far.prepare(
+            source='host-a',
+            disks=side.describe(here.guest(samples.UUID), chosen),
+            bases=self.request().bases,
+            left_alone={},
+            dry_run=dry_run,
+            cancelled=self.cancelled,
+        )
+
+    def request(self, **changes):
+        values = {
+            'guest': 'guest',
+            'bases': {
+                disk: model.BaseRequest(path=self.path('b', disk))
+                for disk in self.disks
+            },
+            'home': model.Endpoint(uri=HOME),
+            'destination': model.Endpoint(uri=self.away),
+            **changes,
+        }
+        return engine.Request(**values)
+
+    def migration(self, switch=None, **changes):
+        self.restart_destination()
+        made = engine.Migration(
+            self.request(**changes),
+            self.a.hypervisor('host-a'),
+            self.channel(),
+            self.host_settings('a'),
+            listener=self._listen,
+            switch=switch,
+        )
+        self.running = made
+        return made
+
+    def _listen(self, now):
+        if not self.seen or self.seen[-1] != now.state:
+            self.seen.append(now.state)
+        self.on_progress(now.state)
+
+    def when(self, state, act):
+        """Do something once, when the migration gets to a state."""
+
+        def on_progress(now):
+            if now == state:
+                self.on_progress = lambda _state: None
+                act()
+
+        self.on_progress = on_progress
+
+    def when_copying(self, act):
+        """Do something once with the guest, when all its copies run."""
+
+        def on_progress(_now):
+            machine = self.b.machines.get(samples.UUID)
+            if machine is not None and len(machine.jobs) == len(self.disks):
+                self.on_progress = lambda _state: None
+                act(machine)
+
+        self.on_progress = on_progress
+
+    def arriving(self, **attributes):
+        """Have the guest that arrives on host b be of this kind."""
+
+        def settle(machine):
+            for name, value in attributes.items():
+                setattr(machine, name, value)
+            return machine
+
+        self.b.settle = settle
+
+    def record(self, host):
+        at = journal.Journal(str(self.directory / host / 'journal'))
+        return at.find(samples.UUID)
+
+    def refused(self, kind, call, *arguments):
+        error = self.assertRaises(kind, call, *arguments)
+        self.assertIs(kind, type(error))
+        return error
+
+    def undone(self):
+        """Run a migration that is taken back, and check that it was."""
+        error = self.refused(exception.MigrationUndone, self.migration().run)
+        self.assert_untouched()
+        return error
+
+    def stuck(self):
+        """Run a migration that gets stuck, with its journal kept."""
+        error = self.refused(exception.MigrationStuck, self.migration().run)
+        record = self.record('a')
+        self.assertIsNotNone(record)
+        self.assertEqual('stuck', record.state)
+        self.assertEqual('stuck', self.seen[-1])
+        return error
+
+    def assert_untouched(self):
+        """The guest is at home as it was, and nothing is left anywhere."""
+        self.assertEqual([samples.UUID], list(self.a.machines))
+        self.assertEqual({}, self.b.machines)
+        machine = self.a.machines[samples.UUID]
+        self.assertEqual(
+            (self.home_xml, self.home_xml), (machine.xml, machine.definition)
+        )
+        self.assert_no_litter()
+
+    def assert_no_litter(self):
+        self.assertEqual({}, self.exporter.served)
+        self.assertIsNone(self.record('a'))
+        self.assertIsNone(self.record('b'))
+
+    def assert_arrived(self):
+        """The guest lives on its bases on host b, and nowhere else."""
+        self.assertEqual({}, self.a.machines)
+        machine = self.b.machines[samples.UUID]
+        for disk in self.disks:
+            for xml in (machine.shown(), machine.definition):
+                self.assertIn(self.path('b', disk), xml or '')
+                self.assertNotIn(self.path('a', disk), xml or '')
+        self.assertNotIn('nbd', machine.shown() + (machine.definition or ''))
+        self.assert_no_litter()

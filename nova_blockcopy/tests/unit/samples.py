@@ -1,0 +1,115 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Values that the unit tests begin with."""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+from oslo_config import cfg
+
+from nova_blockcopy import conf
+from nova_blockcopy import model
+
+UUID = '11111111-2222-3333-4444-555555555555'
+BLOCK = model.ImageKind.BLOCK
+FILE = model.ImageKind.FILE
+RAW = model.ImageFormat.RAW
+QCOW2 = model.ImageFormat.QCOW2
+
+
+def settings(directory: pathlib.Path, **overrides: Any) -> conf.Settings:
+    options = cfg.ConfigOpts()
+    conf.register_opts(options)
+    options([])
+    values = {
+        'journal_dir': str(directory / 'journal'),
+        'run_dir': str(directory / 'run'),
+        'call_timeout': 10,
+        **overrides,
+    }
+    made = conf.settings(options, **values)
+    # shorter than may be configured, to lose no time in tests
+    return dataclasses.replace(made, poll_interval=0.005)
+
+
+def image(
+    path: str = '/dev/vg/root',
+    kind: model.ImageKind = BLOCK,
+    format_: model.ImageFormat = RAW,
+    backing: model.Image | None = None,
+) -> model.Image:
+    return model.Image(path=path, kind=kind, format=format_, backing=backing)
+
+
+def layered(top: str, below: str) -> model.Image:
+    """A qcow2 file on top of a raw one."""
+    return image(top, FILE, QCOW2, image(below, FILE))
+
+
+def move(
+    disk: str = 'vda',
+    source: model.Image | None = None,
+    base: model.Image | None = None,
+) -> model.Move:
+    return model.Move(
+        disk=disk,
+        source=source or image(f'/dev/old/{disk}'),
+        base=base or image(f'/dev/new/{disk}'),
+        size_bytes=1024,
+    )
+
+
+def export(disk: str = 'vda', port: int = 49216) -> model.Export:
+    return model.Export(
+        disk=disk,
+        address='192.0.2.1',
+        port=port,
+        name=f'export-of-{disk}',
+        size_bytes=1024,
+        pid=1,
+    )
+
+
+def domain(*disks: str, name: str = 'guest', uuid: str = UUID) -> str:
+    """A domain's XML around the XML of its disks."""
+    return (
+        f'<domain type="kvm"><name>{name}</name><uuid>{uuid}</uuid>'
+        f'<memory unit="KiB">65536</memory>'
+        f'<devices>{"".join(disks)}<console type="pty"/></devices></domain>'
+    )
+
+
+def disk_xml(
+    target: str = 'vda',
+    source: str = '<source dev="/dev/vg/root"/><backingStore/>',
+    *,
+    type_: str = 'block',
+    device: str = 'disk',
+    driver: str = '<driver name="qemu" type="raw" cache="none"/>',
+    more: str = '',
+) -> str:
+    return (
+        f'<disk type="{type_}" device="{device}">{driver}{source}'
+        f'<target dev="{target}" bus="virtio"/>{more}</disk>'
+    )
+
+
+def file_xml(target: str, path: object, cache: str = 'none') -> str:
+    """A raw file as a disk."""
+    return disk_xml(
+        target,
+        f'<source file="{path}"/><backingStore/>',
+        type_='file',
+        driver=f'<driver name="qemu" type="raw" cache="{cache}"/>',
+    )

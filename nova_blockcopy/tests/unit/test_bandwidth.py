@@ -1,0 +1,67 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""One limit over many disks."""
+
+import ddt
+
+from nova_blockcopy import bandwidth
+from nova_blockcopy.tests.unit import base
+
+MIB = bandwidth.MIB
+
+
+@ddt.ddt
+class TestShares(base.TestCase):
+    def test_no_limit_is_none_for_anybody(self):
+        self.assertEqual(
+            {'vda': 0, 'vdb': 0},
+            bandwidth.shares(0, {'vda': False, 'vdb': True}),
+        )
+
+    def test_alike_disks_get_alike_shares(self):
+        self.assertEqual(
+            {'vda': 50, 'vdb': 50},
+            bandwidth.shares(100, {'vda': False, 'vdb': False}),
+        )
+
+    def test_a_ready_disk_leaves_most_to_the_others(self):
+        shares = bandwidth.shares(100 * MIB, {'vda': True, 'vdb': False})
+        self.assertGreater(shares['vdb'], 5 * shares['vda'])
+        self.assertGreater(shares['vda'], 0)
+
+    @ddt.data(1, 7, 10, 12345, 10 * MIB)
+    def test_the_limit_holds_together_and_nobody_is_unlimited(self, total):
+        ready = {'vda': True, 'vdb': False, 'vdc': False}
+        speeds = bandwidth.shares(total, ready).values()
+        self.assertGreaterEqual(min(speeds), 1)
+        # less than a byte/s for a disk cannot be said
+        self.assertLessEqual(sum(speeds), max(total, len(ready)))
+
+    def test_no_disks(self):
+        self.assertEqual({}, bandwidth.shares(100, {}))
+
+
+@ddt.ddt
+class TestBuffer(base.TestCase):
+    def test_without_a_limit_the_hypervisor_chooses(self):
+        self.assertEqual(0, bandwidth.buffer(0))
+
+    @ddt.data(1, MIB, 5 * MIB, 20 * MIB, 63 * MIB, 2**60)
+    def test_a_power_of_two_within_bounds(self, speed):
+        size = bandwidth.buffer(speed)
+        self.assertEqual(0, size & (size - 1))
+        self.assertTrue(MIB <= size <= 16 * MIB, size)
+
+    @ddt.data(5 * MIB, 12 * MIB, 30 * MIB)
+    def test_about_a_quarter_of_a_second(self, speed):
+        self.assertTrue(speed / 4 <= bandwidth.buffer(speed) <= speed / 2)

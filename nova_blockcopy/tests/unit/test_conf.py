@@ -1,0 +1,210 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Options: their bounds, their sample file, and what the engine gets."""
+
+import configparser
+import dataclasses
+import importlib.metadata
+import pathlib
+import subprocess
+import sysconfig
+
+import ddt
+from oslo_config import cfg
+
+import nova_blockcopy
+from nova_blockcopy import bandwidth
+from nova_blockcopy import conf
+from nova_blockcopy import exception
+from nova_blockcopy.drivers import libvirt_api
+from nova_blockcopy.drivers import virsh
+from nova_blockcopy.tests.unit import base
+
+PROJECT = pathlib.Path(nova_blockcopy.__file__).parents[1]
+MIB = bandwidth.MIB
+
+
+def all_options():
+    return [(group, opt) for group, opts in conf.list_opts() for opt in opts]
+
+
+@ddt.ddt
+class TestSettings(base.TestCase):
+    def options(self, text=''):
+        file = self.directory / 'nova.conf'
+        file.write_text(text)
+        options = cfg.ConfigOpts()
+        conf.register_opts(options)
+        options(['--config-file', str(file)])
+        return options
+
+    def refused(self, options, **overrides):
+        return str(
+            self.assertRaises(
+                exception.InvalidOption, conf.settings, options, **overrides
+            )
+        )
+
+    def test_every_option_is_a_setting(self):
+        self.assertEqual(
+            sorted(opt.dest for _group, opt in all_options()),
+            sorted(field.name for field in dataclasses.fields(conf.Settings)),
+        )
+
+    def test_defaults_of_options_and_settings_agree(self):
+        options = {opt.dest: opt.default for _group, opt in all_options()}
+        for field in dataclasses.fields(conf.Settings):
+            if field.default is not dataclasses.MISSING:
+                self.assertEqual(
+                    options[field.name], field.default, field.name
+                )
+
+    def test_every_option_has_a_help(self):
+        for _group, opt in all_options():
+            self.assertTrue((opt.help or '').strip(), opt.name)
+
+    def test_the_file_is_read(self):
+        options = self.options(
+            '[libvirt]\nblock_migration_bandwidth = 3\n'
+            '[blockcopy]\ndriver = virsh\ngranularity = 65536\n'
+            'synchronous_writes = true\nbuf_size = 4096\n'
+        )
+        settings = conf.settings(options)
+        self.assertEqual('virsh', settings.driver)
+        copy = settings.copy
+        self.assertEqual(3 * MIB, copy.bandwidth)
+        self.assertEqual(65536, copy.granularity)
+        self.assertEqual(4096, copy.buf_size)
+        self.assertTrue(copy.synchronous_writes)
+
+    def test_overrides_are_taken_and_checked_alike(self):
+        options = self.options('[blockcopy]\ncall_timeout = 5\n')
+        settings = conf.settings(options, call_timeout='7', granularity=1024)
+        self.assertEqual(
+            (7, 1024), (settings.call_timeout, settings.copy.granularity)
+        )
+        self.assertEqual(5, conf.settings(options).call_timeout)
+
+    @ddt.data(
+        ('blockcopy', 'granularity', '511'),
+        ('blockcopy', 'granularity', '513'),
+        ('blockcopy', 'granularity', '1000'),
+        ('blockcopy', 'granularity', str(128 * MIB)),
+        ('blockcopy', 'granularity', '-512'),
+        ('blockcopy', 'granularity', 'small'),
+        ('blockcopy', 'buf_size', '-1'),
+        ('blockcopy', 'poll_interval', '0'),
+        ('blockcopy', 'call_timeout', '0'),
+        ('blockcopy', 'export_port_max', '65536'),
+        ('blockcopy', 'export_address', 'not an address'),
+        ('libvirt', 'block_migration_bandwidth', '-1'),
+        ('libvirt', 'block_migration_bandwidth', str(2**43)),
+    )
+    @ddt.unpack
+    def test_out_of_bounds_in_a_file_or_given(self, group, name, value):
+        said = self.refused(self.options(f'[{group}]\n{name} = {value}\n'))
+        self.assertIn(f'[{group}] {name}', said)
+        said = self.refused(self.options(), **{name: value})
+        self.assertIn(f'[{group}] {name}', said)
+        self.assertIn(value, said)
+
+    @ddt.data(0, 512, 4096, 64 * MIB)
+    def test_a_granularity_that_qemu_takes(self, value):
+        settings = conf.settings(self.options(), granularity=value)
+        self.assertEqual(value, settings.granularity)
+
+    def test_an_unknown_override(self):
+        self.assertIn('colour', self.refused(self.options(), colour='red'))
+
+    @ddt.data((0, 0), (1, MIB), (conf.MAX_BANDWIDTH, 2**63 - MIB))
+    @ddt.unpack
+    def test_mib_become_bytes(self, mib, expected):
+        self.assertEqual(expected, conf.bytes_per_s(mib))
+        self.assertLess(conf.bytes_per_s(mib), 2**63)
+
+    @ddt.data(-1, conf.MAX_BANDWIDTH + 1)
+    def test_what_libvirt_would_misunderstand_is_refused(self, mib):
+        self.assertRaises(exception.InvalidOption, conf.bytes_per_s, mib)
+
+    def test_listed_options_are_copies(self):
+        group, opts = next(iter(conf.list_opts()))
+        opts[0].default = 'changed'
+        self.assertEqual(0, conf.settings(self.options()).copy.bandwidth)
+        self.assertEqual('libvirt', group)
+
+
+class TestPackaging(base.TestCase):
+    def test_the_sample_file_has_every_option(self):
+        sample = self.directory / 'sample'
+        subprocess.run(
+            [
+                f'{sysconfig.get_path("scripts")}/oslo-config-generator',
+                '--config-file=etc/nova-blockcopy/'
+                'nova-blockcopy-config-generator.conf',
+                f'--output-file={sample}',
+            ],
+            cwd=PROJECT,
+            check=True,
+            capture_output=True,
+        )
+        found, group = set(), None
+        for line in sample.read_text().splitlines():
+            if line.startswith('['):
+                group = line.strip('[]')
+            elif line.startswith('#') and ' = ' in line:
+                found.add((group, line[1:].partition(' = ')[0]))
+        wanted = {(group, opt.name) for group, opt in all_options()}
+        self.assertEqual(set(), wanted - found)
+        self.assertEqual({'libvirt', 'blockcopy'}, {g for g, _name in wanted})
+
+    def loaded(self, namespace):
+        return {
+            point.name: point.load()
+            for point in importlib.metadata.entry_points(group=namespace)
+            if point.value.startswith('nova_blockcopy.')
+        }
+
+    def test_the_options_are_found_by_oslo_config(self):
+        self.assertEqual(
+            {'nova_blockcopy': conf.list_opts},
+            self.loaded('oslo.config.opts'),
+        )
+
+    def test_the_drivers_are_found_by_stevedore(self):
+        self.assertEqual(
+            {
+                'libvirt': libvirt_api.LibvirtCopyDriver,
+                'virsh': virsh.VirshCopyDriver,
+            },
+            self.loaded('nova_blockcopy.drivers'),
+        )
+
+    def test_setup_cfg_promises_what_is_installed(self):
+        parser = configparser.ConfigParser()
+        parser.read(PROJECT / 'setup.cfg')
+        promised = parser['entry_points']
+        self.assertLessEqual(
+            {'oslo.config.opts', 'nova_blockcopy.drivers'}, set(promised)
+        )
+        for namespace in ('oslo.config.opts', 'nova_blockcopy.drivers'):
+            lines = promised[namespace].split('\n')
+            self.assertEqual(
+                sorted(line.replace(' ', '') for line in lines if line),
+                sorted(
+                    f'{point.name}={point.value}'
+                    for point in importlib.metadata.entry_points(
+                        group=namespace
+                    )
+                    if point.value.startswith('nova_blockcopy.')
+                ),
+            )

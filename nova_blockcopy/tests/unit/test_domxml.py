@@ -1,0 +1,359 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Domain XML: what is read from it, and where it is pointed."""
+
+import ddt
+from lxml import etree
+
+from nova_blockcopy import domxml
+from nova_blockcopy import model
+from nova_blockcopy.tests.unit import base
+from nova_blockcopy.tests.unit import samples
+
+CHAIN = (
+    '<source file="/top.qcow2"/>'
+    '<backingStore type="file"><format type="raw"/>'
+    '<source file="/below.raw"/><backingStore/></backingStore>'
+)
+NBD = (
+    '<source protocol="nbd" name="x"><host name="192.0.2.1" port="10809"/>'
+    '</source>'
+)
+QCOW2_DRIVER = '<driver name="qemu" type="qcow2" cache="writeback"/>'
+
+
+def only(xml):
+    (disk,) = domxml.disks(samples.domain(xml)).values()
+    return disk
+
+
+@ddt.ddt
+class TestReading(base.TestCase):
+    def test_a_block_device(self):
+        self.assertEqual(
+            model.Disk(
+                target='vda',
+                device='disk',
+                source=samples.image('/dev/vg/root'),
+                cache='none',
+            ),
+            only(samples.disk_xml()),
+        )
+
+    def test_a_layered_file(self):
+        disk = only(
+            samples.disk_xml('vdb', CHAIN, type_='file', driver=QCOW2_DRIVER)
+        )
+        self.assertEqual(
+            samples.layered('/top.qcow2', '/below.raw'), disk.source
+        )
+        self.assertEqual('writeback', disk.cache)
+        self.assertIsNone(disk.obstacle)
+
+    def test_a_disk_without_driver_is_raw(self):
+        disk = only(samples.disk_xml(driver=''))
+        self.assertEqual(samples.image('/dev/vg/root'), disk.source)
+        self.assertIsNone(disk.cache)
+
+    @ddt.data(
+        (NBD, model.NetworkSource, ('nbd', 'x', '192.0.2.1', 10809)),
+        (
+            '<source protocol="rbd" name="p/x"/>',
+            model.NetworkSource,
+            ('rbd', 'p/x', '', 0),
+        ),
+        (
+            '<source protocol="nbd"><host transport="unix" socket="/s"/>'
+            '</source>',
+            model.NetworkSource,
+            ('nbd', '', '', 0),
+        ),
+    )
+    @ddt.unpack
+    def test_a_network_disk(self, source, kind, fields):
+        disk = only(samples.disk_xml(source=source, type_='network'))
+        self.assertIsInstance(disk.source, kind)
+        found = disk.source
+        self.assertEqual(
+            fields, (found.protocol, found.name, found.address, found.port)
+        )
+
+    def test_an_empty_drive(self):
+        disk = only(
+            samples.disk_xml('sda', '', device='cdrom', more='<readonly/>')
+        )
+        self.assertIsNone(disk.source)
+        self.assertIsNone(disk.obstacle)
+        self.assertEqual(('cdrom', True), (disk.device, disk.readonly))
+
+    @ddt.data('readonly', 'shareable')
+    def test_marks(self, name):
+        marked = only(samples.disk_xml(more=f'<{name}/>'))
+        self.assertTrue(getattr(marked, name))
+        self.assertFalse(getattr(only(samples.disk_xml()), name))
+
+    @ddt.data(
+        ('', None), ('<mirror/>', False), ('<mirror ready="yes"/>', True)
+    )
+    @ddt.unpack
+    def test_a_copy_is_seen(self, mirror, ready):
+        self.assertIs(ready, only(samples.disk_xml(more=mirror)).mirror_ready)
+
+    @ddt.named_data(
+        ('transient', {'more': '<transient/>'}, 'transient'),
+        (
+            'encrypted disk',
+            {'more': '<encryption format="luks"/>'},
+            'encrypted',
+        ),
+        (
+            'encrypted source',
+            {'source': '<source dev="/x"><encryption/></source>'},
+            'encrypted',
+        ),
+        (
+            'slice',
+            {'source': '<source dev="/x"><slices/></source>'},
+            'slice',
+        ),
+        ('type', {'type_': 'volume'}, 'type "volume"'),
+        (
+            'format',
+            {'driver': '<driver name="qemu" type="vmdk"/>'},
+            'format "vmdk"',
+        ),
+        ('path', {'source': '<source startupPolicy="optional"/>'}, 'source'),
+        (
+            'layer below',
+            {
+                'source': '<source dev="/x"/><backingStore type="network">'
+                '<format type="raw"/><source protocol="nbd"/></backingStore>',
+                'driver': QCOW2_DRIVER,
+            },
+            'not handled',
+        ),
+        (
+            'undeclared format below',
+            {
+                'source': '<source dev="/x"/><backingStore type="file">'
+                '<source file="/y"/></backingStore>',
+                'driver': QCOW2_DRIVER,
+            },
+            'not handled',
+        ),
+    )
+    @ddt.unpack
+    def test_an_obstacle_is_named(self, arguments, obstacle):
+        self.assertIn(obstacle, only(samples.disk_xml(**arguments)).obstacle)
+
+    def test_the_order_is_kept(self):
+        xml = samples.domain(*map(samples.disk_xml, ('vdc', 'vda', 'vdb')))
+        self.assertEqual(['vdc', 'vda', 'vdb'], list(domxml.disks(xml)))
+
+    def test_a_disk_without_target_is_an_error(self):
+        xml = samples.domain('<disk type="block"/>')
+        self.assertRaises(ValueError, domxml.disks, xml)
+
+    def test_the_name(self):
+        self.assertEqual('a b', domxml.guest_name(samples.domain(name='a b')))
+        self.assertEqual('', domxml.guest_name('<domain/>'))
+
+    def test_files_of_the_host_are_not_drawn_in(self):
+        secret = self.directory / 'secret'
+        secret.write_text('secret')
+        xml = (
+            f'<!DOCTYPE d [<!ENTITY e SYSTEM "file://{secret}">]>'
+            f'<domain><name>&e;</name></domain>'
+        )
+        self.assertNotIn('secret', domxml.guest_name(xml))
+
+
+class TestPointing(base.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.chain = samples.layered('/new.qcow2', '/mine.raw')
+        self.moves = (
+            samples.move('vda'),
+            samples.move('vdb', base=self.chain, source=self.chain),
+        )
+        self.exports = {
+            'vda': samples.export('vda', 1001),
+            'vdb': samples.export('vdb', 1002),
+        }
+        self.original = samples.domain(
+            samples.disk_xml('vda', more='<boot order="1"/>'),
+            samples.disk_xml('vdb', CHAIN, type_='file', driver=''),
+            samples.disk_xml('vdc', more='<serial>s</serial>'),
+        )
+
+    def element(self, xml, target):
+        (found,) = (
+            disk
+            for disk in etree.fromstring(xml).iterfind('devices/disk')
+            if disk.xpath('string(target/@dev)') == target
+        )
+        return found
+
+    def test_moved_disks_are_read_from_their_exports(self):
+        xml = domxml.point_at_exports(self.original, self.moves, self.exports)
+        disks = domxml.disks(xml)
+        for target, port in (('vda', 1001), ('vdb', 1002)):
+            self.assertEqual(
+                model.NetworkSource(
+                    protocol='nbd',
+                    name=f'export-of-{target}',
+                    address='192.0.2.1',
+                    port=port,
+                ),
+                disks[target].source,
+            )
+            self.assertTrue(
+                domxml.at_export(disks[target], self.exports[target])
+            )
+        self.assertFalse(domxml.at_export(disks['vda'], self.exports['vdb']))
+        self.assertFalse(domxml.at_export(disks['vdc'], self.exports['vda']))
+
+    def test_a_remote_disk_stops_its_guest_and_keeps_holes(self):
+        xml = domxml.point_at_exports(self.original, self.moves, self.exports)
+        for target, format_ in (('vda', 'raw'), ('vdb', 'qcow2')):
+            driver = self.element(xml, target).find('driver')
+            self.assertEqual(
+                {
+                    'name': 'qemu',
+                    'type': format_,
+                    'discard': 'unmap',
+                    'detect_zeroes': 'unmap',
+                    'error_policy': 'stop',
+                    'rerror_policy': 'stop',
+                },
+                {k: v for k, v in driver.attrib.items() if k != 'cache'},
+            )
+
+    def test_the_chain_is_declared_to_its_end(self):
+        xml = domxml.point_at_exports(self.original, self.moves, self.exports)
+        below = self.element(xml, 'vdb').find('backingStore')
+        self.assertEqual('/mine.raw', below.find('source').get('file'))
+        self.assertEqual('raw', below.find('format').get('type'))
+        for end in (
+            below.find('backingStore'),
+            self.element(xml, 'vda').find('backingStore'),
+        ):
+            self.assertEqual(([], {}), (list(end), dict(end.attrib)))
+
+    def test_other_disks_and_other_settings_stay(self):
+        for xml in (
+            domxml.point_at_exports(self.original, self.moves, self.exports),
+            domxml.point_at_bases(self.original, self.moves),
+        ):
+            self.assertEqual(
+                etree.tostring(self.element(self.original, 'vdc')),
+                etree.tostring(
+                    etree.fromstring(
+                        etree.tostring(self.element(xml, 'vdc')),
+                        etree.XMLParser(remove_blank_text=True),
+                    )
+                ),
+            )
+            self.assertEqual(
+                '1', self.element(xml, 'vda').find('boot').get('order')
+            )
+            self.assertEqual('guest', domxml.guest_name(xml))
+
+    def test_a_base_becomes_the_only_source(self):
+        running = self.original.replace(
+            '<boot order="1"/>', '<boot order="1"/><mirror ready="yes"/>'
+        )
+        xml = domxml.point_at_bases(running, self.moves)
+        disks = domxml.disks(xml)
+        self.assertEqual(samples.image('/dev/new/vda'), disks['vda'].source)
+        self.assertIsNone(disks['vda'].mirror_ready)
+        self.assertEqual(self.chain, disks['vdb'].source)
+        self.assertEqual('none', disks['vda'].cache)
+        for target in ('vda', 'vdb'):
+            self.assertEqual(
+                1, len(self.element(xml, target).findall('source'))
+            )
+
+    def test_bases_undo_exports(self):
+        home = (samples.move('vda', base=samples.image('/dev/vg/root')),)
+        away = domxml.point_at_exports(self.original, home, self.exports)
+        self.assertEqual(
+            domxml.disks(self.original),
+            domxml.disks(domxml.point_at_bases(away, home)),
+        )
+
+    def test_disks_are_restored_and_the_rest_is_left(self):
+        changed = domxml.point_at_bases(self.original, self.moves).replace(
+            '65536', '99999'
+        )
+        fewer = samples.domain(
+            samples.disk_xml('vda'), samples.disk_xml('vdb')
+        )
+        restored = domxml.restore_disks(changed, fewer)
+        self.assertIn('99999', restored)
+        disks = domxml.disks(restored)
+        self.assertEqual(['vda', 'vdb', 'vdc'], list(disks))
+        self.assertEqual(
+            [samples.image('/dev/vg/root')] * 3,
+            [disk.source for disk in disks.values()],
+        )
+
+    def test_only_named_disks_are_restored(self):
+        changed = domxml.point_at_bases(self.original, self.moves)
+        restored = domxml.restore_disks(changed, self.original, {'vdb'})
+        before, now = domxml.disks(changed), domxml.disks(restored)
+        self.assertEqual(before['vda'], now['vda'])
+        self.assertEqual(domxml.disks(self.original)['vdb'], now['vdb'])
+
+    def test_a_copy_is_told_the_whole_chain(self):
+        xml = domxml.copy_destination(self.chain)
+        # a block copy takes a <disk> without a target
+        disk = etree.fromstring(xml)
+        self.assertEqual('file', disk.get('type'))
+        etree.SubElement(disk, 'target', dev='vda')
+        self.assertEqual(
+            self.chain, only(etree.tostring(disk, encoding='unicode')).source
+        )
+        ends = [s for s in disk.iter('backingStore') if not len(s)]
+        self.assertEqual(1, len(ends))
+
+
+@ddt.ddt
+class TestAtImage(base.TestCase):
+    chain = samples.layered('/new', '/below')
+
+    @ddt.named_data(
+        ('the same', samples.layered('/new', '/below'), None, True),
+        ('layers left out', samples.layered('/new', '/x'), None, True),
+        ('another path', samples.layered('/old', '/below'), None, False),
+        (
+            'another format',
+            samples.image('/new', samples.FILE),
+            None,
+            False,
+        ),
+        (
+            'another kind',
+            samples.image('/new', format_=samples.QCOW2),
+            None,
+            False,
+        ),
+        ('still copied', samples.layered('/new', '/below'), True, False),
+        ('empty', None, None, False),
+    )
+    @ddt.unpack
+    def test_at_image(self, source, mirror, answer):
+        disk = model.Disk(
+            target='vda', device='disk', source=source, mirror_ready=mirror
+        )
+        self.assertIs(answer, domxml.at_image(disk, self.chain))

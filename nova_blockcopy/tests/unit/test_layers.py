@@ -1,0 +1,148 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Imports go down only; the lowest layer needs neither libvirt nor Nova."""
+
+import ast
+import pathlib
+import subprocess
+import sys
+
+import ddt
+
+import nova_blockcopy
+from nova_blockcopy.tests.unit import base
+
+PACKAGE = pathlib.Path(nova_blockcopy.__file__).parent
+#: From the lowest to the highest; '' are the modules of the package itself.
+LAYERS = ('', 'host', 'drivers', 'copies', 'migration')
+FOREIGN = ('eventlet', 'asyncio', 'nova')
+#: Runs in a fresh interpreter: imports the modules that are its arguments.
+_IMPORT = """
+import importlib, sys
+blocked = set(sys.argv[1].split(',')) - {''}
+class Guard:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition('.')[0] in blocked:
+            raise ImportError(f'{name} is blocked')
+sys.meta_path.insert(0, Guard())
+for name in sys.argv[2:]:
+    importlib.import_module(name)
+print(*sorted({name.partition('.')[0] for name in sys.modules}))
+"""
+
+
+def files(layer):
+    return sorted((PACKAGE / layer).glob('*.py'))
+
+
+def module(path):
+    parts = path.relative_to(PACKAGE.parent).with_suffix('').parts
+    return '.'.join(part for part in parts if part != '__init__')
+
+
+def imports(path):
+    """All that a file imports, by full name, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = module(path).split('.')
+            if path.name != '__init__.py':
+                above = above[:-1]
+            start = above[: len(above) - node.level + 1] if node.level else []
+            name = '.'.join([*start, *filter(None, [node.module])])
+            yield from (f'{name}.{alias.name}' for alias in node.names)
+
+
+def layer_of(name):
+    """Which layer of ours a full name is in; None if it is not ours."""
+    first, _dot, rest = name.partition('.')
+    if first != 'nova_blockcopy':
+        return None
+    inner = rest.partition('.')[0]
+    return inner if (PACKAGE / inner).is_dir() else ''
+
+
+@ddt.ddt
+class TestLayers(base.TestCase):
+    def test_no_folder_is_left_out(self):
+        folders = {
+            path.name
+            for path in PACKAGE.iterdir()
+            if path.is_dir() and any(path.glob('*.py'))
+        }
+        self.assertEqual(
+            set(), folders - set(LAYERS) - {'tests', 'nova', 'cmd'}
+        )
+        for layer in LAYERS:
+            self.assertNotEqual([], files(layer), layer)
+
+    @ddt.data(*enumerate(LAYERS))
+    @ddt.unpack
+    def test_imports_go_down_only(self, height, layer):
+        below = set(LAYERS[: height + 1])
+        for path in files(layer):
+            for name in imports(path):
+                found = layer_of(name)
+                if found is not None:
+                    self.assertIn(found, below, f'{module(path)}: {name}')
+
+    @ddt.data(*LAYERS)
+    def test_no_layer_needs_what_is_not_its_own(self, layer):
+        for path in files(layer):
+            for name in imports(path):
+                self.assertNotIn(name.partition('.')[0], FOREIGN, module(path))
+
+    def test_relative_imports_are_seen_too(self):
+        path = PACKAGE / 'host' / '__init__.py'
+        self.assertEqual('nova_blockcopy.host', module(path))
+        self.assertEqual(
+            ['', 'host', 'migration', None],
+            [
+                layer_of(name)
+                for name in (
+                    'nova_blockcopy.plan',
+                    'nova_blockcopy.host.images',
+                    'nova_blockcopy.migration',
+                    'libvirt',
+                )
+            ],
+        )
+
+
+class TestImporting(base.TestCase):
+    def imported(self, blocked, *layers):
+        names = [module(path) for layer in layers for path in files(layer)]
+        done = subprocess.run(
+            [sys.executable, '-c', _IMPORT, ','.join(blocked), *names],
+            capture_output=True,
+            text=True,
+            cwd=PACKAGE.parent,
+        )
+        self.assertEqual(0, done.returncode, done.stderr)
+        return set(done.stdout.split())
+
+    def test_the_lowest_layer_stands_alone(self):
+        found = self.imported(('libvirt', 'nova', 'eventlet'), '')
+        self.assertIn('nova_blockcopy', found)
+        self.assertEqual(set(), found & {'libvirt', 'nova', 'eventlet'})
+
+    def test_the_guard_does_block(self):
+        self.assertRaises(
+            AssertionError, self.imported, ('libvirt',), '', 'host'
+        )
+
+    def test_nothing_brings_eventlet(self):
+        found = self.imported((), *LAYERS)
+        self.assertIn('libvirt', found)
+        self.assertNotIn('eventlet', found)

@@ -1,0 +1,82 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Which states may follow each other."""
+
+import itertools
+
+import ddt
+
+from nova_blockcopy import exception
+from nova_blockcopy import states
+from nova_blockcopy.tests.unit import base
+
+State = states.State
+
+
+def reachable(start):
+    found, ahead = set(), [start]
+    while ahead:
+        old = ahead.pop()
+        for new in State:
+            if (old, new) in states.ALLOWED and new not in found:
+                found.add(new)
+                ahead.append(new)
+    return found
+
+
+@ddt.ddt
+class TestStates(base.TestCase):
+    def test_a_migration_goes_from_its_first_state_to_its_end(self):
+        way = 'preparing exporting switching copying ready pivoting releasing'
+        names = [*way.split(), 'ended']
+        for old, new in itertools.pairwise(names):
+            states.check(State(old), State(new))
+
+    @ddt.data(*State)
+    def test_each_step_can_be_done_twice(self, state):
+        states.check(state, state)
+
+    @ddt.data(
+        ('preparing', 'releasing'),
+        ('copying', 'pivoting'),
+        ('pivoting', 'copying'),
+        ('pivoting', 'ended'),
+        ('releasing', 'undoing'),
+        ('releasing', 'pivoting'),
+        ('undoing', 'copying'),
+        ('undoing', 'releasing'),
+        ('stuck', 'ended'),
+        ('ended', 'preparing'),
+    )
+    @ddt.unpack
+    def test_what_would_lose_data_is_refused(self, old, new):
+        error = self.assertRaises(
+            exception.InvalidTransition, states.check, State(old), State(new)
+        )
+        self.assertIn(old, str(error))
+        self.assertIn(new, str(error))
+
+    def test_all_is_taken_back_only_before_the_pivot(self):
+        self.assertEqual(
+            {'preparing', 'exporting', 'switching', 'copying', 'ready'},
+            set(states.REVERSIBLE),
+        )
+        for state in states.REVERSIBLE:
+            states.check(state, State.UNDOING)
+
+    @ddt.data(*(state for state in State if state is not State.ENDED))
+    def test_every_state_has_a_way_to_the_end(self, state):
+        self.assertIn(State.ENDED, reachable(state))
+
+    def test_the_end_is_the_end(self):
+        self.assertEqual(set(), reachable(State.ENDED))
