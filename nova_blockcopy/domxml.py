@@ -21,6 +21,7 @@ from collections.abc import Callable
 from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Mapping
+from collections.abc import Sequence
 
 from lxml import etree
 
@@ -158,23 +159,25 @@ def _require(element: Element, child: str) -> Element:
 def point_at_exports(
     xml: str,
     moves: Iterable[model.Move],
-    exports: Mapping[str, model.Export],
+    exports: Mapping[str, tuple[model.Export, ...]],
 ) -> str:
     """The domain as it runs in the remote window.
 
     A moved disk reads its own layer over NBD and, for a qcow2 with a backing
-    file, the layers below from the destination's disk.
+    file, the layers below from the destination's disk; or over NBD too, if
+    they travel.
+
+    :param exports: by disk, the top layer's first
     """
 
     def remote(element: Element, move: model.Move) -> None:
-        export = exports[move.disk]
+        top, *below = exports[move.disk]
         _driver(element, move.source.format, _REMOTE_DRIVER)
         element.set('type', 'network')
-        source = etree.Element('source', protocol='nbd', name=export.name)
-        etree.SubElement(
-            source, 'host', name=export.address, port=str(export.port)
-        )
-        _locate(element, source, move.base.backing)
+        store = _backing_store(move.base.backing)
+        if below:
+            store = _remote_store(move.source.backing, below)
+        _locate(element, _nbd_source(top), store)
 
     return _rewrite(xml, moves, remote)
 
@@ -185,7 +188,11 @@ def point_at_bases(xml: str, moves: Iterable[model.Move]) -> str:
     def local(element: Element, move: model.Move) -> None:
         _driver(element, move.base.format, {})
         element.set('type', move.base.kind)
-        _locate(element, _local_source(move.base), move.base.backing)
+        _locate(
+            element,
+            _local_source(move.base),
+            _backing_store(move.base.backing),
+        )
 
     return _rewrite(xml, moves, local)
 
@@ -246,19 +253,37 @@ def _driver(
         driver.set(name, value)
 
 
-def _locate(
-    element: Element, source: Element, backing: model.Image | None
-) -> None:
+def _locate(element: Element, source: Element, store: Element) -> None:
     for name in _LOCATION:
         for child in element.findall(name):
             element.remove(child)
     driver = _require(element, 'driver')
     element.insert(element.index(driver) + 1, source)
-    element.insert(element.index(driver) + 2, _backing_store(backing))
+    element.insert(element.index(driver) + 2, store)
 
 
 def _local_source(image: model.Image) -> Element:
     return etree.Element('source', {_SOURCE_ATTRIBUTE[image.kind]: image.path})
+
+
+def _nbd_source(export: model.Export) -> Element:
+    source = etree.Element('source', protocol='nbd', name=export.name)
+    etree.SubElement(
+        source, 'host', name=export.address, port=str(export.port)
+    )
+    return source
+
+
+def _remote_store(
+    image: model.Image | None, exports: Sequence[model.Export]
+) -> Element:
+    if image is None:
+        return etree.Element('backingStore')
+    element = etree.Element('backingStore', type='network')
+    etree.SubElement(element, 'format', type=image.format)
+    element.append(_nbd_source(exports[0]))
+    element.append(_remote_store(image.backing, exports[1:]))
+    return element
 
 
 def _backing_store(image: model.Image | None) -> Element:

@@ -50,12 +50,20 @@ class Image:
     backing: 'Image | None' = None
 
 
+def layers(image: Image) -> tuple[Image, ...]:
+    """An image and all below it, top one first."""
+    below = () if image.backing is None else layers(image.backing)
+    return (image, *below)
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Export:
-    """The source image of one disk, served over NBD by the source host.
+    """One image of a disk, served over NBD by the source host.
 
-    ``size_bytes`` is the length served: of the container, not of the disk.
-    ``pid`` is the server's process on the source host.
+    ``depth`` is 0 for the disk's own layer, which the guest writes to, and
+    more for what lies below, which is only read. ``size_bytes`` is the
+    length served: of the container, not of the disk. ``pid`` is the server's
+    process on the source host.
     """
 
     disk: str
@@ -64,6 +72,7 @@ class Export:
     name: str
     size_bytes: int
     pid: int
+    depth: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,12 +105,21 @@ class Disk:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Move:
-    """One disk to move: from its source image into its base."""
+    """One disk to move: from its source image into its base.
+
+    ``whole`` means that the layers below the top one travel too, into a
+    base that has none.
+    """
 
     disk: str
     source: Image
     base: Image
     size_bytes: int
+    whole: bool = False
+
+    def travelling(self) -> tuple[Image, ...]:
+        """The layers of the source that are exported, top one first."""
+        return layers(self.source) if self.whole else (self.source,)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,10 +136,14 @@ class Endpoint:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class BaseRequest:
-    """A base as its owner names it; None = the same as the disk's."""
+    """A base as its owner names it; None = the same as the disk's.
+
+    ``whole`` asks for all layers of the disk: the base has none below it.
+    """
 
     path: str
     format: ImageFormat | None = None
+    whole: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,6 +174,7 @@ class CopySettings:
     buf_size: int = 0
     synchronous_writes: bool = False
     bandwidth: int = 0
+    shallow: bool = True
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

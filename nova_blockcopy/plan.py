@@ -189,15 +189,23 @@ def _unexportable(source: model.Image) -> str | None:
     return None
 
 
-def move(source: model.SourceDisk, base: BaseFacts) -> model.Move:
+def move(
+    source: model.SourceDisk, base: BaseFacts, *, whole: bool = False
+) -> model.Move:
     """Pair a disk with its base, or say why they do not fit.
+
+    :param whole: all layers of the disk are to go into the base
 
     :raises BaseRefused: the base is of no use for this disk
     """
     reason = (
         _unusable(source, base)
         or _wrong_size(source.size_bytes, base.size_bytes)
-        or _wrong_layers(source, base)
+        or (
+            _wrong_layers_for_all(base)
+            if whole
+            else _wrong_layers(source, base)
+        )
     )
     if reason is not None:
         raise exception.BaseRefused(
@@ -208,7 +216,14 @@ def move(source: model.SourceDisk, base: BaseFacts) -> model.Move:
         source=source.image,
         base=base.image,
         size_bytes=source.size_bytes,
+        whole=whole,
     )
+
+
+def _wrong_layers_for_all(base: BaseFacts) -> str | None:
+    if base.image.backing is None:
+        return None
+    return 'it has a backing file, but is to take all layers of the disk.'
 
 
 def _unusable(source: model.SourceDisk, base: BaseFacts) -> str | None:

@@ -16,6 +16,7 @@ Runs on the destination, where the guest runs by then. Everything here can
 be done twice: what is done already is found by reading the domain.
 """
 
+import dataclasses
 import time
 
 from nova_blockcopy import domxml
@@ -39,12 +40,16 @@ class CopyJob:
         self._driver = driver
         self._guest = guest
         self._base = move.base
+        self._shallow = not move.whole
 
     def start(self, settings: model.CopySettings) -> None:
         """Start the copy, unless it runs or has been pivoted already."""
         if self._status() is None and not self.at_base():
             self._driver.start(
-                self._guest.uuid, self.disk, self._base, settings
+                self._guest.uuid,
+                self.disk,
+                self._base,
+                dataclasses.replace(settings, shallow=self._shallow),
             )
 
     def look(self) -> model.DiskProgress:

@@ -81,7 +81,10 @@ class CopyDriver(abc.ABC):
         base: model.Image,
         settings: model.CopySettings,
     ) -> None:
-        """Start a shallow copy of a disk into its existing base.
+        """Start a copy of a disk into its existing base.
+
+        A shallow one copies the top layer only: the base has the same
+        layers below it.
 
         The format and the whole chain of the base are declared, so that
         nothing is probed.

@@ -141,11 +141,12 @@ def _parameters(settings: model.CopySettings) -> dict[str, int]:
 
 def _flags(settings: model.CopySettings) -> int:
     flags = (
-        libvirt.VIR_DOMAIN_BLOCK_COPY_SHALLOW
-        | libvirt.VIR_DOMAIN_BLOCK_COPY_REUSE_EXT
+        libvirt.VIR_DOMAIN_BLOCK_COPY_REUSE_EXT
         # else a persistent domain is refused: "domain is not transient"
         | libvirt.VIR_DOMAIN_BLOCK_COPY_TRANSIENT_JOB
     )
+    if settings.shallow:
+        flags |= libvirt.VIR_DOMAIN_BLOCK_COPY_SHALLOW
     if settings.synchronous_writes:
         flags |= libvirt.VIR_DOMAIN_BLOCK_COPY_SYNCHRONOUS_WRITES
     return int(flags)

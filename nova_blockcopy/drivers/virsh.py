@@ -142,7 +142,8 @@ def _destination(base: model.Image) -> Iterator[list[str]]:
 def _copy(base: model.Image, settings: model.CopySettings) -> list[str]:
     """The rest of the arguments; a figure of 0 is the default, left out."""
     by_path = base.format is model.ImageFormat.RAW
-    arguments = ['--shallow', '--reuse-external']
+    arguments = ['--shallow'] if settings.shallow else []
+    arguments += ['--reuse-external']
     if by_path and base.kind is model.ImageKind.BLOCK:
         arguments += ['--blockdev']
     if settings.bandwidth:

@@ -62,29 +62,30 @@ class Exporter:
         self._ports = ports
         self._timeout = timeout
 
-    def start(self, name: str, disk: str, image: model.Image) -> model.Export:
+    def start(self, planned: model.Export, image: model.Image) -> model.Export:
         """Serve the bytes of an image's own layer, not what a guest sees.
 
-        :param name: of the export, for the client and for people; no
-            secret, as qemu-nbd tells it to whoever asks
+        :param planned: of which disk, at which depth, and under what name;
+            the name is for the client and for people, and no secret, as
+            qemu-nbd tells it to whoever asks
+        :returns: the same, with where it is served
         :raises ExportError: no server could be started
         """
         try:
-            size = images.extend_for_export(image, self._timeout)
+            size = (
+                images.length(image.path)
+                if planned.depth
+                else images.extend_for_export(image, self._timeout)
+            )
         except exception.BlockCopyError as e:
             raise exception.ExportError(path=image.path, reason=e) from e
         for port in self._ports:
-            export = model.Export(
-                disk=disk,
-                address=self._address,
-                port=port,
-                name=name,
-                size_bytes=size,
-                pid=0,
+            export = dataclasses.replace(
+                planned, address=self._address, port=port, size_bytes=size
             )
             pid = self._serve(export, image)
             if pid is not None:
-                LOG.info('Export of disk %s is at port %d', disk, port)
+                LOG.info('Export of disk %s is at port %d', export.disk, port)
                 return dataclasses.replace(export, pid=pid)
         raise exception.ExportError(
             path=image.path,
@@ -226,5 +227,7 @@ def _argv(
         *('--persistent', '--shared', str(_CLIENTS)),
         *('--export-name', export.name),
         *('--cache', 'none', '--discard', 'unmap'),
+        # what lies below other guests' disks too is never written
+        *(('--read-only',) if export.depth else ()),
         *('--image-opts', opts),
     )

@@ -261,7 +261,10 @@ class Arrival:
             disk.disk: _base_facts(disk, bases[disk.disk]) for disk in disks
         }
         plan.check_unique(facts)
-        return tuple(plan.move(disk, facts[disk.disk]) for disk in disks)
+        return tuple(
+            plan.move(disk, facts[disk.disk], whole=bases[disk.disk].whole)
+            for disk in disks
+        )
 
     def _open(
         self, name: str, source: str, moves: tuple[model.Move, ...]

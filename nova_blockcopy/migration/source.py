@@ -112,11 +112,15 @@ class Source:
                 guest=guest.name, disk=disk.target, reason=e
             ) from e
 
-    def export(self, move: model.Move, name: str) -> model.Export:
-        return self._exporter.start(name, move.disk, move.source)
+    def export(
+        self, planned: model.Export, image: model.Image
+    ) -> model.Export:
+        return self._exporter.start(planned, image)
 
-    def revive(self, exported: model.Export, move: model.Move) -> model.Export:
-        return self._exporter.revive(exported, move.source)
+    def revive(
+        self, exported: model.Export, image: model.Image
+    ) -> model.Export:
+        return self._exporter.revive(exported, image)
 
     def unexport(self, exports: Iterable[model.Export]) -> None:
         self._exporter.stop(exports)
@@ -167,7 +171,7 @@ def needs_unsafe(
 def check_exported(
     xml: str,
     moves: tuple[model.Move, ...],
-    exports: Mapping[str, model.Export],
+    exports: Mapping[str, tuple[model.Export, ...]],
 ) -> None:
     """Pass if every moved disk of a domain is read from its export.
 
@@ -179,7 +183,7 @@ def check_exported(
     disks = domxml.disks(xml)
     for move in moves:
         disk = disks.get(move.disk)
-        if disk is None or not domxml.at_export(disk, exports[move.disk]):
+        if disk is None or not domxml.at_export(disk, exports[move.disk][0]):
             raise exception.SwitchoverError(
                 guest=domxml.guest_name(xml),
                 reason=f'disk {move.disk} does not point at its export in '

@@ -88,8 +88,16 @@ class Context:
         record = dataclasses.replace(self.record, **more)
         self.record = self.journal.write(record, state, note)
 
-    def exports(self) -> dict[str, model.Export]:
-        return {export.disk: export for export in self.record.exports}
+    def exports(self) -> dict[str, tuple[model.Export, ...]]:
+        """By disk, the top layer's first."""
+        return {
+            move.disk: tuple(
+                export
+                for export in self.record.exports
+                if export.disk == move.disk
+            )
+            for move in self.record.moves
+        }
 
 
 class Step(abc.ABC):
@@ -129,23 +137,29 @@ class Export(Step):
 
     def execute(self, context: Context) -> None:
         for move in context.record.moves:
-            name = source.export_name(context.record.migration, move.disk)
-            others = context.record.exports
-            # by its name an undo finds a server whose start was interrupted
-            planned = model.Export(
-                disk=move.disk,
-                address='',
-                port=0,
-                name=name,
-                size_bytes=0,
-                pid=0,
-            )
-            context.note(self.state, exports=(*others, planned))
-            started = context.source.export(move, name)
-            context.note(self.state, exports=(*others, started))
+            for depth, image in enumerate(move.travelling()):
+                self._export(context, move.disk, depth, image)
 
     def undo(self, context: Context) -> None:
         context.source.unexport(context.record.exports)
+
+    def _export(
+        self, context: Context, disk: str, depth: int, image: model.Image
+    ) -> None:
+        others = context.record.exports
+        # by its name an undo finds a server whose start was interrupted
+        planned = model.Export(
+            disk=disk,
+            address='',
+            port=0,
+            name=source.export_name(context.record.migration, disk),
+            size_bytes=0,
+            pid=0,
+            depth=depth,
+        )
+        context.note(self.state, exports=(*others, planned))
+        started = context.source.export(planned, image)
+        context.note(self.state, exports=(*others, started))
 
 
 class Switchover(Step):
@@ -222,13 +236,20 @@ class Switchover(Step):
 
     @staticmethod
     def _revive_exports(context: Context) -> None:
-        exports = context.exports()
-        for move in context.record.moves:
-            exports[move.disk] = context.source.revive(
-                exports[move.disk], move
-            )
+        images = {
+            (move.disk, depth): image
+            for move in context.record.moves
+            for depth, image in enumerate(move.travelling())
+        }
         context.note(
-            context.record.state, 'exports', exports=tuple(exports.values())
+            context.record.state,
+            'exports',
+            exports=tuple(
+                context.source.revive(
+                    export, images[export.disk, export.depth]
+                )
+                for export in context.record.exports
+            ),
         )
 
 

@@ -53,6 +53,12 @@ class TestMigrate(base.DriverTestCase):
         )
         self.assert_intact(made, self.lab.b)
 
+    def test_all_layers_into_bases_without_any(self):
+        made = self._migrate(
+            *('layered', 'layered'), base_kinds=('qcow2', 'block')
+        )
+        self.assert_intact(made, self.lab.b)
+
     def test_there_and_back(self):
         made = self._migrate('block', 'qcow2')
         for target in made.guest.targets:

@@ -188,7 +188,12 @@ class Scene:
 
     def base_requests(self) -> dict[str, model.BaseRequest]:
         return {
-            target: model.BaseRequest(path=base.path, format=base.image.format)
+            target: model.BaseRequest(
+                path=base.path,
+                format=base.image.format,
+                whole=self.sources[target].image.backing is not None
+                and base.image.backing is None,
+            )
             for target, base in self.bases.items()
         }
 

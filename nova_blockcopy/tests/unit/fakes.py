@@ -367,12 +367,14 @@ class Exporter:
         self.on_start: Callable[[str], None] = lambda _disk: None
         self.on_stop: Callable[[], None] = lambda: None
 
-    def start(self, name: str, disk: str, image: model.Image) -> model.Export:
-        self.on_start(disk)
-        self.log.append(f'start {disk}')
-        self.served[name] = image
+    def start(self, planned: model.Export, image: model.Image) -> model.Export:
+        self.on_start(planned.disk)
+        self.log.append(f'start {planned.disk}')
+        self.served[planned.name] = image
         return dataclasses.replace(
-            samples.export(disk, 50000 + len(self.served)), name=name
+            samples.export(planned.disk, 50000 + len(self.served)),
+            name=planned.name,
+            depth=planned.depth,
         )
 
     def revive(self, export: model.Export, image: model.Image) -> model.Export:

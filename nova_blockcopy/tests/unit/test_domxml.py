@@ -187,8 +187,8 @@ class TestPointing(base.TestCase):
             samples.move('vdb', base=self.chain, source=self.chain),
         )
         self.exports = {
-            'vda': samples.export('vda', 1001),
-            'vdb': samples.export('vdb', 1002),
+            'vda': (samples.export('vda', 1001),),
+            'vdb': (samples.export('vdb', 1002),),
         }
         self.original = samples.domain(
             samples.disk_xml('vda', more='<boot order="1"/>'),
@@ -218,10 +218,40 @@ class TestPointing(base.TestCase):
                 disks[target].source,
             )
             self.assertTrue(
-                domxml.at_export(disks[target], self.exports[target])
+                domxml.at_export(disks[target], self.exports[target][0])
             )
-        self.assertFalse(domxml.at_export(disks['vda'], self.exports['vdb']))
-        self.assertFalse(domxml.at_export(disks['vdc'], self.exports['vda']))
+        self.assertFalse(
+            domxml.at_export(disks['vda'], self.exports['vdb'][0])
+        )
+        self.assertFalse(
+            domxml.at_export(disks['vdc'], self.exports['vda'][0])
+        )
+
+    def test_layers_that_travel_are_read_from_their_exports_too(self):
+        moves = [
+            samples.move(
+                'vdb', source=self.chain, base=samples.image('/new.qcow2')
+            )
+        ]
+        below = samples.export('vdb', 1003)
+        exports = {'vdb': (*self.exports['vdb'], below)}
+        xml = domxml.point_at_exports(self.original, moves, exports)
+        found = self.element(xml, 'vdb')
+        self.assertEqual(
+            [('1002', 'network'), ('1003', 'network')],
+            [
+                (
+                    source.xpath('string(host/@port)'),
+                    source.getparent().get('type'),
+                )
+                for source in found.iter('source')
+            ],
+        )
+        self.assertEqual(
+            'raw', found.xpath('string(backingStore/format/@type)')
+        )
+        # the chain has an end that is declared as well
+        self.assertEqual(1, len(found.findall('backingStore/backingStore')))
 
     def test_a_remote_disk_stops_its_guest_and_keeps_holes(self):
         xml = domxml.point_at_exports(self.original, self.moves, self.exports)

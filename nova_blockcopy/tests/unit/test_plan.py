@@ -226,6 +226,23 @@ class TestMove(base.TestCase):
             plan.move(source, facts),
         )
 
+    def test_all_layers_go_into_a_base_without_any(self):
+        flat = dataclasses.replace(
+            BASE, image=samples.image('/n', samples.FILE, samples.QCOW2)
+        )
+        made = plan.move(LAYERED_SOURCE, flat, whole=True)
+        self.assertEqual(
+            ['/old', '/below'], [image.path for image in made.travelling()]
+        )
+        error = self.assertRaises(
+            exception.BaseRefused,
+            plan.move,
+            LAYERED_SOURCE,
+            LAYERED_BASE,
+            whole=True,
+        )
+        self.assertIn('all layers', str(error))
+
     @ddt.named_data(
         ('itself', SOURCE, {'identity': identity(1)}, 'the source image'),
         (

@@ -140,6 +140,13 @@ class TestStart(VirshTestCase):
         settings = model.CopySettings(**values)
         self.assertIn(expected, self.start(samples.image(), settings))
 
+    def test_all_layers(self):
+        settings = model.CopySettings(shallow=False)
+        self.assertNotIn('--shallow', self.start(samples.image(), settings))
+        self.assertIn(
+            '--shallow', self.start(samples.image(), model.CopySettings())
+        )
+
     def test_what_is_zero_is_left_out(self):
         said = self.start(samples.image(), model.CopySettings(granularity=0))
         for word in (

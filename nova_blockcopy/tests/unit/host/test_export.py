@@ -62,6 +62,12 @@ def runs(pid):
         return False
 
 
+def planned(name, depth=0):
+    return dataclasses.replace(
+        samples.export('vda', 0), name=name, pid=0, depth=depth
+    )
+
+
 class TestExporter(base.TestCase):
     def setUp(self):
         super().setUp()
@@ -84,7 +90,7 @@ class TestExporter(base.TestCase):
 
     def start(self, name=None, exporter=None):
         started = (exporter or self.exporter).start(
-            name or self.name, 'vda', self.image
+            planned(name or self.name), self.image
         )
         self.addCleanup(self.kill, started)
         return started
@@ -204,6 +210,17 @@ class TestExporter(base.TestCase):
         self.make(range(1), timeout=1).stop([planned])
         self.assertFalse(runs(started.pid))
 
+    def test_what_lies_below_is_only_read(self):
+        started = self.exporter.start(planned(self.name, 1), self.image)
+        self.addCleanup(self.kill, started)
+        self.assertEqual(1, started.depth)
+        self.assertRaises(
+            subprocess.CalledProcessError,
+            *(self.qemu_io, started, 'write -P 0x79 0 4k'),
+        )
+        with open(self.image.path, 'rb') as f:
+            self.assertEqual(b'x' * 4096, f.read(4096))
+
     def test_a_server_that_cannot_be_ended(self):
         started = self.start()
         exporter = self.make(range(1), timeout=1)
@@ -217,22 +234,22 @@ class TestExporter(base.TestCase):
         with socket.create_server(('127.0.0.1', 0)) as server:
             port = server.getsockname()[1]
             exporter = self.make(range(port, port + 1))
-            said = self.refused(exporter.start, 'x', 'vda', self.image)
+            said = self.refused(exporter.start, planned('x'), self.image)
         self.assertIn(f'from {port} to {port}', said)
         self.assertIn('export_port_max', said)
 
     def test_an_address_of_another_host(self):
         exporter = self.make(range(self.first, self.first + 1), '192.0.2.1')
-        said = self.refused(exporter.start, 'x', 'vda', self.image)
+        said = self.refused(exporter.start, planned('x'), self.image)
         self.assertIn('192.0.2.1', said)
         self.assertIn('export_address', said)
 
     def test_an_image_that_is_not_there(self):
         image = samples.image(str(self.directory / 'gone'), samples.FILE)
-        said = self.refused(self.exporter.start, 'x', 'vda', image)
+        said = self.refused(self.exporter.start, planned('x'), image)
         self.assertIn(image.path, said)
 
     def test_what_qemu_nbd_says_is_passed_on(self):
         image = dataclasses.replace(self.image, kind=samples.BLOCK)
-        said = self.refused(self.exporter.start, self.name, 'vda', image)
+        said = self.refused(self.exporter.start, planned(self.name), image)
         self.assertIn('host_device', said)

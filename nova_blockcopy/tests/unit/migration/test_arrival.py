@@ -41,7 +41,7 @@ class ArrivalTestCase(world.WorldTestCase):
         xml = domxml.point_at_exports(
             self.home_xml,
             moves,
-            {disk: samples.export(disk) for disk in self.disks},
+            {disk: (samples.export(disk),) for disk in self.disks},
         )
         self.guest = fakes.Machine(xml, xml)
         for name, value in attributes.items():

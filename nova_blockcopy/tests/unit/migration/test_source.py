@@ -61,8 +61,8 @@ class TestNeedsUnsafe(base.TestCase):
 class TestCheckExported(base.TestCase):
     moves = (samples.move('vda'), samples.move('vdb'))
     exports = {  # noqa: RUF012 - never changed
-        'vda': samples.export('vda', 1001),
-        'vdb': samples.export('vdb', 1002),
+        'vda': (samples.export('vda', 1001),),
+        'vdb': (samples.export('vdb', 1002),),
     }
 
     def setUp(self):
