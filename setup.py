@@ -10,6 +10,40 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-import setuptools
+import pathlib
+import shutil
 
-setuptools.setup(setup_requires=['pbr>=6.1.1'], pbr=True)
+import setuptools
+from setuptools.command import build_py
+
+PTH = 'nova-blockcopy.pth'
+
+
+class BuildPy(build_py.build_py):
+    """Puts the .pth file beside the packages.
+
+    It lets nova-compute find our driver where Nova lies in another
+    directory. An editable installation has a finder of its own for that.
+    """
+
+    def run(self):
+        super().run()
+        if not self.editable_mode:
+            shutil.copy(PTH, pathlib.Path(self.build_lib))
+
+
+class Distribution(setuptools.Distribution):
+    """pbr wants a package's folder, setuptools its name."""
+
+    def finalize_options(self):
+        super().finalize_options()
+        self.packages = [
+            name.replace('/', '.') for name in self.packages or ()
+        ]
+        # after pbr, which puts its own commands in place of these
+        self.cmdclass['build_py'] = BuildPy
+
+
+setuptools.setup(
+    setup_requires=['pbr>=6.1.1'], pbr=True, distclass=Distribution
+)

@@ -1,0 +1,109 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Bases on this host for an instance that is to come: by Nova's own code."""
+
+import base64
+import os
+from typing import Any
+
+from nova_blockcopy import exception
+from nova_blockcopy import model
+from nova_blockcopy.nova import compat
+
+#: As Nova names it in the instance's directory.
+CONFIG_DRIVE = 'disk.config'
+
+
+def is_volume(path: str) -> bool:
+    """Whether a disk that Nova tells of is an LVM volume."""
+    return compat.CONF.libvirt.images_type == 'lvm' and path.startswith(
+        '/dev/'
+    )
+
+
+def create_volume(path: str, size_bytes: int) -> None:
+    """Create a volume for a disk, of its name, in this host's own group.
+
+    :raises DestinationDiskExists: there is one of this name
+    """
+    group, name = compat.CONF.libvirt.images_volume_group, _name(path)
+    if name in compat.list_volumes(group):
+        raise compat.DestinationDiskExists(path=volume_path(path))
+    compat.create_volume(group, name, size_bytes)
+
+
+def volume_path(path: str) -> str:
+    """Where the volume for a disk of another host is on this one."""
+    return f'/dev/{compat.CONF.libvirt.images_volume_group}/{_name(path)}'
+
+
+def request(
+    info: dict[str, Any], instance_directory: str
+) -> model.BaseRequest:
+    """The base for one entry of Nova's disk info."""
+    path = (
+        volume_path(info['path'])
+        if is_volume(info['path'])
+        else os.path.join(instance_directory, os.path.basename(info['path']))
+    )
+    return model.BaseRequest(
+        path=path,
+        format=model.ImageFormat(info['type']),
+        whole=is_made_here(info),
+    )
+
+
+def is_made_here(info: dict[str, Any]) -> bool:
+    """Whether each host makes the backing file of a disk by itself.
+
+    Nova formats that of an ephemeral disk or a swap disk on each host anew,
+    with identifiers of its own, so no two are alike, and a guest's layer on
+    top of another host's would be damaged. Such a disk moves as a whole.
+    """
+    name = os.path.basename(info['backing_file'] or '')
+    return name.startswith(('ephemeral', 'swap'))
+
+
+def pack_config_drive(path: str) -> str:
+    """The config drive of a guest on this host, as text.
+
+    A guest only reads it, so libvirt does not copy it, and Nova since
+    2024.2 leaves an empty file of its size on the destination.
+    """
+    with open(path, 'rb') as f:
+        return base64.b64encode(f.read()).decode()
+
+
+def write_config_drive(instance: str, content: str) -> None:
+    """Fill in the config drive of an instance that is to come.
+
+    :param instance: UUID
+    :raises PeerError: Nova has made no place for it
+    """
+    path = os.path.join(
+        compat.CONF.instances_path, os.path.basename(instance), CONFIG_DRIVE
+    )
+    try:
+        with open(path, 'r+b') as f:
+            f.write(base64.b64decode(content))
+            f.truncate()
+            f.flush()
+            os.fsync(f.fileno())
+    except OSError as e:
+        raise exception.PeerError(
+            operation='write the config drive', reason=f'{path}: {e.strerror}'
+        ) from e
+
+
+def _name(path: str) -> str:
+    return os.path.basename(path)

@@ -1,0 +1,83 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The peer channel over Nova's RPC.
+
+``check_instance_shared_storage`` is in every Nova, and carries a dictionary
+from one driver to another and the answer back. Nobody but the two hosts'
+drivers looks into it.
+"""
+
+from typing import Any
+
+import oslo_messaging
+import tenacity
+
+from nova_blockcopy import exception
+from nova_blockcopy.migration import peer
+from nova_blockcopy.nova import compat
+
+KEY = 'nova_blockcopy'
+#: How often a question is asked; each waits for [DEFAULT]
+#: rpc_response_timeout.
+_QUESTIONS = 5
+#: Seconds between them.
+_PAUSE = 2
+
+
+class RpcChannel:
+    """To one destination. Runs on the source.
+
+    :param context: Nova's request context
+    :param host: the other host's name in Nova
+    """
+
+    def __init__(self, context: Any, host: str) -> None:
+        self._context = context
+        self._host = host
+        self._rpc = compat.ComputeAPI()
+
+    def call(self, message: peer.Message) -> peer.Message:
+        """Send a message, and wait for its answer.
+
+        A question is repeated while the other nova-compute may be starting
+        again; an order is not, as it may have been carried out.
+
+        :raises PeerError: none came, or not from this plugin
+        """
+        if message['operation'] != 'status':
+            return self._call(message)
+        return tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(exception.PeerError),
+            stop=tenacity.stop_after_attempt(_QUESTIONS),
+            wait=tenacity.wait_fixed(_PAUSE),
+            reraise=True,
+        )(self._call, message)
+
+    def _call(self, message: peer.Message) -> peer.Message:
+        # a driver without this plugin looks for the file, and says False
+        data = {'filename': '/nonexistent', KEY: message}
+        try:
+            answer = self._rpc.check_instance_shared_storage(
+                self._context, data, host=self._host
+            )
+        except oslo_messaging.MessagingException as e:
+            raise exception.PeerError(
+                operation=message['operation'],
+                reason=f'no answer from {self._host} ({e}).',
+            ) from e
+        if not isinstance(answer, dict):
+            raise exception.PeerError(
+                operation=message['operation'],
+                reason=f'{self._host} does not run nova-blockcopy.',
+            )
+        return answer

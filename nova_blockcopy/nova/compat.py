@@ -1,0 +1,177 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""All that is used of Nova's internals, and the check that it is there.
+
+Extension points of Nova carry no guarantee. What changes between versions
+is found out when nova-compute starts, not when a guest is on its way.
+"""
+
+import importlib.metadata
+import inspect
+from typing import Any
+
+import nova.conf
+import nova.context
+import nova.exception
+from nova import objects
+from nova.compute import rpcapi
+from nova.objects import migrate_data as migrate_data_objects
+from nova.virt.libvirt import driver
+from nova.virt.libvirt import guest
+from nova.virt.libvirt import utils
+from nova.virt.libvirt.storage import lvm
+
+CONF = nova.conf.CONF
+LibvirtDriver: Any = driver.LibvirtDriver
+JobInfo: Any = guest.JobInfo
+BDMInfo: Any = migrate_data_objects.LibvirtLiveMigrateBDMInfo
+ComputeAPI: Any = rpcapi.ComputeAPI
+MigrationPreCheckError: Any = nova.exception.MigrationPreCheckError
+MigrationError: Any = nova.exception.MigrationError
+InstanceFaultRollback: Any = nova.exception.InstanceFaultRollback
+DestinationDiskExists: Any = nova.exception.DestinationDiskExists
+create_volume = lvm.create_volume
+list_volumes = lvm.list_volumes
+instance_path = utils.get_instance_path
+
+#: Methods of Nova's driver that are overridden or called, and the leading
+#: parameters that are relied on.
+_DRIVER_METHODS = {
+    'init_host': ('host',),
+    'check_can_live_migrate_destination': (
+        *('context', 'instance', 'src_compute_info', 'dst_compute_info'),
+        *('block_migration', 'disk_over_commit'),
+    ),
+    'check_source_migrate_data_at_dest': (
+        *('ctxt', 'instance', 'migrate_data', 'migration', 'limits'),
+        'allocs',
+    ),
+    'check_can_live_migrate_source': (
+        *('context', 'instance', 'dest_check_data', 'block_device_info'),
+    ),
+    'check_instance_shared_storage_remote': ('context', 'data'),
+    'pre_live_migration': (
+        *('context', 'instance', 'block_device_info', 'network_info'),
+        *('disk_info', 'migrate_data'),
+    ),
+    'live_migration': (
+        *('context', 'instance', 'dest', 'post_method', 'recover_method'),
+        *('block_migration', 'migrate_data'),
+    ),
+    'live_migration_abort': ('instance',),
+    'rollback_live_migration_at_destination': (
+        *('context', 'instance', 'network_info', 'block_device_info'),
+        *('destroy_disks', 'migrate_data'),
+    ),
+    'destroy': ('context', 'instance', 'network_info'),
+    'cleanup': ('context', 'instance', 'network_info'),
+    'snapshot': ('context', 'instance'),
+    'suspend': ('context', 'instance'),
+    'rescue': ('context', 'instance'),
+    'migrate_disk_and_power_off': ('context', 'instance', 'dest'),
+    'resume_state_on_host_boot': ('context', 'instance', 'network_info'),
+    'delete_instance_files': ('instance',),
+    '_cleanup_lvm': ('instance', 'block_device_info'),
+    '_create_guest': ('context', 'xml', 'instance'),
+    '_hard_reboot': ('context', 'instance', 'network_info'),
+    '_create_images_and_backing': (
+        *('context', 'instance', 'instance_dir', 'disk_info'),
+        'fallback_from_host',
+    ),
+    '_get_instance_disk_info': ('instance', 'block_device_info'),
+    '_check_shared_storage_test_file': ('filename', 'instance'),
+    '_live_migration_copy_disk_paths': ('context', 'instance', 'guest'),
+    '_live_migration_operation': (
+        *('context', 'instance', 'dest', 'block_migration'),
+        *('migrate_data', 'guest', 'device_names'),
+    ),
+    '_live_migration_monitor': ('context', 'instance', 'guest'),
+    '_lvm_disks': ('instance',),
+    '_live_migration_uri': ('dest',),
+    '_migrate_uri': ('dest',),
+    '_uri': (),
+}
+
+
+def check() -> None:
+    """Pass if this Nova has what is used of it.
+
+    :raises ImportError: it has not; nova-compute reports that and ends
+    """
+    lacking = [
+        f'{name}({", ".join(parameters)})'
+        for name, parameters in _DRIVER_METHODS.items()
+        if not _fits(getattr(LibvirtDriver, name, None), parameters)
+    ]
+    if lacking:
+        raise ImportError(
+            f'nova-blockcopy does not fit Nova {version()}: LibvirtDriver '
+            f'lacks {"; ".join(lacking)}. Use a version of nova-blockcopy '
+            f'that supports this Nova, or compute_driver = '
+            f'libvirt.LibvirtDriver.'
+        )
+
+
+def admin_context() -> Any:
+    return nova.context.get_admin_context()
+
+
+def instance(context: Any, uuid: str) -> Any:
+    """An instance with all that Nova's migration code looks at."""
+    return objects.Instance.get_by_uuid(
+        context,
+        uuid,
+        expected_attrs=[
+            *('info_cache', 'metadata', 'system_metadata', 'flavor'),
+            *('numa_topology', 'pci_devices', 'pci_requests'),
+            'migration_context',
+        ],
+    )
+
+
+def block_devices(context: Any, uuid: str) -> Any:
+    return objects.BlockDeviceMappingList.get_by_instance_uuid(context, uuid)
+
+
+def migrate_data(context: Any, uuid: str) -> Any:
+    """Nova's data of an unfinished live migration, made again.
+
+    :returns: None if Nova knows of none that runs
+    """
+    try:
+        migration = objects.Migration.get_by_instance_and_status(
+            context, uuid, 'running'
+        )
+    except nova.exception.MigrationNotFoundByStatus:
+        return None
+    return migrate_data_objects.LibvirtLiveMigrateData(
+        migration=migration,
+        block_migration=True,
+        is_shared_instance_path=False,
+        is_shared_block_storage=False,
+        instance_relative_path=uuid,
+        bdms=[],
+    )
+
+
+def version() -> str:
+    return importlib.metadata.version('nova')
+
+
+def _fits(method: Any, parameters: tuple[str, ...]) -> bool:
+    if method is None:
+        return False
+    names = list(inspect.signature(method).parameters)
+    if names[:1] == ['self']:
+        names = names[1:]
+    return tuple(names[: len(parameters)]) == parameters

@@ -1,0 +1,456 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The compute driver: ``compute_driver = blockcopy.BlockCopyLibvirtDriver``.
+
+It takes over the local disks in a block live migration. Everything else,
+and every migration in which either host does not take part, is Nova's own
+libvirt driver, untouched. What each override stands for, and in which order
+Nova calls them, is in the contributor guide.
+"""
+
+import functools
+import os
+from typing import Any
+
+import libvirt
+from oslo_log import log as logging
+
+from nova_blockcopy import conf
+from nova_blockcopy import exception
+from nova_blockcopy import model
+from nova_blockcopy.nova import bases
+from nova_blockcopy.nova import channel
+from nova_blockcopy.nova import compat
+from nova_blockcopy.nova import departure
+from nova_blockcopy.nova import guards
+from nova_blockcopy.nova import handshake
+from nova_blockcopy.nova import reconcile
+from nova_blockcopy.nova import service
+
+LOG = logging.getLogger(__name__)
+
+conf.register_opts(compat.CONF)
+
+
+class BlockCopyLibvirtDriver(compat.LibvirtDriver):  # type: ignore[misc]
+    """Nova's libvirt driver, whose block live migration is the engine's."""
+
+    def __init__(self, virtapi: Any, read_only: bool = False) -> None:
+        compat.check()
+        super().__init__(virtapi, read_only)
+        self._departures: dict[str, departure.Departure] = {}
+        self._arriving: dict[str, handshake.Terms] = {}
+
+    def init_host(self, host: str) -> None:
+        super().init_host(host)
+        self._service = service.Service(
+            host, self._host.get_connection, self._uri()
+        )
+        reconcile.Reconciler(self._service, self.virtapi._compute).run()
+
+    # -- before: is it possible? -----------------------------------------
+
+    def check_can_live_migrate_destination(
+        self, context: Any, instance: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        self._refuse_unfinished(instance)
+        if compat.CONF.libvirt.images_type == 'lvm':
+            left = self._lvm_disks(instance)
+            if left:
+                raise compat.MigrationPreCheckError(
+                    reason=f'{", ".join(left)} exists on the destination '
+                    f'already; see what it is, and remove it.'
+                )
+        data = super().check_can_live_migrate_destination(
+            context, instance, *args, **kwargs
+        )
+        handshake.write(data, handshake.Terms())
+        return data
+
+    def check_can_live_migrate_source(
+        self,
+        context: Any,
+        instance: Any,
+        dest_check_data: Any,
+        block_device_info: Any = None,
+    ) -> Any:
+        self._refuse_unfinished(instance)
+        self._refuse_shared_directory_of_volumes(instance, dest_check_data)
+        data = super().check_can_live_migrate_source(
+            context, instance, dest_check_data, block_device_info
+        )
+        if not data.block_migration:
+            return data
+        terms = handshake.read(data)
+        if terms is None:
+            raise compat.MigrationPreCheckError(
+                reason='the destination does not run nova-blockcopy, or '
+                'another version of it; choose another host.'
+            )
+        if data.image_type != compat.CONF.libvirt.images_type:
+            raise compat.MigrationPreCheckError(
+                reason=f'the destination has [libvirt] images_type = '
+                f'{data.image_type}, this host has '
+                f'{compat.CONF.libvirt.images_type}.'
+            )
+        if instance.ephemeral_key_uuid is not None:
+            raise compat.MigrationPreCheckError(
+                reason='its disks are encrypted volumes, which cannot be '
+                'moved.'
+            )
+        disks = self._get_instance_disk_info(instance, block_device_info)
+        try:
+            self._service.check_departure(
+                instance, [disk['path'] for disk in disks]
+            )
+        except exception.BlockCopyError as e:
+            raise compat.MigrationPreCheckError(reason=str(e)) from e
+        handshake.write(data, handshake.Terms(agreed=True))
+        return data
+
+    def check_source_migrate_data_at_dest(
+        self, ctxt: Any, instance: Any, migrate_data: Any, *more: Any
+    ) -> Any:
+        if handshake.agreed(migrate_data):
+            directory = compat.instance_path(instance)
+            if os.path.exists(directory):
+                # Nova would find it too late, and then remove it
+                raise compat.MigrationPreCheckError(
+                    reason=f'{directory} exists on the destination already; '
+                    f'see what it is, and remove it.'
+                )
+        return super().check_source_migrate_data_at_dest(
+            ctxt, instance, migrate_data, *more
+        )
+
+    # -- the destination -------------------------------------------------
+
+    def pre_live_migration(
+        self,
+        context: Any,
+        instance: Any,
+        block_device_info: Any,
+        network_info: Any,
+        disk_info: Any,
+        migrate_data: Any,
+    ) -> Any:
+        terms = handshake.read(migrate_data)
+        prepare = functools.partial(
+            super().pre_live_migration,
+            context,
+            instance,
+            block_device_info,
+            network_info,
+            disk_info,
+            migrate_data,
+        )
+        if terms is None or not terms.agreed:
+            return prepare()
+        self._arriving[instance.uuid] = terms
+        try:
+            data = prepare()
+            handshake.write(data, self._arriving[instance.uuid])
+        finally:
+            del self._arriving[instance.uuid]
+        return data
+
+    def _create_images_and_backing(
+        self,
+        context: Any,
+        instance: Any,
+        instance_dir: str,
+        disk_info: Any,
+        fallback_from_host: str | None = None,
+    ) -> None:
+        terms = self._arriving.get(instance.uuid)
+        left_to_nova = disk_info or []
+        if terms is not None:
+            volumes = [d for d in left_to_nova if bases.is_volume(d['path'])]
+            for info in volumes:
+                bases.create_volume(info['path'], info['virt_disk_size'])
+            left_to_nova = [
+                {**d, 'backing_file': ''} if bases.is_made_here(d) else d
+                for d in left_to_nova
+                if d not in volumes
+            ]
+            self._arriving[instance.uuid] = handshake.Terms(
+                agreed=True,
+                bases={
+                    info['path']: bases.request(info, instance_dir)
+                    for info in disk_info or []
+                },
+            )
+        super()._create_images_and_backing(
+            context,
+            instance,
+            instance_dir,
+            left_to_nova,
+            fallback_from_host=fallback_from_host,
+        )
+
+    def check_instance_shared_storage_remote(
+        self, context: Any, data: Any
+    ) -> Any:
+        message = data.get(channel.KEY)
+        if message is None:
+            return super().check_instance_shared_storage_remote(context, data)
+        return self._service.answer(message)
+
+    def rollback_live_migration_at_destination(
+        self, context: Any, instance: Any, *args: Any, **kwargs: Any
+    ) -> None:
+        self._forbid_removal(instance)
+        super().rollback_live_migration_at_destination(
+            context, instance, *args, **kwargs
+        )
+
+    # -- the source ------------------------------------------------------
+
+    def live_migration(
+        self,
+        context: Any,
+        instance: Any,
+        dest: str,
+        post_method: Any,
+        recover_method: Any,
+        block_migration: bool = False,
+        migrate_data: Any = None,
+    ) -> None:
+        migrate = functools.partial(
+            super().live_migration,
+            context,
+            instance,
+            dest,
+            post_method,
+            recover_method,
+            block_migration,
+            migrate_data,
+        )
+        if migrate_data is None or not handshake.agreed(migrate_data):
+            migrate()
+            return
+        self._departures[instance.uuid] = departure.Departure(
+            migrate_data.migration
+        )
+        try:
+            migrate()
+        finally:
+            del self._departures[instance.uuid]
+
+    def _live_migration_copy_disk_paths(
+        self, context: Any, instance: Any, guest: Any
+    ) -> tuple[list[str], list[str]]:
+        if instance.uuid in self._departures:
+            return [], []  # libvirt has nothing to copy
+        paths, names = super()._live_migration_copy_disk_paths(
+            context, instance, guest
+        )
+        return paths, names
+
+    def _live_migration_operation(
+        self,
+        context: Any,
+        instance: Any,
+        dest: str,
+        block_migration: bool,
+        migrate_data: Any,
+        guest: Any,
+        device_names: list[str],
+    ) -> None:
+        operation = functools.partial(
+            super()._live_migration_operation,
+            context,
+            instance,
+            dest,
+            block_migration,
+            migrate_data,
+        )
+        leaving = self._departures.get(instance.uuid)
+        if leaving is None:
+            operation(guest, device_names)
+            return
+        try:
+            moving = self._service.departure(
+                instance,
+                dest,
+                channel.RpcChannel(context, dest),
+                _bases(migrate_data),
+                self._endpoint(_address(migrate_data, dest)),
+                self._endpoint(_own_address()),
+                lambda disks: departure.Switch(
+                    operation=operation, guest=guest, disks=disks
+                ),
+                leaving.note,
+            )
+        except exception.BlockCopyError as e:
+            LOG.warning('Nothing was moved: %s', e, instance=instance)
+            leaving.refuse(e)
+            return
+        leaving.run(moving)
+
+    def _live_migration_monitor(
+        self, context: Any, instance: Any, guest: Any, *more: Any
+    ) -> None:
+        leaving = self._departures.get(instance.uuid)
+        if leaving is not None:
+            guest = departure.WatchedGuest(guest, leaving)
+        super()._live_migration_monitor(context, instance, guest, *more)
+
+    def live_migration_abort(self, instance: Any) -> None:
+        leaving = self._departures.get(instance.uuid)
+        if leaving is None:
+            super().live_migration_abort(instance)
+            return
+        if leaving.outcome is not departure.Outcome.OPEN:
+            return
+        if not leaving.abort():
+            raise compat.MigrationError(
+                reason='the guest is taking to its new disks; it is too late '
+                'to abort.'
+            )
+        if leaving.switching:
+            try:
+                super().live_migration_abort(instance)
+            except libvirt.libvirtError as e:  # it has just ended
+                LOG.debug('No job to abort: %s', e, instance=instance)
+
+    def _endpoint(self, address: str) -> model.Endpoint:
+        return model.Endpoint(
+            uri=self._live_migration_uri(address),
+            migrate_uri=self._migrate_uri(address) or '',
+        )
+
+    # -- what the journal forbids ----------------------------------------
+
+    def destroy(
+        self, context: Any, instance: Any, *args: Any, **kwargs: Any
+    ) -> None:
+        self._forbid_removal(instance)
+        super().destroy(context, instance, *args, **kwargs)
+
+    def cleanup(
+        self, context: Any, instance: Any, *args: Any, **kwargs: Any
+    ) -> None:
+        self._forbid_removal(instance)
+        super().cleanup(context, instance, *args, **kwargs)
+
+    def _cleanup_lvm(self, instance: Any, block_device_info: Any) -> None:
+        self._forbid_removal(instance)
+        super()._cleanup_lvm(instance, block_device_info)
+
+    def delete_instance_files(self, instance: Any) -> Any:
+        self._forbid_removal(instance)
+        return super().delete_instance_files(instance)
+
+    def _hard_reboot(
+        self, context: Any, instance: Any, *args: Any, **kwargs: Any
+    ) -> None:
+        self._forbid(instance, guards.forbids_start, 'hard reboot')
+        super()._hard_reboot(context, instance, *args, **kwargs)
+
+    def _create_guest(
+        self, context: Any, xml: str, instance: Any, *more: Any, **kwargs: Any
+    ) -> Any:
+        self._forbid(instance, guards.forbids_start, 'start')
+        return super()._create_guest(context, xml, instance, *more, **kwargs)
+
+    def resume_state_on_host_boot(
+        self, context: Any, instance: Any, *args: Any, **kwargs: Any
+    ) -> None:
+        self._forbid(instance, guards.forbids_start, 'start')
+        super().resume_state_on_host_boot(context, instance, *args, **kwargs)
+
+    def snapshot(
+        self, context: Any, instance: Any, *args: Any, **kwargs: Any
+    ) -> None:
+        self._forbid(instance, guards.forbids_use, 'take a snapshot of')
+        super().snapshot(context, instance, *args, **kwargs)
+
+    def suspend(self, context: Any, instance: Any) -> None:
+        self._forbid_and_stay(instance, 'suspend')
+        super().suspend(context, instance)
+
+    def rescue(
+        self, context: Any, instance: Any, *args: Any, **kwargs: Any
+    ) -> None:
+        self._forbid(instance, guards.forbids_use, 'rescue')
+        super().rescue(context, instance, *args, **kwargs)
+
+    def migrate_disk_and_power_off(
+        self, context: Any, instance: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        self._forbid_and_stay(instance, 'resize')
+        return super().migrate_disk_and_power_off(
+            context, instance, *args, **kwargs
+        )
+
+    def _forbid_removal(self, instance: Any) -> None:
+        self._forbid(instance, guards.forbids_removal, 'remove')
+
+    def _forbid_and_stay(self, instance: Any, action: str) -> None:
+        """Refuse so that Nova leaves the instance in the state it is in."""
+        try:
+            self._forbid(instance, guards.forbids_use, action)
+        except compat.MigrationError as e:
+            raise compat.InstanceFaultRollback(e) from e
+
+    def _forbid(self, instance: Any, rule: Any, action: str) -> None:
+        """Ask the journal of this host.
+
+        :raises MigrationError: it forbids it
+        """
+        reason = rule(self._service.journal.find(instance.uuid))
+        if reason is not None:
+            raise compat.MigrationError(
+                reason=f'cannot {action} instance {instance.uuid}: {reason}.'
+            )
+
+    def _refuse_unfinished(self, instance: Any) -> None:
+        record = self._service.journal.find(instance.uuid)
+        if record is not None:
+            raise compat.MigrationPreCheckError(
+                reason=f'host {compat.CONF.host} has the journal of an '
+                f'unfinished migration of it, in state {record.state}; '
+                f'settle that first.'
+            )
+
+    def _refuse_shared_directory_of_volumes(
+        self, instance: Any, dest_check_data: Any
+    ) -> None:
+        if compat.CONF.libvirt.images_type == 'lvm' and (
+            self._check_shared_storage_test_file(
+                dest_check_data.filename, instance
+            )
+        ):
+            raise compat.MigrationPreCheckError(
+                reason='images_type = lvm with an instances_path that both '
+                'hosts share is not supported: Nova takes the volumes for '
+                'shared too.'
+            )
+
+
+def _bases(migrate_data: Any) -> dict[str, model.BaseRequest]:
+    terms = handshake.read(migrate_data)
+    return {} if terms is None else terms.bases
+
+
+def _address(migrate_data: Any, dest: str) -> str:
+    """Where the destination's libvirt is, as Nova finds it."""
+    if 'target_connect_addr' in migrate_data:
+        return str(migrate_data.target_connect_addr or dest)
+    return dest
+
+
+def _own_address() -> str:
+    libvirt_conf = compat.CONF.libvirt
+    return str(libvirt_conf.live_migration_inbound_addr or compat.CONF.host)

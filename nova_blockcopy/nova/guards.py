@@ -1,0 +1,59 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""What the journal forbids Nova to do with an instance.
+
+Nova knows nothing of a guest between two hosts: each of its ways to delete,
+to start, or to copy an instance could hit the only good disks, or disks that
+are not complete.
+"""
+
+from nova_blockcopy import journal
+from nova_blockcopy import model
+from nova_blockcopy import states
+
+
+def forbids_removal(record: journal.Record | None) -> str | None:
+    """Why this host's disks of an instance must stay; None if they may go."""
+    if record is None:
+        return None
+    if record.role is model.Role.SOURCE:
+        return (
+            f'its disks on this host are being moved to {record.peer} '
+            f'(state {record.state})'
+        )
+    at_home = (states.State.PIVOTING, states.State.RELEASING)
+    if record.pivoted or record.state in at_home:
+        return (
+            f'it came here from {record.peer}, and its disks here may be the '
+            f'only good ones (state {record.state})'
+        )
+    return None
+
+
+def forbids_start(record: journal.Record | None) -> str | None:
+    """Why an instance must not be started on this host."""
+    if record is None:
+        return None
+    other = (
+        'may run on the other host'
+        if record.role is model.Role.SOURCE
+        else 'has disks here that are not complete'
+    )
+    return f'it is being moved (state {record.state}) and {other}'
+
+
+def forbids_use(record: journal.Record | None) -> str | None:
+    """Why an instance's disks on this host must not be read or changed."""
+    if record is None:
+        return None
+    return f'it is being moved (state {record.state})'

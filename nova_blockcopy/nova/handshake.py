@@ -1,0 +1,73 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""What two hosts tell each other about a migration, inside Nova's own data.
+
+It travels as an entry of ``migrate_data.bdms`` with a serial of our own:
+Nova passes entries on through all hosts, even those without this plugin,
+and ignores one whose serial no disk has (_update_volume_xml in
+nova/virt/libvirt/migration.py).
+
+The destination offers, the source agrees, the destination answers with the
+bases that it made. A host without the plugin never offers and never agrees.
+"""
+
+import dataclasses
+from typing import Any
+
+from nova_blockcopy import model
+from nova_blockcopy import wire
+from nova_blockcopy.nova import compat
+
+SERIAL = 'nova-blockcopy'
+VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """``bases`` are by the path of the disk's image on the source."""
+
+    version: int = VERSION
+    agreed: bool = False
+    bases: dict[str, model.BaseRequest] = dataclasses.field(
+        default_factory=dict
+    )
+
+
+def read(migrate_data: Any) -> Terms | None:
+    """What was said so far; None if nothing, or not in our version."""
+    if 'bdms' not in migrate_data or not migrate_data.bdms:
+        return None
+    for entry in migrate_data.bdms:
+        if entry.serial == SERIAL:
+            if entry.connection_info.get('version') != VERSION:
+                return None
+            return wire.unpack(entry.connection_info, Terms)
+    return None
+
+
+def agreed(migrate_data: Any) -> bool:
+    terms = read(migrate_data)
+    return terms is not None and terms.agreed
+
+
+def write(migrate_data: Any, terms: Terms) -> None:
+    """Put the terms in, in place of what was said before."""
+    others = list(migrate_data.bdms) if 'bdms' in migrate_data else []
+    entry = compat.BDMInfo(
+        serial=SERIAL, bus='', dev='', type='', format=None, boot_index=None
+    )
+    entry.connection_info = wire.pack(terms)
+    migrate_data.bdms = [
+        *(other for other in others if other.serial != SERIAL),
+        entry,
+    ]

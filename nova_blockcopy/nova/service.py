@@ -1,0 +1,178 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The engine on this host, as nova-compute runs it."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from nova_blockcopy import conf
+from nova_blockcopy import journal
+from nova_blockcopy import model
+from nova_blockcopy.host import hypervisor
+from nova_blockcopy.migration import destination
+from nova_blockcopy.migration import migration
+from nova_blockcopy.migration import peer
+from nova_blockcopy.migration import reconcile
+from nova_blockcopy.migration import source
+from nova_blockcopy.nova import bases
+from nova_blockcopy.nova import compat
+from nova_blockcopy.nova import departure
+
+CONFIG_DRIVE_OPERATION = 'config_drive'
+
+
+class Service:
+    """What the compute driver asks the engine for.
+
+    :param host: this host's name in Nova
+    :param connect: gives Nova's own connection to libvirt
+    :param uri: of that libvirt
+    """
+
+    def __init__(
+        self, host: str, connect: hypervisor.Connect, uri: str
+    ) -> None:
+        _set_defaults()
+        self.settings = conf.settings(compat.CONF, connection_uri=uri)
+        self.journal = journal.Journal(self.settings.journal_dir)
+        self._here = hypervisor.Hypervisor(host, connect)
+        self._source = source.Source(self._here, self.settings)
+        self._destination = destination.Destination(
+            self._here, connect, self.settings
+        )
+
+    def answer(self, message: peer.Message) -> peer.Message:
+        """Answer a message of another host's driver."""
+        if message.get('operation') != CONFIG_DRIVE_OPERATION:
+            return self._destination.handle(message)
+        return peer.answered(
+            lambda: bases.write_config_drive(
+                message['guest'], message['content']
+            )
+        )
+
+    def settle(
+        self, record: journal.Record, channel: peer.Channel
+    ) -> model.Role:
+        """Bring to its end what a crash left; see ``reconcile``."""
+        return reconcile.settle(record, self._here, channel, self.settings)
+
+    def check_departure(self, instance: Any, disks: list[str]) -> None:
+        """Pass if an instance's disks could be moved from here.
+
+        :param disks: paths of its local disks, as Nova knows them
+        :raises Refused: with the reason
+        """
+        guest = self._source.guest(instance.uuid)
+        found = self._source.disks(guest)
+        targets = [
+            target for target, disk in found.items() if _at(disk, disks)
+        ]
+        self._source.select(guest, targets, _others(found, targets))
+
+    def departure(
+        self,
+        instance: Any,
+        peer_name: str,
+        channel: peer.Channel,
+        wanted: dict[str, model.BaseRequest],
+        destination_uri: model.Endpoint,
+        home: model.Endpoint,
+        switch: Callable[[tuple[str, ...]], departure.Switch],
+        listener: Callable[..., None],
+    ) -> migration.Migration:
+        """The engine's migration of an instance of this host.
+
+        :param peer_name: the destination's name in Nova
+        :param wanted: bases by the path of the disk's image here
+        :param switch: makes what carries the guest over, for these disks
+        """
+        guest = self._source.guest(instance.uuid)
+        found = self._source.disks(guest)
+        requests = {
+            target: wanted[disk.source.path]
+            for target, disk in found.items()
+            if isinstance(disk.source, model.Image)
+            and disk.source.path in wanted
+            and disk.device == 'disk'
+        }
+        _send_config_drive(guest, found, channel)
+        return migration.Migration(
+            migration.Request(
+                guest=guest.uuid,
+                peer=peer_name,
+                bases=requests,
+                home=home,
+                destination=destination_uri,
+                shared=_others(found, list(requests)),
+            ),
+            self._here,
+            channel,
+            self.settings,
+            listener=listener,
+            switch=switch(tuple(requests)),
+        )
+
+
+def _set_defaults() -> None:
+    """Defaults that fit a nova-compute; what an operator sets stays."""
+    state = os.path.join(compat.CONF.state_path, 'blockcopy')
+    for name, value in (
+        ('journal_dir', os.path.join(state, 'journal')),
+        ('run_dir', os.path.join(state, 'run')),
+        (
+            'export_address',
+            compat.CONF.libvirt.live_migration_inbound_addr
+            or compat.CONF.my_ip,
+        ),
+    ):
+        compat.CONF.set_default(name, value, group='blockcopy')
+
+
+def _at(disk: model.Disk, paths: list[str]) -> bool:
+    return (
+        isinstance(disk.source, model.Image)
+        and disk.source.path in paths
+        and not disk.readonly
+    )
+
+
+def _others(
+    found: dict[str, model.Disk], targets: list[str]
+) -> dict[str, str]:
+    """Disks that Nova takes care of: volumes of Cinder, mostly."""
+    return {
+        target: 'Nova takes care of it'
+        for target, disk in found.items()
+        if target not in targets and not disk.readonly
+    }
+
+
+def _send_config_drive(
+    guest: hypervisor.Guest,
+    found: dict[str, model.Disk],
+    channel: peer.Channel,
+) -> None:
+    for disk in found.values():
+        if (
+            isinstance(disk.source, model.Image)
+            and disk.readonly
+            and os.path.basename(disk.source.path) == bases.CONFIG_DRIVE
+        ):
+            peer.ask(
+                channel,
+                CONFIG_DRIVE_OPERATION,
+                guest.uuid,
+                content=bases.pack_config_drive(disk.source.path),
+            )
