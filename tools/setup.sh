@@ -14,6 +14,7 @@
 # Gets this machine ready for the other tools: the packages of bindep.txt and
 # a virtual environment in .venv. Does nothing that is done already. For
 # Debian 12 and 13 and Ubuntu 24.04; elsewhere it says what to install.
+# Arguments are more profiles of bindep.txt.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -61,7 +62,7 @@ fi
 [ -x .venv/bin/bindep ] || .venv/bin/pip install -q bindep
 
 # bindep prints what is missing, and ends with an error if anything is
-if missing=$(.venv/bin/bindep -b test functional); then
+if missing=$(.venv/bin/bindep -b test functional "$@"); then
     missing=
 fi
 # shellcheck disable=SC2086 # a word for each package

@@ -17,6 +17,7 @@ import os
 import pathlib
 import subprocess
 from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 from typing import TypeVar
 
@@ -52,10 +53,15 @@ class Host:
     :param name: 'a' or 'b'
     :param address: of its only interface
     :param directory: of the lab; the host's own are below it
+    :param mounts: more directories of its own, and their names outside
     """
 
     def __init__(
-        self, name: str, address: str, directory: pathlib.Path
+        self,
+        name: str,
+        address: str,
+        directory: pathlib.Path,
+        mounts: Mapping[str, str] | None = None,
     ) -> None:
         self.name = name
         self.hostname = f'lab-{name}'
@@ -65,6 +71,7 @@ class Host:
         self.home = directory / 'host'
         self.images = self.home / 'images'
         self.directory = directory / name
+        self._directories = {**_LIBVIRT, **(mounts or {})}
         self._pid_file = directory / f'{name}.pid'
         self._pool: concurrent.futures.ThreadPoolExecutor | None = None
 
@@ -106,10 +113,11 @@ class Host:
 
     def _mounts(self) -> dict[str, str]:
         files = {f'/etc/{name}': name for name in ('passwd', 'group', 'hosts')}
-        return {**_LIBVIRT, **files, str(self.home): 'home'}
+        return {**self._directories, **files, str(self.home): 'home'}
 
     def _write_files(self) -> None:
-        for name in (*_LIBVIRT.values(), 'home/images', 'home/journal'):
+        own = (*self._directories.values(), 'home/images', 'home/journal')
+        for name in own:
             (self.directory / name).mkdir(parents=True, exist_ok=True)
         files = {
             'passwd': pathlib.Path('/etc/passwd').read_text() + _PASSWD,
@@ -141,14 +149,8 @@ class Host:
 
     def start_libvirtd(self) -> None:
         """Start it; ``wait_for_libvirtd`` tells when it answers."""
-        with open(self.directory / 'libvirtd.out', 'ab') as out:
-            subprocess.Popen(
-                [*self._inside(), 'libvirtd', '--listen'],
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-                start_new_session=True,
-            )
+        out = self.directory / 'libvirtd.out'
+        self.start('libvirtd', '--listen', log=out)
 
     def wait_for_libvirtd(self) -> None:
         """Wait until it answers.
@@ -214,12 +216,32 @@ class Host:
             timeout=timeout,
         )
 
+    def start(self, *argv: str, log: pathlib.Path) -> int:
+        """Start a command on this host that outlives the caller.
+
+        :param log: what its output is added to, as named outside
+        :returns: the number of its process
+        """
+        with log.open('ab') as out:
+            return subprocess.Popen(
+                [*self._inside(), *argv],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+            ).pid
+
     def shell(self) -> int:
         """A shell for a person."""
         prompt = f'PS1=[{self.hostname}] \\w# '
-        return subprocess.call(
-            [*self._inside(), 'env', prompt, 'bash', '--norc']
-        )
+        return self.interact('env', prompt, 'bash', '--norc')
+
+    def interact(self, *argv: str) -> int:
+        """Run a command for a person, who sees its output.
+
+        :returns: its exit code
+        """
+        return subprocess.call([*self._inside(), *argv])
 
     def processes(self) -> list[psutil.Process]:
         """All that runs on this host, apart from what holds it."""
@@ -230,6 +252,10 @@ class Host:
             except psutil.NoSuchProcess:
                 continue
         return found
+
+    def missing_mount_points(self) -> list[str]:
+        """Directories of its own that no package left on this machine."""
+        return [path for path in self._directories if not os.path.isdir(path)]
 
     def down(self) -> None:
         """End everything on this host, then the host."""
@@ -266,8 +292,3 @@ def _kill(process: psutil.Process) -> None:
         process.kill()
     except psutil.NoSuchProcess:
         return
-
-
-def missing_mount_points() -> list[str]:
-    """Directories that libvirt's packages did not leave on this machine."""
-    return [path for path in _LIBVIRT if not os.path.isdir(path)]

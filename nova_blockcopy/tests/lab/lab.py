@@ -20,7 +20,9 @@ import pathlib
 import shutil
 import subprocess
 import uuid
+from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Mapping
 
 import psutil
 
@@ -51,13 +53,18 @@ class Lab:
     """Two hosts, ``a`` and ``b``, and the link between them.
 
     :param name: unique on the machine; made up if not given
+    :param mounts: more directories of each host's own, and their names
     """
 
-    def __init__(self, name: str | None = None) -> None:
+    def __init__(
+        self,
+        name: str | None = None,
+        mounts: Mapping[str, str] | None = None,
+    ) -> None:
         self.name = name or uuid.uuid4().hex[:6]
         self.directory = BASE / self.name
-        self.a = host.Host('a', '10.98.0.1', self.directory)
-        self.b = host.Host('b', '10.98.0.2', self.directory)
+        self.a = host.Host('a', '10.98.0.1', self.directory, mounts)
+        self.b = host.Host('b', '10.98.0.2', self.directory, mounts)
         self.hosts = (self.a, self.b)
 
     def up(self, *, owned: bool = True) -> None:
@@ -74,7 +81,7 @@ class Lab:
                 raise host.LabError(
                     f'Lab "{self.name}" is up already, or was not taken down.'
                 )
-            _make_mount_points()
+            _make_mount_points(self.hosts)
             (self.directory / 'host').mkdir(parents=True)
             (self.directory / 'loops').mkdir()
             (self.directory / 'owner').write_text(_me() if owned else '')
@@ -84,8 +91,7 @@ class Lab:
             self._connect()
             for each in self.hosts:
                 each.start_libvirtd()
-            with concurrent.futures.ThreadPoolExecutor() as pool:
-                list(pool.map(host.Host.wait_for_libvirtd, self.hosts))
+            self._wait_for_libvirtd()
         except BaseException:
             self.down()
             raise
@@ -113,6 +119,10 @@ class Lab:
                     *(*tc, 'add', 'dev', 'eth0', 'root', 'tbf', *shape),
                     *('latency', '50ms'),
                 )
+
+    def _wait_for_libvirtd(self) -> None:
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            list(pool.map(host.Host.wait_for_libvirtd, self.hosts))
 
     def _connect(self) -> None:
         ends = [f'lab{self.name[:6]}{each.name}' for each in self.hosts]
@@ -193,12 +203,13 @@ def _start(pid: int) -> str:
         return ''
 
 
-def _make_mount_points() -> None:
+def _make_mount_points(hosts: Iterable[host.Host]) -> None:
     made = BASE / '.made'
-    for path in host.missing_mount_points():
-        os.makedirs(path)
-        with made.open('a') as f:
-            f.write(f'{path}\n')
+    for each in hosts:
+        for path in each.missing_mount_points():
+            os.makedirs(path)
+            with made.open('a') as f:
+                f.write(f'{path}\n')
 
 
 def _remove_mount_points() -> None:

@@ -1,0 +1,336 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The control plane: all that is not on a compute host."""
+
+import http.client
+import pathlib
+import socket
+import urllib.parse
+from collections.abc import Iterable
+
+from nova_blockcopy.tests.cloud import api
+from nova_blockcopy.tests.cloud import database
+from nova_blockcopy.tests.cloud import options
+from nova_blockcopy.tests.cloud import schema
+from nova_blockcopy.tests.cloud import service
+from nova_blockcopy.tests.lab import host
+
+TRANSPORT = f'rabbit://guest:guest@{api.ADDRESS}:5672/'
+RABBITMQ = pathlib.Path('/usr/lib/rabbitmq/bin/rabbitmq-server')
+#: What a service of Nova says when it has begun to serve.
+NOVA_SERVES = 'Join ServiceGroup membership'
+#: For Nova: how often a service says that it is alive, and after how many
+#: seconds of silence it is not. Not less: the machine is small, and busy.
+REPORTS = {'report_interval': 5, 'service_down_time': 40}
+_ETC = service.PREFIX / 'etc'
+_SERVER = (service.program('python'), '-m', 'nova_blockcopy.tests.cloud.wsgi')
+
+
+class Control:
+    """The services of the control host, in the order of their start.
+
+    :param at: the host
+    """
+
+    def __init__(self, at: host.Host) -> None:
+        self.host = at
+        self.api = api.Api(at)
+        self.logs = at.directory / 'log'
+        self._etc = at.directory / 'etc'
+        self._state = at.directory / 'state'
+        self._content = self._state / 'content'
+        self.database = database.Database(
+            at, self._content / 'mysql', self._log('mariadb')
+        )
+        self.rabbitmq = self._rabbitmq()
+        self.keystone = self._wsgi(
+            *('keystone', 'keystone.wsgi.api', api.IDENTITY),
+            OS_KEYSTONE_CONFIG_FILES=str(self._etc / 'keystone.conf'),
+        )
+        self.conductor = self._nova('nova-conductor')
+        self._others = (
+            self._nova('nova-scheduler'),
+            self._wsgi(
+                *('nova-api', 'nova.wsgi.osapi_compute'),
+                api.SERVICES['compute'][1],
+                OS_NOVA_CONFIG_DIR=str(self._etc / 'nova'),
+            ),
+            self._wsgi(
+                *('neutron', 'neutron.wsgi.api', api.SERVICES['network'][1]),
+                OS_NEUTRON_CONFIG_DIR=str(self._etc),
+                OS_NEUTRON_CONFIG_FILES='neutron.conf',
+            ),
+            self._wsgi(
+                *('glance', 'glance.wsgi.api', api.SERVICES['image'][1]),
+                OS_GLANCE_CONFIG_DIR=str(self._etc / 'glance'),
+            ),
+            self._wsgi(
+                *('placement', 'placement.wsgi.api'),
+                api.SERVICES['placement'][1],
+                OS_PLACEMENT_CONFIG_DIR=str(self._etc),
+            ),
+        )
+
+    @property
+    def services(self) -> tuple[service.Service, ...]:
+        return (
+            *(self.database.service, self.rabbitmq),
+            *(self.keystone, self.conductor, *self._others),
+        )
+
+    def start(self) -> None:
+        """Start everything; the conductor answers then."""
+        self._write_files()
+        self.rabbitmq.start()
+        content = schema.Schema(
+            self.host, state=self._content, etc=self._etc, transport=TRANSPORT
+        )
+        content.lay(self.database, self.keystone)
+        self.database.service.start()
+        self.database.service.wait()
+        self.rabbitmq.wait()
+        # the computes cannot begin without this one
+        self.conductor.start()
+        self.keystone.start()
+        for each in self._others:
+            each.start()
+        self.conductor.wait()
+
+    def wait(self) -> None:
+        """Wait until all of them answer."""
+        for each in self.services:
+            each.wait()
+
+    def openstack(self, arguments: Iterable[str]) -> int:
+        """Run the client for a person; returns its exit code."""
+        client = service.program('openstack')
+        return self.host.interact(
+            'env', *api.environment(), client, *arguments
+        )
+
+    def _log(self, name: str) -> pathlib.Path:
+        return self.logs / f'{name}.log'
+
+    def _rabbitmq(self) -> service.Service:
+        home = self._state / 'rabbitmq'
+        return service.Service(
+            name='RabbitMQ',
+            at=self.host,
+            argv=(str(RABBITMQ),),
+            log=self._log('rabbitmq'),
+            answers=lambda _service: self._listens(TRANSPORT),
+            environment={
+                'HOME': str(home),
+                'RABBITMQ_NODENAME': 'rabbit@localhost',
+                'RABBITMQ_CONFIG_FILE': str(self._etc / 'rabbitmq.conf'),
+                'RABBITMQ_ENABLED_PLUGINS_FILE': str(self._etc / 'plugins'),
+                'RABBITMQ_MNESIA_BASE': str(home),
+                'RABBITMQ_LOG_BASE': str(home),
+                'RABBITMQ_LOGS': '-',
+                'RABBITMQ_PID_FILE': str(home / 'pid'),
+                'ERL_EPMD_ADDRESS': '127.0.0.1',
+                # no busy waiting: processors are few
+                'RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS': (
+                    '+S 1:1 +sbwt none +sbwtdcpu none +sbwtdio none '
+                    '-kernel inet_dist_use_interface {127,0,0,1}'
+                ),
+            },
+        )
+
+    def _wsgi(
+        self, name: str, module: str, url: str, **environment: str
+    ) -> service.Service:
+        port = urllib.parse.urlsplit(url).port
+        return service.Service(
+            name=name,
+            at=self.host,
+            argv=(*_SERVER, module, api.ADDRESS, str(port)),
+            log=self._log(name),
+            answers=lambda _service: self._speaks_http(url),
+            environment=environment,
+        )
+
+    def _nova(self, name: str) -> service.Service:
+        file = str(self._etc / 'nova' / 'nova.conf')
+        return service.Service(
+            name=name,
+            at=self.host,
+            argv=(service.program(name), '--config-file', file, '--debug'),
+            log=self._log(name),
+            answers=service.says(NOVA_SERVES),
+        )
+
+    def _listens(self, url: str) -> bool:
+        return self.host.call(_connects, urllib.parse.urlsplit(url))
+
+    def _speaks_http(self, url: str) -> bool:
+        return self.host.call(_gets, urllib.parse.urlsplit(url))
+
+    def _write_files(self) -> None:
+        for name in ('content', 'rabbitmq', 'images', 'lock'):
+            (self._state / name).mkdir(parents=True, exist_ok=True)
+        self._etc.mkdir(exist_ok=True)
+        (self._etc / 'plugins').write_text('[].\n')
+        (self._etc / 'rabbitmq.conf').write_text(
+            f'listeners.tcp.1 = {api.ADDRESS}:5672\n'
+            f'loopback_users = none\n'
+            f'collect_statistics_interval = 60000\n'
+        )
+        files = {
+            'keystone.conf': self._keystone_conf(),
+            'placement.conf': self._placement_conf(),
+            'glance/glance-api.conf': self._glance_conf(),
+            'neutron.conf': self._neutron_conf(),
+            'nova/nova.conf': self._nova_conf(),
+        }
+        for name, content in files.items():
+            options.write(self._etc / name, content)
+        # found beside the configuration only
+        paste = (_ETC / 'nova' / 'api-paste.ini').read_text()
+        (self._etc / 'nova' / 'api-paste.ini').write_text(paste)
+
+    def _keystone_conf(self) -> options.Options:
+        return {
+            'database': {'connection': database.url('keystone')},
+            'token': {'provider': 'fernet'},
+            'fernet_tokens': {'key_repository': self._content / 'fernet'},
+            'credential': {'key_repository': self._content / 'credential'},
+            'identity': {'password_hash_rounds': 4},
+        }
+
+    def _placement_conf(self) -> options.Options:
+        return {
+            'placement_database': {'connection': database.url('placement')},
+            'api': {'auth_strategy': 'keystone'},
+            'keystone_authtoken': _token(),
+        }
+
+    def _glance_conf(self) -> options.Options:
+        return {
+            'DEFAULT': {'enabled_backends': 'file:file'},
+            'database': {'connection': database.url('glance')},
+            'glance_store': {'default_backend': 'file'},
+            'file': {'filesystem_store_datadir': self._state / 'images'},
+            'os_glance_staging_store': {
+                'filesystem_store_datadir': self._state / 'glance_staging'
+            },
+            'os_glance_tasks_store': {
+                'filesystem_store_datadir': self._state / 'glance_tasks'
+            },
+            'paste_deploy': {
+                'flavor': 'keystone',
+                'config_file': _ETC / 'glance' / 'glance-api-paste.ini',
+            },
+            'oslo_concurrency': {'lock_path': self._state / 'lock'},
+            # a kernel is none of the formats that it knows
+            'image_format': {'require_image_format_match': False},
+            'keystone_authtoken': _token(),
+        }
+
+    def _neutron_conf(self) -> options.Options:
+        return {
+            'DEFAULT': {
+                'core_plugin': 'ml2',
+                'service_plugins': '',
+                'api_paste_config': _ETC / 'neutron' / 'api-paste.ini',
+                'state_path': self._state / 'neutron',
+                'transport_url': TRANSPORT,
+                'notify_nova_on_port_status_changes': False,
+                'notify_nova_on_port_data_changes': False,
+                'rpc_workers': 0,
+            },
+            'database': {'connection': database.url('neutron')},
+            # ports of servers are not our subject: there are no agents
+            'ml2': {
+                'type_drivers': 'local',
+                'tenant_network_types': 'local',
+                'mechanism_drivers': '',
+                'extension_drivers': '',
+            },
+            'oslo_concurrency': {'lock_path': self._state / 'lock'},
+            'oslo_messaging_notifications': {'driver': 'noop'},
+            'keystone_authtoken': _token(),
+        }
+
+    def _nova_conf(self) -> options.Options:
+        own: options.Options = {
+            'DEFAULT': {
+                'state_path': self._state / 'nova',
+                'my_ip': api.ADDRESS,
+                # or the scheduler looks for hosts after up to a minute
+                'periodic_fuzzy_delay': 0,
+            },
+            'database': {'connection': database.url('nova')},
+            'api_database': {'connection': database.url('nova_api')},
+            'conductor': {'workers': 1},
+            'scheduler': {
+                'workers': 1,
+                # seconds; a new compute host is not asked for by hand
+                'discover_hosts_in_cells_interval': 1,
+            },
+            'oslo_concurrency': {'lock_path': self._state / 'lock'},
+        }
+        return options.merge(nova(), own)
+
+
+def nova() -> options.Options:
+    """What all services of Nova have in common."""
+    return {
+        'DEFAULT': {
+            'transport_url': TRANSPORT,
+            'rpc_response_timeout': 120,
+            **REPORTS,
+        },
+        'api': {'auth_strategy': 'keystone'},
+        'keystone_authtoken': _token(),
+        'placement': _login(),
+        'neutron': {
+            **_login(),
+            'endpoint_override': api.SERVICES['network'][1],
+        },
+        'glance': _login(),
+        'service_user': _login(),
+        'cinder': _login(),
+        'vnc': {'enabled': False},
+        'oslo_messaging_notifications': {'driver': 'noop'},
+        'upgrade_levels': {'compute': 'auto'},
+    }
+
+
+def _login() -> dict[str, str]:
+    return {'auth_type': 'password', **api.CREDENTIALS}
+
+
+def _token() -> dict[str, str]:
+    identity = api.IDENTITY.removesuffix('/v3')
+    return {**_login(), 'www_authenticate_uri': identity}
+
+
+def _connects(to: urllib.parse.SplitResult) -> bool:
+    try:
+        socket.create_connection((to.hostname, to.port), timeout=5).close()
+    except OSError:
+        return False
+    return True
+
+
+def _gets(url: urllib.parse.SplitResult) -> bool:
+    connection = http.client.HTTPConnection(url.netloc, timeout=30)
+    try:
+        connection.request('GET', url.path or '/')
+        connection.getresponse()
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+    return True

@@ -1,0 +1,66 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""A cloud for tests: one for each process, and proof that nothing is left."""
+
+import atexit
+
+import fixtures
+import libvirt
+
+from nova_blockcopy import waiting
+from nova_blockcopy.tests.cloud import cloud
+from nova_blockcopy.tests.cloud import compute
+
+_NAME = 'tests'
+_shared: list[cloud.Cloud] = []
+
+
+class CloudFixture(fixtures.Fixture):
+    """Gives ``cloud``, which is up and configured as asked for.
+
+    At the end there are no servers.
+
+    :param settings: of both computes
+    """
+
+    def __init__(self, settings: compute.Settings) -> None:
+        self._settings = settings
+
+    def _setUp(self) -> None:
+        libvirt.registerErrorHandler(lambda *_ignored: None, None)
+        if not _shared:
+            _shared.append(_bring_up(self._settings))
+        self.cloud = _shared[0]
+        self.addCleanup(self._empty)
+        if self._settings != self.cloud.settings:
+            self.cloud.configure(self._settings)
+
+    def _empty(self) -> None:
+        """Delete what a test made, even if it failed."""
+        for each in self.cloud.computes:
+            each.start()
+            each.wait()
+        for server in self.cloud.servers():
+            self.cloud.api.compute('DELETE', f'/servers/{server}')
+        if not waiting.until(lambda: not self.cloud.servers(), timeout=120):
+            raise AssertionError(
+                f'servers cannot be deleted: {self.cloud.servers()}'
+            )
+
+
+def _bring_up(settings: compute.Settings) -> cloud.Cloud:
+    cloud.sweep()
+    it = cloud.Cloud(_NAME)
+    it.up(settings)
+    atexit.register(it.down)
+    return it

@@ -1,0 +1,117 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""What servers boot: the lab's kernel and init, and a small disk."""
+
+import dataclasses
+import random
+
+from openstack import connection  # type: ignore[import-not-found]
+
+from nova_blockcopy.tests.lab import kernel
+from nova_blockcopy.tests.lab import records
+
+MIB = 1024 * 1024
+#: In the order of the guest's disks: root, ephemeral, swap.
+TARGETS = ('vda', 'vdb', 'vdc')
+#: Before the records, a disk image has something to be recognised by.
+CONTENT = random.Random(34).randbytes(MIB)
+_FLAVOR = {'ram': 128, 'vcpus': 1, 'disk': 1, 'ephemeral': 1, 'swap': 64}
+_FLAVOR_NAME = 'three-disks'
+_DISK = CONTENT + bytes(MIB)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Writes:
+    """What the guest writes to each of its disks; see init.c.
+
+    :param region: bytes for records, from the first MiB on
+    :param interval: seconds between two records of a disk
+    :param load: bytes/s of other writes, behind the region
+    :param load_length: bytes that those go round in
+    """
+
+    region: int = 24 * MIB
+    interval: float = 0.02
+    load: int = 0
+    load_length: int = 16 * MIB
+
+    @property
+    def command_line(self) -> str:
+        parameters = {
+            'disks': len(TARGETS),
+            'offset': MIB,
+            'length': self.region,
+            'interval': int(self.interval * 1_000_000),
+            'load': self.load,
+            'load_length': self.load_length,
+        }
+        ours = ' '.join(f'nbc.{k}={v}' for k, v in parameters.items())
+        return f'console=ttyS0 quiet {ours}'
+
+    @property
+    def where(self) -> records.Region:
+        return records.Region(offset=MIB, length=self.region)
+
+
+def ensure(to: connection.Connection, writes: Writes) -> str:
+    """The id of an image whose guests write that; it is made if need be."""
+    name = 'writes-' + '-'.join(map(str, dataclasses.astuple(writes)))
+    found = to.image.find_image(name)
+    if found is not None:
+        return str(found.id)
+    kinds = {
+        'kernel': ('aki', kernel.image()),
+        'initramfs': ('ari', kernel.initramfs()),
+    }
+    ids = {
+        name: _upload(to, name, format, format, path.read_bytes())
+        for name, (format, path) in kinds.items()
+    }
+    return _upload(
+        *(to, name, 'bare', 'raw', _DISK),
+        kernel_id=ids['kernel'],
+        ramdisk_id=ids['initramfs'],
+        os_command_line=writes.command_line,
+    )
+
+
+def flavor(to: connection.Connection) -> str:
+    """The id of the flavor with all three disks; it is made if need be."""
+    found = to.compute.find_flavor(_FLAVOR_NAME)
+    if found is None:
+        found = to.compute.create_flavor(name=_FLAVOR_NAME, **_FLAVOR)
+    return str(found.id)
+
+
+def _upload(
+    to: connection.Connection,
+    name: str,
+    container: str,
+    disk: str,
+    content: bytes,
+    **properties: str,
+) -> str:
+    """Make an image, unless one of that name is there; returns its id."""
+    found = to.image.find_image(name)
+    if found is not None:
+        return str(found.id)
+    made = to.image.create_image(
+        name=name,
+        container_format=container,
+        disk_format=disk,
+        visibility='public',
+        **properties,
+    )
+    made.data = content
+    made.upload(to.image)
+    return str(made.id)

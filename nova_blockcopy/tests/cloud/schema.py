@@ -1,0 +1,193 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""What a new cloud finds in its databases: tables, users, the catalog.
+
+To make it takes the better part of a minute, so it is kept between clouds.
+"""
+
+import concurrent.futures
+import hashlib
+import importlib.metadata
+import os
+import pathlib
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+
+from openstack import connection  # type: ignore[import-not-found]
+
+from nova_blockcopy.tests.cloud import api
+from nova_blockcopy.tests.cloud import database
+from nova_blockcopy.tests.cloud import service
+from nova_blockcopy.tests.lab import host
+from nova_blockcopy.tests.lab import kernel
+
+#: Seconds; one that is not used for so long is removed.
+_KEPT_FOR = 24 * 3600
+_PACKAGES = ('nova', 'keystone', 'glance', 'neutron', 'openstack-placement')
+
+
+class Schema:
+    """The content of the databases, and keystone's keys.
+
+    :param at: the control host
+    :param state: the directory that holds them
+    :param etc: of the configuration files
+    :param transport: the URL of RabbitMQ
+    """
+
+    def __init__(
+        self,
+        at: host.Host,
+        *,
+        state: pathlib.Path,
+        etc: pathlib.Path,
+        transport: str,
+    ) -> None:
+        self._at = at
+        self._state = state
+        self._etc = etc
+        self._transport = transport
+
+    def lay(
+        self, content: database.Database, keystone: service.Service
+    ) -> None:
+        """Put it where it belongs, from the cache or new.
+
+        The database does not run before nor after.
+
+        :param content: of that directory
+        :param keystone: runs while this is made
+        """
+        kept = kernel.cache() / f'cloud-{self._key()}'
+        _forget_others(kept)
+        if not kept.is_dir():
+            self._make(content, keystone)
+            _keep(self._state, kept)
+            return
+        shutil.copytree(kept, self._state, dirs_exist_ok=True)
+
+    def _key(self) -> str:
+        """Another one whenever another content would be made."""
+        versions = [importlib.metadata.version(name) for name in _PACKAGES]
+        server = self._at.run('mariadbd', '--version').stdout
+        ours = [
+            pathlib.Path(file).read_text()
+            for file in (__file__, api.__file__, database.__file__)
+        ]
+        everything = f'{versions}{server}{ours}{self._transport}'
+        return hashlib.sha256(everything.encode()).hexdigest()[:16]
+
+    def _make(
+        self, content: database.Database, keystone: service.Service
+    ) -> None:
+        content.create()
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            steps: list[Callable[[], None]] = [
+                *(self._neutron, self._nova, self._keystone),
+                *(self._glance, self._placement),
+            ]
+            for done in [pool.submit(step) for step in steps]:
+                done.result()
+        keystone.start()
+        keystone.wait()
+        api.Api(self._at).call(_enter_catalog)
+        keystone.stop()
+        content.service.stop()
+
+    def _keystone(self) -> None:
+        manage = ('keystone-manage', 'keystone.conf')
+        root = ('--keystone-user', 'root', '--keystone-group', 'root')
+        self._run(*manage, 'db_sync')
+        self._run(*manage, 'fernet_setup', *root)
+        self._run(*manage, 'credential_setup', *root)
+        self._run(
+            *(*manage, 'bootstrap'),
+            *('--bootstrap-password', api.PASSWORD),
+            *('--bootstrap-region-id', api.REGION),
+            *('--bootstrap-admin-url', api.IDENTITY),
+            *('--bootstrap-internal-url', api.IDENTITY),
+            *('--bootstrap-public-url', api.IDENTITY),
+        )
+
+    def _placement(self) -> None:
+        self._run('placement-manage', 'placement.conf', 'db', 'sync')
+
+    def _glance(self) -> None:
+        self._run('glance-manage', 'glance/glance-api.conf', 'db_sync')
+
+    def _neutron(self) -> None:
+        self._run('neutron-db-manage', 'neutron.conf', 'upgrade', 'heads')
+
+    def _nova(self) -> None:
+        manage = ('nova-manage', 'nova/nova.conf')
+        cell = ('cell_v2', 'create_cell', '--name', 'cell1')
+        cell0 = ('cell_v2', 'map_cell0', '--database_connection')
+        self._run(*manage, 'api_db', 'sync')
+        self._run(*manage, *cell0, database.url('nova_cell0'))
+        self._run(
+            *(*manage, *cell, '--transport-url', self._transport),
+            *('--database_connection', database.url('nova')),
+        )
+        self._run(*manage, 'db', 'sync')
+
+    def _run(self, command: str, file: str, *arguments: str) -> None:
+        configuration = ('--config-file', str(self._etc / file))
+        program = service.program(command)
+        try:
+            self._at.run(program, *configuration, *arguments, timeout=300)
+        except subprocess.CalledProcessError as e:
+            raise host.LabError(
+                f'{command} {" ".join(arguments)} failed: '
+                f'{(e.stdout + e.stderr)[-2000:]}'
+            ) from e
+
+
+def _enter_catalog(to: connection.Connection) -> None:
+    identity = to.identity
+    for kind, (name, url) in api.SERVICES.items():
+        entry = identity.create_service(type=kind, name=name)
+        for interface in ('public', 'internal', 'admin'):
+            identity.create_endpoint(
+                service_id=entry.id,
+                interface=interface,
+                url=url,
+                region_id=api.REGION,
+            )
+    # the services speak to each other as the administrator
+    role = identity.find_role('service') or identity.create_role(
+        name='service'
+    )
+    identity.assign_project_role_to_user(
+        identity.find_project('admin'), identity.find_user('admin'), role
+    )
+
+
+def _keep(state: pathlib.Path, kept: pathlib.Path) -> None:
+    # renamed when it is whole: another cloud may do the same
+    with tempfile.TemporaryDirectory(dir=kept.parent) as scratch:
+        whole = pathlib.Path(scratch) / 'whole'
+        shutil.copytree(state, whole)
+        if not kept.is_dir():
+            os.rename(whole, kept)
+
+
+def _forget_others(kept: pathlib.Path) -> None:
+    """Remove what was made by other versions, and is not used any more."""
+    if kept.is_dir():
+        os.utime(kept)
+    for other in kept.parent.glob('cloud-*'):
+        if time.time() - other.stat().st_mtime > _KEPT_FOR:
+            shutil.rmtree(other, ignore_errors=True)

@@ -1,0 +1,306 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""One server and its guest, driven by the API and looked at from below."""
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import libvirt
+from lxml import etree
+
+from nova_blockcopy import waiting
+from nova_blockcopy.tests.cloud import api
+from nova_blockcopy.tests.cloud import compute
+from nova_blockcopy.tests.cloud import image
+from nova_blockcopy.tests.lab import records
+
+#: A migration's record comes to rest with one of these.
+ENDS = ('completed', 'error', 'failed', 'cancelled')
+_SECONDS = 120
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Migration:
+    """What Nova notes of one live migration; hosts are by name."""
+
+    id: int
+    status: str
+    source: str
+    destination: str
+
+
+class Server:
+    """A server with three disks, each with records; see :func:`boot`."""
+
+    def __init__(
+        self,
+        to: api.Api,
+        computes: Sequence[compute.Compute],
+        uuid: str,
+        writes: image.Writes,
+    ) -> None:
+        self.uuid = uuid
+        self.targets = image.TARGETS
+        self._api = to
+        self._computes = computes
+        self._writes = writes
+        self.log = Log([each.path(uuid, 'console.log') for each in computes])
+
+    @property
+    def status(self) -> str:
+        """ACTIVE, ERROR and so on; empty once it is gone."""
+        return str(self.facts().get('status', ''))
+
+    @property
+    def task(self) -> str | None:
+        """What Nova is doing with it."""
+        found: str | None = self.facts().get('OS-EXT-STS:task_state')
+        return found
+
+    @property
+    def at(self) -> compute.Compute:
+        """Where it is, as Nova has it."""
+        name = self.facts()['OS-EXT-SRV-ATTR:host']
+        return next(each for each in self._computes if each.name == name)
+
+    def facts(self) -> dict[str, Any]:
+        """All that the API tells of it; nothing once it is gone."""
+        listed = self._api.compute('GET', f'/servers/detail?uuid={self.uuid}')
+        return next(iter(listed['servers']), {})
+
+    def wait_for_status(self, *wanted: str, seconds: float = _SECONDS) -> None:
+        """Wait until it has one of some states and Nova is done with it."""
+
+        def reached() -> bool:
+            facts = self.facts()
+            task = facts.get('OS-EXT-STS:task_state')
+            return task is None and facts.get('status') in wanted
+
+        if not waiting.until(reached, timeout=seconds, interval=0.3):
+            raise AssertionError(
+                f'server {self.uuid} is {self.status}, task {self.task}, not '
+                f'{" or ".join(wanted)}: {self.facts().get("fault")}'
+            )
+
+    def live_migrate(
+        self, to: compute.Compute, *, block_migration: bool | str = True
+    ) -> Migration:
+        """Begin to move it, and wait until Nova has a record of that.
+
+        :raises AssertionError: no record appeared
+        :raises keystoneauth1.exceptions.HttpError: the API refused
+        """
+        before = [each.id for each in self.migrations()]
+        arguments = {'host': to.name, 'block_migration': block_migration}
+        self._act({'os-migrateLive': arguments})
+        if not waiting.until(
+            lambda: len(self.migrations()) > len(before), timeout=_SECONDS
+        ):
+            raise AssertionError(f'Nova does not migrate server {self.uuid}')
+        return self.migrations()[0]
+
+    def migrations(self) -> list[Migration]:
+        """Its live migrations, the latest first."""
+        listed = self._api.compute(
+            'GET',
+            f'/os-migrations?instance_uuid={self.uuid}'
+            f'&migration_type=live-migration',
+        )
+        found = [
+            Migration(
+                id=each['id'],
+                status=each['status'],
+                source=each['source_compute'],
+                destination=each['dest_compute'],
+            )
+            for each in listed['migrations']
+        ]
+        return sorted(found, key=lambda each: -each.id)
+
+    def wait_for_migration(
+        self, *wanted: str, seconds: float = 300
+    ) -> Migration:
+        """Wait until its latest migration has a state, by default an end.
+
+        At an end, it is waited for that Nova is done with the server too.
+        """
+        goals = wanted or ENDS
+        waiting.until(
+            lambda: self.migrations()[0].status in (*goals, *ENDS),
+            timeout=seconds,
+            interval=0.3,
+        )
+        latest = self.migrations()[0]
+        if latest.status not in goals:
+            raise AssertionError(
+                f'migration {latest} is not {" or ".join(goals)}'
+            )
+        if latest.status in ENDS:
+            waiting.until(
+                lambda: self.task is None, timeout=_SECONDS, interval=0.3
+            )
+        return latest
+
+    def abort(self) -> None:
+        """Ask Nova to end its latest migration."""
+        latest = self.migrations()[0]
+        self._api.compute(
+            'DELETE', f'/servers/{self.uuid}/migrations/{latest.id}'
+        )
+
+    def runs_on(self) -> list[str]:
+        """The hosts that its guest runs on, as libvirt has it."""
+        return [
+            each.name for each in self._computes if self.uuid in each.running()
+        ]
+
+    def verdicts(self) -> list[records.Verdict]:
+        """Account for each record, on each disk where the guest runs now.
+
+        The guest is suspended meanwhile: QEMU writes out its tables then.
+        """
+        (name,) = self.runs_on()
+        at = next(each for each in self._computes if each.name == name)
+        domain = at.domain(self.uuid)
+        # Nova calls a migration cancelled while libvirt is still at it; to
+        # suspend the guest then would keep it from ending
+        if not waiting.until(
+            lambda: domain.jobInfo()[0] == libvirt.VIR_DOMAIN_JOB_NONE,
+            timeout=_SECONDS,
+        ):
+            raise AssertionError(f'the job of {self.uuid} does not end')
+        domain.suspend()
+        try:
+            self.log.catch_up()
+            written = {each: self.log.written(each) for each in self.targets}
+            contents = {
+                target: self._content(at, source, driver)
+                for target, source, driver in _disks(domain.XMLDesc())
+                if target in self.targets
+            }
+        finally:
+            domain.resume()
+        return [
+            records.check(
+                target, contents[target], self._writes.where, written[target]
+            )
+            for target in self.targets
+        ]
+
+    def delete(self) -> None:
+        """Delete it, and wait until it is gone."""
+        self.log.stop()
+        self._api.compute('DELETE', f'/servers/{self.uuid}')
+        if not waiting.until(
+            lambda: not self.facts(), timeout=_SECONDS, interval=0.3
+        ):
+            raise AssertionError(f'server {self.uuid} is not deleted')
+
+    def _act(self, action: dict[str, Any]) -> None:
+        self._api.compute('POST', f'/servers/{self.uuid}/action', action)
+
+    def _content(self, at: compute.Compute, source: str, driver: str) -> bytes:
+        """The region of the records, as the guest sees it."""
+        region = self._writes.where
+        flat = at.host.home / f'{self.uuid}.flat'
+        at.host.run(
+            *('qemu-img', 'dd', '-U', '-f', driver, '-O', 'raw'),
+            *(f'if={source}', f'of={flat}', f'bs={image.MIB}'),
+            f'skip={region.offset // image.MIB}',
+            f'count={(region.offset + region.length) // image.MIB}',
+        )
+        try:
+            return at.host.outside(flat).read_bytes()
+        finally:
+            at.host.outside(flat).unlink()
+
+
+class Log(records.Log):
+    """Follows consoles that Nova deletes and makes anew."""
+
+    def __init__(self, consoles: Sequence[pathlib.Path]) -> None:
+        super().__init__(consoles)
+        self._files: dict[pathlib.Path, int] = {}
+
+    def catch_up(self) -> None:
+        """Wait until all is read that has been said."""
+        if not waiting.until(
+            lambda: all(
+                not console.exists()
+                or console.stat().st_size == self._positions[console]
+                for console in self._consoles
+            ),
+            timeout=_SECONDS,
+            interval=0.02,
+        ):
+            raise AssertionError('the console grows although nothing runs')
+
+    def _read(self, console: pathlib.Path) -> None:
+        try:
+            found = console.stat()
+        except FileNotFoundError:
+            return
+        before = self._files.get(console)
+        if found.st_ino != before or found.st_size < self._positions[console]:
+            self._files[console] = found.st_ino
+            self._positions[console] = 0
+            self._rests[console] = b''
+        super()._read(console)
+
+
+def boot(
+    to: api.Api,
+    computes: Sequence[compute.Compute],
+    at: compute.Compute,
+    *,
+    name: str = 'guest',
+    writes: image.Writes | None = None,
+) -> Server:
+    """Boot a server on a host, and wait for a record on each of its disks.
+
+    :param writes: what its guest does, if not the usual
+    """
+    what = writes or image.Writes()
+    request = {
+        'name': name,
+        'imageRef': to.call(lambda c: image.ensure(c, what)),
+        'flavorRef': to.call(image.flavor),
+        'networks': 'none',
+        'config_drive': True,
+        'host': at.name,
+    }
+    made = to.compute('POST', '/servers', {'server': request})
+    server = Server(to, computes, made['server']['id'], what)
+    server.wait_for_status('ACTIVE', 'ERROR')
+    if server.status != 'ACTIVE':
+        raise AssertionError(
+            f'server {server.uuid} does not boot: {server.facts()["fault"]}'
+        )
+    server.log.start()
+    for target in server.targets:
+        server.log.wait_for_more(target, 1)
+    return server
+
+
+def _disks(xml: str) -> list[tuple[str, str, str]]:
+    """Target, source and format of each disk of a domain."""
+    return [
+        (
+            str(disk.xpath('string(target/@dev)')),
+            str(disk.xpath('string(source/@file | source/@dev)')),
+            str(disk.xpath('string(driver/@type)')),
+        )
+        for disk in etree.fromstring(xml).iterfind('devices/disk')
+    ]
