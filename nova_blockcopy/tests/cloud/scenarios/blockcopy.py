@@ -1,0 +1,127 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""What scenarios of our driver have in common."""
+
+import json
+import pathlib
+import typing
+
+from nova_blockcopy import waiting
+from nova_blockcopy.tests.cloud import compute
+from nova_blockcopy.tests.cloud import image
+from nova_blockcopy.tests.cloud import server
+from nova_blockcopy.tests.cloud.scenarios import base
+
+DRIVER = 'blockcopy.BlockCopyLibvirtDriver'
+
+
+class BlockCopyTestCase(base.CloudTestCase):
+    """On a cloud whose computes have our driver."""
+
+    images = 'qcow2'
+    options: typing.ClassVar[dict[str, dict[str, typing.Any]]] = {}
+
+    def setUp(self):
+        super().setUp()
+        self.cloud = self.set_cloud(
+            images=self.images, driver=DRIVER, **self.options
+        )
+
+    def boot(self, **writes: typing.Any) -> server.Server:
+        guest = self.cloud.boot(self.cloud.a, writes=image.Writes(**writes))
+        self.addCleanup(self._delete, guest)
+        return guest
+
+    def move(self, guest: server.Server, to: compute.Compute) -> None:
+        guest.live_migrate(to)
+        self.assertEqual('completed', guest.wait_for_migration().status)
+        self.assert_intact(guest, to)
+        self.assert_nothing_left(to)
+
+    def assert_nothing_left(self, at: compute.Compute) -> None:
+        """No other host has anything, and no trace of a move is anywhere.
+
+        Nova has the destination clean up without waiting for it.
+        """
+        waiting.until(
+            lambda: not self._left_but_at(at), timeout=30, interval=0.5
+        )
+        self.assertEqual([], self._left_but_at(at))
+
+    def _left_but_at(self, at: compute.Compute) -> list[str]:
+        found = [
+            f'{line}'
+            for each in self.cloud.computes
+            if each is not at
+            for line in each.litter()
+        ]
+        for each in self.cloud.computes:
+            state = each.path().parent / 'blockcopy'
+            found += [
+                f'{path.name} in {path.parent.name} on {each.name}'
+                for path in state.rglob('*')
+                if path.is_file()
+            ]
+            found += [
+                f'{process.name()} on {each.name}'
+                for process in each.host.processes()
+                if process.name() == 'qemu-nbd'
+            ]
+        return found
+
+    def allocated(self, guest: server.Server) -> list[str]:
+        """The hosts whose resources placement counts for it."""
+        api = self.cloud.api
+        held = api.call(
+            lambda to: to.session.get(
+                f'/allocations/{guest.uuid}',
+                endpoint_filter={'service_type': 'placement'},
+            ).json()
+        )['allocations']
+        hypervisors = api.compute('GET', '/os-hypervisors')['hypervisors']
+        return [
+            each['hypervisor_hostname']
+            for each in hypervisors
+            if each['id'] in held
+        ]
+
+    def _delete(self, guest: server.Server) -> None:
+        guest.delete()
+        self.assertEqual([], self.cloud.litter())
+
+    def state(self, guest: server.Server, at: compute.Compute) -> str | None:
+        """What a host's journal says of it."""
+        path = self._journal(guest, at)
+        try:
+            return str(json.loads(path.read_text())['state'])
+        except FileNotFoundError:
+            return None
+
+    def wait_for_state(
+        self, guest: server.Server, at: compute.Compute, state: str
+    ) -> None:
+        if not waiting.until(
+            lambda: self.state(guest, at) == state,
+            timeout=120,
+            interval=0.02,
+        ):
+            raise AssertionError(
+                f'{guest.uuid} is {self.state(guest, at)} on {at.name}, not '
+                f'{state}'
+            )
+
+    def _journal(
+        self, guest: server.Server, at: compute.Compute
+    ) -> pathlib.Path:
+        state_path = at.path().parent
+        return state_path / 'blockcopy' / 'journal' / f'{guest.uuid}.json'
