@@ -20,4 +20,5 @@ is a layer on top of them, and imports only from those named before it:
 * ``drivers``: how a block copy is run; loaded by stevedore
 * ``copies``: the copies of one guest, from start to proven pivot
 * ``migration``: both sides of one migration, its steps and their undo
+* ``nova``: the compute driver that feeds all this, and is fed by Nova
 """

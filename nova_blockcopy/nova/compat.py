@@ -38,6 +38,7 @@ BDMInfo: Any = migrate_data_objects.LibvirtLiveMigrateBDMInfo
 ComputeAPI: Any = rpcapi.ComputeAPI
 MigrationPreCheckError: Any = nova.exception.MigrationPreCheckError
 MigrationError: Any = nova.exception.MigrationError
+InstancePowerOffFailure: Any = nova.exception.InstancePowerOffFailure
 InstanceFaultRollback: Any = nova.exception.InstanceFaultRollback
 DestinationDiskExists: Any = nova.exception.DestinationDiskExists
 create_volume = lvm.create_volume

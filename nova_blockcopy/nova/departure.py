@@ -65,6 +65,7 @@ class Departure:
         self._migration: engine.Migration | None = None
         self._door = threading.Lock()
         self._aborted = False
+        self._ended = threading.Event()
 
     def run(self, moving: engine.Migration) -> None:
         """Run the engine to its end; how it ended is the outcome.
@@ -97,6 +98,10 @@ class Departure:
         with self._door:
             self._aborted = True
             return self._migration is None or self._migration.abort()
+
+    def wait(self, timeout: float) -> bool:
+        """Wait at most so many seconds; tell whether it has ended."""
+        return self._ended.wait(timeout)
 
     @property
     def switching(self) -> bool:
@@ -143,6 +148,7 @@ class Departure:
     def _end(self, outcome: Outcome, error: Exception | None) -> None:
         self.reason = '' if error is None else str(error)
         self.outcome = outcome
+        self._ended.set()
 
 
 class WatchedGuest:

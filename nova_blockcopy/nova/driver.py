@@ -335,7 +335,21 @@ class BlockCopyLibvirtDriver(compat.LibvirtDriver):  # type: ignore[misc]
     def destroy(
         self, context: Any, instance: Any, *args: Any, **kwargs: Any
     ) -> None:
-        self._forbid_removal(instance)
+        """Nova's API lets an instance be deleted while it moves.
+
+        The move is taken back first, so that it is deleted where Nova has
+        it, and nothing of it stays on the other host.
+        """
+        leaving = self._departures.get(instance.uuid)
+        if leaving is not None:
+            LOG.info('Its move is aborted to delete it', instance=instance)
+            self.live_migration_abort(instance)
+            leaving.wait(self._service.settings.switchover_timeout)
+        try:
+            self._forbid_removal(instance)
+        except compat.MigrationError as e:
+            # the one error that lets it be deleted again later
+            raise compat.InstancePowerOffFailure(reason=e) from e
         super().destroy(context, instance, *args, **kwargs)
 
     def cleanup(

@@ -1,0 +1,81 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""What a user or Nova may try while a guest depends on both hosts."""
+
+import dataclasses
+from typing import Any
+
+from keystoneauth1 import exceptions  # type: ignore[import-not-found]
+
+from nova_blockcopy.tests.cloud.scenarios import test_ends
+
+
+class TestWindow(test_ends.EndsTestCase):
+    def test_what_the_api_refuses(self):
+        guest = self.moving('copying')
+        actions: tuple[dict[str, Any], ...] = (
+            {'reboot': {'type': 'HARD'}},
+            {'reboot': {'type': 'SOFT'}},
+            {'os-stop': None},
+            {'suspend': None},
+            {'pause': None},
+            {'rescue': {}},
+            {'createImage': {'name': 'picture'}},
+            {'resize': {'flavorRef': self._flavor()}},
+            {'migrate': None},
+            {'os-migrateLive': {'host': None, 'block_migration': True}},
+            {'shelve': None},
+        )
+        for action in actions:
+            self.assertRaises(exceptions.Conflict, self._act, guest, action)
+        guest.wait_for_migration('completed')
+        self.assert_intact(guest, self.cloud.b)
+        self.assert_nothing_left(self.cloud.b)
+
+    def test_deleted(self):
+        guest = self.moving('copying')
+        guest.delete()
+        for each in self.cloud.computes:
+            self.assert_nothing_left(each)
+
+    def test_resumed_at_host_boot(self):
+        """Nova would start its guests itself, wherever they are."""
+        settings = self.cloud.settings
+        self.addCleanup(self.cloud.configure, settings)
+        extra = {
+            **settings.extra,
+            'DEFAULT': {
+                **settings.extra['DEFAULT'],
+                'resume_guests_state_on_host_boot': True,
+            },
+        }
+        self.cloud.configure(dataclasses.replace(settings, extra=extra))
+        guest = self.moving('copying')
+        self.cloud.a.kill()
+        self.cloud.a.restart()
+        guest.wait_for_status('ACTIVE')
+        self.assert_at_home(guest)
+
+    def _act(self, guest, action):
+        self.cloud.api.compute('POST', f'/servers/{guest.uuid}/action', action)
+
+    def _flavor(self):
+        """Another flavor than the guest's, which is made for this."""
+        api = self.cloud.api
+        return api.call(
+            lambda to: (
+                to.compute.create_flavor(
+                    name=self.getUniqueString(), ram=256, vcpus=1, disk=1
+                ).id
+            )
+        )
