@@ -27,6 +27,7 @@ from collections.abc import Iterable
 from collections.abc import Mapping
 from typing import Any
 
+import tenacity
 from oslo_log import log as logging
 
 from nova_blockcopy import conf
@@ -43,6 +44,9 @@ from nova_blockcopy.migration import source
 
 LOG = logging.getLogger(__name__)
 
+#: How often an order is given, and seconds between.
+_ATTEMPTS = 5
+_PAUSE = 1.0
 _AT_HOME = (hypervisor.Power.RUNNING, hypervisor.Power.PAUSED)
 #: Carries the guest over: (live XML, persistent XML, cancelled).
 Switch = Callable[[str, str, threading.Event], None]
@@ -278,7 +282,7 @@ class Pivot(Step):
     state = states.State.PIVOTING
 
     def execute(self, context: Context) -> None:
-        context.destination.pivot(context.watch)
+        _insist(context.destination.pivot, context.watch)
 
     def undo(self, context: Context) -> None:
         pivoted = context.destination.pivoted(context.settings.pivot_timeout)
@@ -296,7 +300,7 @@ class Release(Step):
 
     def execute(self, context: Context) -> None:
         context.source.unexport(context.record.exports)
-        context.destination.finish()
+        _insist(context.destination.finish)
 
     def undo(self, context: Context) -> None:
         raise exception.TooLate(
@@ -338,3 +342,17 @@ def take_back(context: Context, begun: Iterable[Step]) -> None:
             context.note(states.State.UNDOING, f'undo {step.state}')
             context.watch(states.State.UNDOING, ())
         step.undo(context)
+
+
+def _insist(order: Callable[..., None], *arguments: Any) -> None:
+    """Give an order again that the destination may have forgotten.
+
+    For those that can be given twice, where the way back is closed or about
+    to be: a process that is starting again is waited for.
+    """
+    tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(exception.PeerError),
+        stop=tenacity.stop_after_attempt(_ATTEMPTS),
+        wait=tenacity.wait_fixed(_PAUSE),
+        reraise=True,
+    )(order, *arguments)

@@ -135,3 +135,20 @@ class TestRestart(EndsTestCase):
         guest.wait_for_migration()
         guest.wait_for_status('ACTIVE')
         self.assert_at_home(guest)
+
+    def test_the_destination_during_the_switchover(self):
+        guest = self.moving('switching')
+        self.cloud.b.kill()
+        self.cloud.b.restart()
+        guest.wait_for_migration()
+        guest.wait_for_status('ACTIVE')
+        self.assert_intact(guest, guest.at)
+        self.assert_nothing_left(guest.at)
+
+    def test_the_destination_during_the_pivot(self):
+        guest = self.moving('pivoting')
+        self.cloud.b.kill()
+        self.cloud.b.restart()
+        guest.wait_for_migration('completed')
+        self.assert_intact(guest, self.cloud.b)
+        self.assert_nothing_left(self.cloud.b)

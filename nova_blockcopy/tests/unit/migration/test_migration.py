@@ -219,6 +219,44 @@ class TestHalfPivoted(world.WorldTestCase):
 
 
 @ddt.ddt
+class TestSilence(world.WorldTestCase):
+    """The destination is away for a moment."""
+
+    def setUp(self):
+        super().setUp()
+        self.useFixture(
+            fixtures.MonkeyPatch(f'{steps.__name__}._PAUSE', 0.01)
+        )
+
+    def silent(self, operation, times):
+        def on_message(message):
+            if (
+                message['operation'] == operation
+                and self.asked.count(operation) <= times
+            ):
+                raise exception.PeerError(operation=operation, reason='away.')
+
+        self.on_message = on_message
+
+    @ddt.data('pivot', 'finish')
+    def test_what_cannot_be_taken_back_is_ordered_again(self, operation):
+        self.silent(operation, 2)
+        self.migration().run()
+        self.assert_arrived()
+        self.assertEqual(3, self.asked.count(operation))
+
+    def test_a_copy_is_not_ordered_again_but_taken_back(self):
+        self.silent('copy', 1)
+        self.undone()
+        self.assertEqual(1, self.asked.count('copy'))
+
+    def test_for_ever(self):
+        self.silent('finish', 1000)
+        error = self.stuck()
+        self.assertIn('away', str(error))
+
+
+@ddt.ddt
 class TestRequest(world.WorldTestCase):
     def setUp(self):
         super().setUp()
