@@ -224,9 +224,7 @@ class TestSilence(world.WorldTestCase):
 
     def setUp(self):
         super().setUp()
-        self.useFixture(
-            fixtures.MonkeyPatch(f'{steps.__name__}._PAUSE', 0.01)
-        )
+        self.useFixture(fixtures.MonkeyPatch(f'{steps.__name__}._PAUSE', 0.01))
 
     def silent(self, operation, times):
         def on_message(message):
