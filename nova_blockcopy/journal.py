@@ -143,12 +143,9 @@ class Journal:
             return
         self._sync_directory()
 
-    def records(self) -> list[Record]:
-        """All records of this host, for the reconciling after a start."""
-        found = (
-            self.find(path.stem) for path in self._directory.glob('*.json')
-        )
-        return [record for record in found if record is not None]
+    def guests(self) -> list[str]:
+        """The guests, by UUID, that this host has a record of."""
+        return sorted(path.stem for path in self._directory.glob('*.json'))
 
     def _write(self, record: Record, note: str) -> Record:
         now = datetime.datetime.now(datetime.UTC)

@@ -53,8 +53,8 @@ def settle(
     """Bring one migration to its end. Runs on the source.
 
     :param record: from this host's journal, with the role of the source
-    :returns: the side on which the guest is at home now; the journal is
-        closed
+    :returns: the side on which the guest is at home now; the journal stays,
+        for the caller to close when all else is settled too
     :raises BlockCopyError: it could not be done now; the journal stays
     """
     context = _context(record, here, channel, settings)
@@ -74,7 +74,6 @@ def settle(
     else:
         steps.take_back(context, steps.all_steps()[:-1])
         side = model.Role.SOURCE
-    context.journal.close(record.guest)
     LOG.warning('Guest %s is at home on the %s', record.name, side)
     return side
 

@@ -38,6 +38,7 @@ BDMInfo: Any = migrate_data_objects.LibvirtLiveMigrateBDMInfo
 ComputeAPI: Any = rpcapi.ComputeAPI
 MigrationPreCheckError: Any = nova.exception.MigrationPreCheckError
 MigrationError: Any = nova.exception.MigrationError
+InstanceNotFound: Any = nova.exception.InstanceNotFound
 InstancePowerOffFailure: Any = nova.exception.InstancePowerOffFailure
 InstanceFaultRollback: Any = nova.exception.InstanceFaultRollback
 DestinationDiskExists: Any = nova.exception.DestinationDiskExists
@@ -121,6 +122,11 @@ def check() -> None:
             f'that supports this Nova, or compute_driver = '
             f'libvirt.LibvirtDriver.'
         )
+
+
+def monitor_interval() -> int:
+    """Seconds between two figures of a migration; an option since Nova 34."""
+    return getattr(CONF.libvirt, 'live_migration_monitor_interval', 5)
 
 
 def admin_context() -> Any:

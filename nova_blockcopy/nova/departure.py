@@ -112,7 +112,7 @@ class Departure:
         """Let Nova's API show how far the disks are."""
         changed = now.state is not self._state
         self._state = now.state
-        interval = compat.CONF.libvirt.live_migration_monitor_interval
+        interval = compat.monitor_interval()
         if not now.disks or not (
             changed or time.monotonic() - self._saved_at >= interval
         ):
@@ -145,6 +145,20 @@ class Departure:
         # the guest may be gone from here already, but its disks are not
         return compat.JobInfo(type=libvirt.VIR_DOMAIN_JOB_NONE)
 
+    def is_here(self, real: Callable[[], bool]) -> bool:
+        """Whether Nova is to take the guest for running on this host.
+
+        It asks when it finds that the operation has ended, which may be
+        just after it saw one that was not over.
+
+        :raises MigrationError: it is stuck, so Nova must do nothing
+        """
+        if self.outcome is Outcome.STUCK:
+            raise compat.MigrationError(reason=self.reason)
+        if self.outcome is Outcome.OPEN:
+            return real()
+        return self.outcome is not Outcome.DONE
+
     def _end(self, outcome: Outcome, error: Exception | None) -> None:
         self.reason = '' if error is None else str(error)
         self.outcome = outcome
@@ -160,6 +174,9 @@ class WatchedGuest:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._guest, name)
+
+    def is_active(self) -> bool:
+        return self._departure.is_here(self._guest.is_active)
 
     def get_job_info(self) -> Any:
         return self._departure.job_info(self._guest.get_job_info)

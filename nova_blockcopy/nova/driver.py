@@ -277,6 +277,10 @@ class BlockCopyLibvirtDriver(compat.LibvirtDriver):  # type: ignore[misc]
         )
         leaving = self._departures.get(instance.uuid)
         if leaving is None:
+            if handshake.agreed(migrate_data):
+                # its monitor has failed already; Nova's way alone would
+                # start it on disks that are empty
+                raise compat.MigrationError(reason='it was given up.')
             operation(guest, device_names)
             return
         try:
@@ -321,7 +325,8 @@ class BlockCopyLibvirtDriver(compat.LibvirtDriver):  # type: ignore[misc]
         if leaving.switching:
             try:
                 super().live_migration_abort(instance)
-            except libvirt.libvirtError as e:  # it has just ended
+            except (libvirt.libvirtError, compat.InstanceNotFound) as e:
+                # it has just ended
                 LOG.debug('No job to abort: %s', e, instance=instance)
 
     def _endpoint(self, address: str) -> model.Endpoint:
@@ -340,17 +345,27 @@ class BlockCopyLibvirtDriver(compat.LibvirtDriver):  # type: ignore[misc]
         The move is taken back first, so that it is deleted where Nova has
         it, and nothing of it stays on the other host.
         """
-        leaving = self._departures.get(instance.uuid)
-        if leaving is not None:
-            LOG.info('Its move is aborted to delete it', instance=instance)
-            self.live_migration_abort(instance)
-            leaving.wait(self._service.settings.switchover_timeout)
         try:
+            self._end_departure(instance)
             self._forbid_removal(instance)
         except compat.MigrationError as e:
             # the one error that lets it be deleted again later
             raise compat.InstancePowerOffFailure(reason=e) from e
         super().destroy(context, instance, *args, **kwargs)
+
+    def _end_departure(self, instance: Any) -> None:
+        """Have an instance that moves away from here come back.
+
+        :raises MigrationError: it is too late for that
+        """
+        leaving = self._departures.get(instance.uuid)
+        if leaving is None:
+            return
+        LOG.info('Its move is aborted to delete it', instance=instance)
+        self.live_migration_abort(instance)
+        leaving.wait(self._service.settings.switchover_timeout)
+        if leaving.outcome is departure.Outcome.DONE:
+            raise compat.MigrationError(reason='it has just moved.')
 
     def cleanup(
         self, context: Any, instance: Any, *args: Any, **kwargs: Any
@@ -423,14 +438,23 @@ class BlockCopyLibvirtDriver(compat.LibvirtDriver):  # type: ignore[misc]
 
         :raises MigrationError: it forbids it
         """
-        reason = rule(self._service.journal.find(instance.uuid))
+        try:
+            record = self._service.guarding_record(instance.uuid)
+        except exception.JournalError as e:
+            raise compat.MigrationError(
+                reason=f'cannot {action} instance {instance.uuid}: {e}'
+            ) from e
+        reason = rule(record)
         if reason is not None:
             raise compat.MigrationError(
                 reason=f'cannot {action} instance {instance.uuid}: {reason}.'
             )
 
     def _refuse_unfinished(self, instance: Any) -> None:
-        record = self._service.journal.find(instance.uuid)
+        try:
+            record = self._service.journal.find(instance.uuid)
+        except exception.JournalError as e:
+            raise compat.MigrationPreCheckError(reason=str(e)) from e
         if record is not None:
             raise compat.MigrationPreCheckError(
                 reason=f'host {compat.CONF.host} has the journal of an '

@@ -49,10 +49,17 @@ def read(migrate_data: Any) -> Terms | None:
         return None
     for entry in migrate_data.bdms:
         if entry.serial == SERIAL:
-            if entry.connection_info.get('version') != VERSION:
-                return None
-            return wire.unpack(entry.connection_info, Terms)
+            return _unpacked(entry.connection_info)
     return None
+
+
+def _unpacked(info: dict[str, Any]) -> Terms | None:
+    if info.get('version') != VERSION:
+        return None
+    try:
+        return wire.unpack(info, Terms)
+    except ValueError:
+        return None
 
 
 def agreed(migrate_data: Any) -> bool:

@@ -42,39 +42,52 @@ class Reconciler:
     def run(self) -> None:
         """Settle what can be settled; the journal of the rest stays."""
         context = compat.admin_context()
-        for record in self._engine.journal.records():
-            if record.role is not model.Role.SOURCE:
-                continue
+        for guest in self._engine.journal.guests():
             try:
-                self._settle(context, record)
+                record = self._engine.journal.find(guest)
+                if record is not None and record.role is model.Role.SOURCE:
+                    self._settle(context, record)
             except Exception:  # the host must come up for its other guests
                 LOG.exception(
                     'The migration of instance %s could not be settled; its '
                     'journal stays, and nothing will be started or removed',
-                    record.guest,
+                    guest,
                 )
 
     def _settle(self, context: Any, record: journal.Record) -> None:
+        """Settle one; its journal guards it until Nova has done its part."""
         side = self._engine.settle(
             record, channel.RpcChannel(context, record.peer)
         )
         migrate_data = compat.migrate_data(context, record.guest)
         if migrate_data is None:
-            LOG.warning(
-                'Nova knows of no live migration of instance %s that runs; '
-                'it is at home on the %s',
-                record.guest,
-                side,
+            self._check_known(context, record, side)
+        else:
+            go_on = {
+                model.Role.SOURCE: self._manager._rollback_live_migration,
+                model.Role.DESTINATION: self._manager._post_live_migration,
+            }
+            with self._engine.removable(record.guest):
+                go_on[side](
+                    context,
+                    compat.instance(context, record.guest),
+                    record.peer,
+                    migrate_data=migrate_data,
+                    source_bdms=compat.block_devices(context, record.guest),
+                )
+        self._engine.journal.close(record.guest)
+
+    def _check_known(
+        self, context: Any, record: journal.Record, side: model.Role
+    ) -> None:
+        """Pass if Nova has an instance where its guest is.
+
+        :raises MigrationError: it has not, so the guards must stay
+        """
+        there = side is model.Role.DESTINATION
+        found = compat.instance(context, record.guest).host
+        if there is not (found == record.peer):
+            raise compat.MigrationError(
+                reason=f'its guest is at home on the {side} of its migration '
+                f'to {record.peer}, but Nova has it on {found}.'
             )
-            return
-        go_on = {
-            model.Role.SOURCE: self._manager._rollback_live_migration,
-            model.Role.DESTINATION: self._manager._post_live_migration,
-        }
-        go_on[side](
-            context,
-            compat.instance(context, record.guest),
-            record.peer,
-            migrate_data=migrate_data,
-            source_bdms=compat.block_devices(context, record.guest),
-        )

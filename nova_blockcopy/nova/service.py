@@ -12,8 +12,10 @@
 
 """The engine on this host, as nova-compute runs it."""
 
+import contextlib
 import os
 from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any
 
 from nova_blockcopy import conf
@@ -46,6 +48,7 @@ class Service:
         _set_defaults()
         self.settings = conf.settings(compat.CONF, connection_uri=uri)
         self.journal = journal.Journal(self.settings.journal_dir)
+        self._removable: set[str] = set()
         self._here = hypervisor.Hypervisor(host, connect)
         self._source = source.Source(self._here, self.settings)
         self._destination = destination.Destination(
@@ -67,6 +70,24 @@ class Service:
     ) -> model.Role:
         """Bring to its end what a crash left; see ``reconcile``."""
         return reconcile.settle(record, self._here, channel, self.settings)
+
+    @contextlib.contextmanager
+    def removable(self, guest: str) -> Iterator[None]:
+        """Let Nova remove a guest's disks here in spite of the journal."""
+        self._removable.add(guest)
+        try:
+            yield
+        finally:
+            self._removable.remove(guest)
+
+    def guarding_record(self, guest: str) -> journal.Record | None:
+        """The record that says what is forbidden with a guest, if any.
+
+        :raises JournalError: it cannot be read
+        """
+        if guest in self._removable:
+            return None
+        return self.journal.find(guest)
 
     def check_departure(self, instance: Any, disks: list[str]) -> None:
         """Pass if an instance's disks could be moved from here.

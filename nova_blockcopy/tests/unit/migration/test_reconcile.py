@@ -32,12 +32,17 @@ class TestSettle(world.WorldTestCase):
         self.restart_destination()
         record = self.record('a')
         assert record is not None
-        return reconcile.settle(
+        side = reconcile.settle(
             record,
             self.a.hypervisor('host-a'),
             self.channel(),
             self.host_settings('a'),
         )
+        # whoever asked for it closes the journal
+        at = journal.Journal(str(self.directory / 'a' / 'journal'))
+        self.assertIsNotNone(at.find(samples.UUID))
+        at.close(samples.UUID)
+        return side
 
     def rewrite(self, host, state):
         """As if the crash had come right after this was written down."""

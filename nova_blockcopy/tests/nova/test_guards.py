@@ -1,0 +1,70 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""What the journal forbids: every role in every state."""
+
+import itertools
+
+import ddt
+
+from nova_blockcopy import model
+from nova_blockcopy import states
+from nova_blockcopy.nova import guards
+from nova_blockcopy.tests.nova import base
+
+SOURCE, DESTINATION = model.Role.SOURCE, model.Role.DESTINATION
+State = states.State
+
+#: The states in which a host that a guest came to may have its only disks.
+AT_HOME = {State.PIVOTING, State.RELEASING}
+
+
+@ddt.ddt
+class TestGuards(base.TestCase):
+    def test_without_a_journal_nothing_is_forbidden(self):
+        self.assertIsNone(guards.forbids_removal(None))
+        self.assertIsNone(guards.forbids_start(None))
+        self.assertIsNone(guards.forbids_use(None))
+
+    @ddt.data(*itertools.product((SOURCE, DESTINATION), State))
+    @ddt.unpack
+    def test_start_and_use(self, role, state):
+        record = base.record(role, state)
+        for rule in (guards.forbids_start, guards.forbids_use):
+            self.assertIn(state, rule(record) or '')
+
+    @ddt.data(*State)
+    def test_disks_never_go_from_the_source(self, state):
+        reason = guards.forbids_removal(base.record(SOURCE, state)) or ''
+        self.assertIn(state, reason)
+        self.assertIn(base.THERE, reason)
+
+    @ddt.data(*State)
+    def test_disks_go_from_the_destination_while_they_are_copies(self, state):
+        reason = guards.forbids_removal(base.record(DESTINATION, state))
+        self.assertEqual(state in AT_HOME, reason is not None)
+
+    @ddt.data(*State)
+    def test_one_disk_that_has_pivoted_keeps_all(self, state):
+        record = base.record(DESTINATION, state, pivoted=('vdb',))
+        reason = guards.forbids_removal(record) or ''
+        self.assertIn(base.THERE, reason)
+        self.assertIn('only good', reason)
+
+    def test_why_it_must_not_start_differs(self):
+        self.assertIn(
+            'other host', guards.forbids_start(base.record(SOURCE)) or ''
+        )
+        self.assertIn(
+            'not complete',
+            guards.forbids_start(base.record(DESTINATION)) or '',
+        )
