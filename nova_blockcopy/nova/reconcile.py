@@ -67,6 +67,8 @@ class Reconciler:
                 model.Role.SOURCE: self._manager._rollback_live_migration,
                 model.Role.DESTINATION: self._manager._post_live_migration,
             }
+            # its resource tracker is empty this early, and is used there
+            self._manager.update_available_resource(context, startup=True)
             with self._engine.removable(record.guest):
                 go_on[side](
                     context,
