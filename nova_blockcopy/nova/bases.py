@@ -36,7 +36,8 @@ def create_volume(path: str, size_bytes: int) -> None:
 
     :raises DestinationDiskExists: there is one of this name
     """
-    group, name = compat.CONF.libvirt.images_volume_group, _name(path)
+    group = compat.CONF.libvirt.images_volume_group
+    name = os.path.basename(path)
     if name in compat.list_volumes(group):
         raise compat.DestinationDiskExists(path=volume_path(path))
     compat.create_volume(group, name, size_bytes)
@@ -44,7 +45,8 @@ def create_volume(path: str, size_bytes: int) -> None:
 
 def volume_path(path: str) -> str:
     """Where the volume for a disk of another host is on this one."""
-    return f'/dev/{compat.CONF.libvirt.images_volume_group}/{_name(path)}'
+    group = compat.CONF.libvirt.images_volume_group
+    return f'/dev/{group}/{os.path.basename(path)}'
 
 
 def request(
@@ -103,7 +105,3 @@ def write_config_drive(instance: str, content: str) -> None:
         raise exception.PeerError(
             operation='write the config drive', reason=f'{path}: {e.strerror}'
         ) from e
-
-
-def _name(path: str) -> str:
-    return os.path.basename(path)

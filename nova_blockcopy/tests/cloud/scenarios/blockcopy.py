@@ -60,7 +60,7 @@ class BlockCopyTestCase(base.CloudTestCase):
 
     def _left_but_at(self, at: compute.Compute) -> list[str]:
         found = [
-            f'{line}'
+            line
             for each in self.cloud.computes
             if each is not at
             for line in each.litter()
