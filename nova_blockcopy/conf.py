@@ -149,13 +149,6 @@ be on this host's own disk, survive a reboot, and not be shared between
 hosts.
 """,
     ),
-    cfg.StrOpt(
-        'run_dir',
-        default='/run/nova-blockcopy',
-        help="""
-Directory for files that need not survive a reboot, such as process ids.
-""",
-    ),
     cfg.HostAddressOpt(
         'export_address',
         default='127.0.0.1',
@@ -251,7 +244,6 @@ class Settings:
     synchronous_writes: bool = False
     connection_uri: str = 'qemu:///system'
     journal_dir: str
-    run_dir: str
     export_address: str
     export_port_min: int
     export_port_max: int

@@ -111,6 +111,14 @@ class ImageError(BlockCopyError):
     msg_fmt = 'Image %(path)s: %(reason)s'
 
 
+class HelperError(BlockCopyError):
+    msg_fmt = (
+        'The helper that runs as root cannot be started (%(reason)s); see '
+        'sudoers and the filters of nova-rootwrap, or set helper_command in '
+        '[%(section)s].'
+    )
+
+
 class HypervisorError(BlockCopyError):
     """libvirt refused or failed a call that is not a block job."""
 

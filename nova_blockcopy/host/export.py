@@ -19,18 +19,21 @@ the guest depends on it.
 import contextlib
 import dataclasses
 import errno
-import pathlib
+import signal
 import socket
-from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Sequence
+from typing import Any
 
 import psutil
 from oslo_log import log as logging
 
 from nova_blockcopy import exception
 from nova_blockcopy import model
+from nova_blockcopy import privsep
 from nova_blockcopy import waiting
+from nova_blockcopy import wire
 from nova_blockcopy.host import command
 from nova_blockcopy.host import images
 
@@ -48,16 +51,12 @@ _CLIENTS = 4
 class Exporter:
     """Starts and ends the NBD servers of this host.
 
-    :param run_dir: for process id files
     :param address: of this host, as the destination reaches it
     :param ports: to choose from, one for each disk
     :param timeout: seconds for a server to start or to end
     """
 
-    def __init__(
-        self, *, run_dir: str, address: str, ports: range, timeout: int
-    ) -> None:
-        self._run_dir = pathlib.Path(run_dir)
+    def __init__(self, *, address: str, ports: range, timeout: int) -> None:
         self._address = address
         self._ports = ports
         self._timeout = timeout
@@ -115,49 +114,23 @@ class Exporter:
         :raises ExportError: one is still there when the time has passed
         """
         exports = tuple(exports)
+        names = [export.name for export in exports]
         if not (
-            self._end(exports, psutil.Process.terminate)
-            or self._end(exports, psutil.Process.kill)
+            _end(names, signal.SIGTERM, self._timeout)
+            or _end(names, signal.SIGKILL, self._timeout)
         ):
             raise exception.ExportError(
                 path=', '.join(export.disk for export in exports),
                 reason='its server cannot be ended, not even by SIGKILL.',
             )
-        for export in exports:
-            self._pid_file(export).unlink(missing_ok=True)
-
-    def _end(
-        self,
-        exports: tuple[model.Export, ...],
-        signal: Callable[[psutil.Process], None],
-    ) -> bool:
-        """Send a signal to all; tell whether that has ended them."""
-        servers = [
-            process
-            for export in exports
-            for process in self._processes(export)
-        ]
-        for process in servers:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                signal(process)
-        return waiting.until(
-            lambda: not any(map(_runs, servers)), timeout=self._timeout
-        )
 
     def alive(self, export: model.Export) -> bool:
-        return any(True for _process in self._processes(export))
+        return _server(export.name) is not None
 
     def _serve(self, export: model.Export, image: model.Image) -> int | None:
         """Start a server; None if its port is taken."""
-        self._run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        pid_file = self._pid_file(export)
         try:
-            with _listener(export) as listener:
-                command.serve(
-                    listener,
-                    *_argv(export, image, pid_file),
-                    timeout=self._timeout,
-                )
+            _start(wire.pack(export), wire.pack(image), self._timeout)
         except OSError as e:
             if e.errno == errno.EADDRINUSE:
                 return None
@@ -168,21 +141,56 @@ class Exporter:
             ) from e
         except command.CommandFailed as e:
             raise exception.ExportError(path=image.path, reason=e) from e
-        return int(pid_file.read_text())
+        pid = _server(export.name)
+        if pid is None:
+            raise exception.ExportError(
+                path=image.path, reason='its server ended at once.'
+            )
+        return pid
 
-    def _processes(self, export: model.Export) -> Iterator[psutil.Process]:
-        """The server, found by its export's name: a pid can be reused."""
-        for process in psutil.process_iter():
-            try:
-                if process.name() == 'qemu-nbd' and (
-                    export.name in process.cmdline()
-                ):
-                    yield process
-            except (psutil.NoSuchProcess, psutil.ZombieProcess):
-                continue
 
-    def _pid_file(self, export: model.Export) -> pathlib.Path:
-        return self._run_dir / f'{export.name}.pid'
+@privsep.entrypoint
+def _start(export: Any, image: Any, timeout: int) -> None:
+    """Start a server.
+
+    :param export: packed
+    :param image: packed
+    :raises OSError: it cannot listen
+    :raises CommandFailed: it does not start
+    """
+    what = wire.unpack(export, model.Export)
+    with _listener(what) as listener:
+        command.serve(
+            listener,
+            *_argv(what, wire.unpack(image, model.Image)),
+            timeout=timeout,
+        )
+
+
+@privsep.entrypoint
+def _server(name: str) -> int | None:
+    """The process that serves an export."""
+    return next((process.pid for process in _processes(name)), None)
+
+
+@privsep.entrypoint
+def _end(names: Sequence[str], number: int, timeout: int) -> bool:
+    """Send a signal to servers; tell whether that has ended them."""
+    servers = [process for name in names for process in _processes(name)]
+    for process in servers:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
+    return waiting.until(lambda: not any(map(_runs, servers)), timeout=timeout)
+
+
+def _processes(name: str) -> Iterator[psutil.Process]:
+    """Servers, found by their export's name: a pid can be reused."""
+    for process in psutil.process_iter():
+        try:
+            if process.name() == 'qemu-nbd' and name in process.cmdline():
+                yield process
+        except (psutil.NoSuchProcess, psutil.ZombieProcess):
+            continue
 
 
 def _runs(process: psutil.Process) -> bool:
@@ -212,9 +220,7 @@ def _listener(export: model.Export) -> socket.socket:
     return listener
 
 
-def _argv(
-    export: model.Export, image: model.Image, pid_file: pathlib.Path
-) -> tuple[str, ...]:
+def _argv(export: model.Export, image: model.Image) -> tuple[str, ...]:
     filename = image.path.replace(',', ',,')
     # The guest's QEMU holds the locks. Nothing may be cached here that the
     # guest writes there, so the page cache is left out.
@@ -223,7 +229,7 @@ def _argv(
         f'file.filename={filename},file.locking=off'
     )
     return (
-        *('qemu-nbd', '--fork', '--pid-file', str(pid_file)),
+        *('qemu-nbd', '--fork'),
         *('--persistent', '--shared', str(_CLIENTS)),
         *('--export-name', export.name),
         *('--cache', 'none', '--discard', 'unmap'),

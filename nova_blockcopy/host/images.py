@@ -19,11 +19,13 @@ import json
 import os
 import stat
 from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import IO
 from typing import Any
 
 from nova_blockcopy import exception
 from nova_blockcopy import model
+from nova_blockcopy import privsep
 from nova_blockcopy.host import command
 
 _BOOT_ID = '/proc/sys/kernel/random/boot_id'
@@ -89,6 +91,7 @@ def size(image: model.Image) -> int:
     return length(image.path)
 
 
+@privsep.entrypoint
 def length(path: str) -> int:
     """Bytes of a file or a block device of this host."""
     try:
@@ -123,17 +126,20 @@ def digest(image: model.Image | None) -> str | None:
     """
     if image is None:
         return None
+    return _digest([layer.path for layer in model.layers(image)])
+
+
+@privsep.entrypoint
+def _digest(paths: Sequence[str]) -> str:
     total = hashlib.sha256()
-    layer: model.Image | None = image
-    while layer is not None:
-        total.update(length(layer.path).to_bytes(8))
+    for path in paths:
+        total.update(length(path).to_bytes(8))
         try:
-            with open(layer.path, 'rb') as f:
+            with open(path, 'rb') as f:
                 for offset, block in _filled_blocks(f):
                     total.update(offset.to_bytes(8) + block)
         except OSError as e:
-            raise _unreadable(layer.path, e) from e
-        layer = layer.backing
+            raise _unreadable(path, e) from e
     return total.hexdigest()
 
 
@@ -163,10 +169,15 @@ def holders(path: str) -> tuple[str, ...]:
     Processes are found by their descriptors; what the kernel itself holds
     (a mount, device-mapper, md) by an exclusive open; loop devices by name.
     """
+    return tuple(_holders(path, os.getpid()))
+
+
+@privsep.entrypoint
+def _holders(path: str, asker: int) -> Sequence[str]:
     us = _stat(path)
     found = [
         f'process {pid} ({_program(pid)})'
-        for pid in sorted(_processes_holding(us))
+        for pid in sorted(_processes_holding(us) - {asker, os.getpid()})
     ]
     if stat.S_ISBLK(us.st_mode) and not found and _held_by_kernel(path):
         found.append('the kernel (mounted, or part of another device)')
@@ -175,15 +186,14 @@ def holders(path: str) -> tuple[str, ...]:
             backing = f.read().strip()
         if _same(backing, us):
             found.append(f'loop device {link.split("/")[3]}')
-    return tuple(found)
+    return found
 
 
 def _processes_holding(us: os.stat_result) -> set[int]:
     found = set()
     for link in glob.iglob('/proc/[0-9]*/fd/*'):
-        pid = int(link.split('/')[2])
-        if pid != os.getpid() and _same(link, us):
-            found.add(pid)
+        if _same(link, us):
+            found.add(int(link.split('/')[2]))
     return found
 
 
@@ -247,19 +257,25 @@ def extend_for_export(image: model.Image, timeout: int) -> int:
     held = present if keeps else _stat(image.path).st_blocks * 512
     wanted = held + int(measured['fully-allocated'])
     wanted += -wanted % int(cluster)
-    if present >= wanted:
-        return present
+    if present < wanted:
+        _extend(image.path, wanted)
+    return max(present, wanted)
+
+
+@privsep.entrypoint
+def _extend(path: str, size: int) -> None:
+    """Lengthen a file, as a hole; there is no way to shorten one."""
     try:
-        os.truncate(image.path, wanted)
+        os.truncate(path, max(size, length(path)))
     except OSError as e:
         raise exception.ImageError(
-            path=image.path,
-            reason=f'it cannot be extended to {wanted} bytes for its export '
+            path=path,
+            reason=f'it cannot be extended to {size} bytes for its export '
             f'({e.strerror}).',
         ) from e
-    return wanted
 
 
+@privsep.entrypoint
 def _info(path: str) -> dict[str, Any]:
     # -U: the guest that runs on an image holds QEMU's lock on it
     try:

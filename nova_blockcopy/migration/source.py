@@ -49,7 +49,6 @@ class Source:
         self._here = here
         self._settings = settings
         self._exporter = export.Exporter(
-            run_dir=settings.run_dir,
             address=settings.export_address,
             ports=range(
                 settings.export_port_min, settings.export_port_max + 1

@@ -148,10 +148,11 @@ class Service:
 
 def _set_defaults() -> None:
     """Defaults that fit a nova-compute; what an operator sets stays."""
-    state = os.path.join(compat.CONF.state_path, 'blockcopy')
     for name, value in (
-        ('journal_dir', os.path.join(state, 'journal')),
-        ('run_dir', os.path.join(state, 'run')),
+        (
+            'journal_dir',
+            os.path.join(compat.CONF.state_path, 'blockcopy', 'journal'),
+        ),
         (
             'export_address',
             compat.CONF.libvirt.live_migration_inbound_addr

@@ -50,7 +50,6 @@ def settings(at: host.Host, **overrides: Any) -> conf.Settings:
     options([])
     values = {
         'journal_dir': str(at.home / 'journal'),
-        'run_dir': '/run/nova-blockcopy',
         'export_address': at.address,
         'poll_interval': 0.1,
         'call_timeout': 30,

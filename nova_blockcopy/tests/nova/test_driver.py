@@ -95,7 +95,6 @@ class TestDriver(DriverTestCase):
         self.assertEqual(
             f'{self.directory}/blockcopy/journal', settings.journal_dir
         )
-        self.assertEqual(f'{self.directory}/blockcopy/run', settings.run_dir)
         self.assertEqual('192.0.2.1', settings.export_address)
 
     def test_exports_are_where_migrations_come_in(self):
@@ -110,13 +109,12 @@ class TestDriver(DriverTestCase):
         self.conf.config(
             group='blockcopy',
             journal_dir='/j',
-            run_dir='/r',
             export_address='203.0.113.1',
         )
         settings = self.service().settings
         self.assertEqual(
-            ('/j', '/r', '203.0.113.1'),
-            (settings.journal_dir, settings.run_dir, settings.export_address),
+            ('/j', '203.0.113.1'),
+            (settings.journal_dir, settings.export_address),
         )
 
 

@@ -19,6 +19,7 @@ import fixtures
 import testtools
 
 from nova_blockcopy import conf
+from nova_blockcopy import privsep
 from nova_blockcopy.tests.unit import samples
 
 #: Seconds; far more than any test takes, so it only ends one that hangs.
@@ -31,6 +32,8 @@ class TestCase(testtools.TestCase):
     def setUp(self):
         super().setUp()
         self.useFixture(fixtures.Timeout(_LIMIT, gentle=True))
+        # as root, as it is where the tests of the lab run
+        privsep.context.set_client_mode(False)
         self.log = self.useFixture(fixtures.FakeLogger())
         self.directory = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
 

@@ -34,7 +34,6 @@ def settings(directory: pathlib.Path, **overrides: Any) -> conf.Settings:
     options([])
     values = {
         'journal_dir': str(directory / 'journal'),
-        'run_dir': str(directory / 'run'),
         'call_timeout': 10,
         **overrides,
     }

@@ -26,6 +26,7 @@ import nova_blockcopy
 from nova_blockcopy import bandwidth
 from nova_blockcopy import conf
 from nova_blockcopy import exception
+from nova_blockcopy import privsep
 from nova_blockcopy.drivers import libvirt_api
 from nova_blockcopy.drivers import virsh
 from nova_blockcopy.tests.unit import base
@@ -176,7 +177,10 @@ class TestPackaging(base.TestCase):
 
     def test_the_options_are_found_by_oslo_config(self):
         self.assertEqual(
-            {'nova_blockcopy': conf.list_opts},
+            {
+                'nova_blockcopy': conf.list_opts,
+                'nova_blockcopy.privsep': privsep.list_opts,
+            },
             self.loaded('oslo.config.opts'),
         )
 
