@@ -40,6 +40,8 @@ _PROGRAMS = {
     'genisoimage': 'genisoimage',
     'mkfs.ext4': 'e2fsprogs',
     'mkswap': 'util-linux',
+    'setpriv': 'util-linux',
+    'sudo': 'sudo',
 }
 
 

@@ -15,7 +15,6 @@
 import contextlib
 import dataclasses
 import pathlib
-from typing import Any
 
 import libvirt
 import psutil
@@ -27,6 +26,7 @@ from nova_blockcopy.tests.cloud import hosts
 from nova_blockcopy.tests.cloud import lvm
 from nova_blockcopy.tests.cloud import options
 from nova_blockcopy.tests.cloud import service
+from nova_blockcopy.tests.cloud import user
 from nova_blockcopy.tests.lab import host
 
 DRIVER = 'libvirt.LibvirtDriver'
@@ -71,19 +71,20 @@ class Compute:
         self.name = at.hostname
         self.volumes = lvm.Volumes(at, lab_directory)
         self._api = to
-        self._file = at.directory / 'nova.conf'
         self.service = service.Service(
             name='nova-compute',
             at=at,
             argv=(
-                *(service.program('nova-compute'), '--debug'),
-                *('--config-file', str(self._file)),
+                *(*user.COMMAND, service.program('nova-compute'), '--debug'),
+                *('--config-file', str(user.ETC / 'nova.conf')),
             ),
             log=logs / f'nova-compute-{at.name}.log',
             answers=service.says(control.NOVA_SERVES),
             environment={
                 'HOME': str(hosts.STATE),
-                'PATH': service.search_path(self.volumes.commands),
+                'PATH': service.search_path(),
+                # the only place that Nova's filters allow
+                'TMPDIR': '/tmp',
             },
         )
 
@@ -91,6 +92,8 @@ class Compute:
         """Make what it needs, and start it; ``wait`` tells when it serves."""
         # without it, Nova does not enter the host
         self.path().mkdir(parents=True)
+        user.own(self.path(), self.path().parent)
+        user.add(self.host, self.volumes.commands)
         self.volumes.up()
         self.configure(settings)
         self.start()
@@ -98,10 +101,9 @@ class Compute:
     def configure(self, settings: Settings) -> None:
         """Write its configuration, which it reads when it starts."""
         options.write(
-            self._file,
+            self.host.outside(user.ETC / 'nova.conf'),
             control.nova(),
             self._options(settings),
-            self._privsep,
             settings.extra,
         )
 
@@ -218,10 +220,3 @@ class Compute:
             },
             'oslo_concurrency': {'lock_path': hosts.STATE / 'lock'},
         }
-
-    @property
-    def _privsep(self) -> dict[str, dict[str, Any]]:
-        helper = service.program('privsep-helper')
-        # it would use sudo
-        command = {'helper_command': f'{helper} --config-file {self._file}'}
-        return {'nova_sys_admin': command, 'privsep_osbrick': command}

@@ -26,7 +26,12 @@ from nova_blockcopy.tests.lab import lab
 STATE = pathlib.Path('/var/lib/nova')
 #: Where the volume group's devices are on a compute host.
 GROUP = 'cloudvg'
-_MOUNTS = {str(STATE): 'nova', f'/dev/{GROUP}': 'vg'}
+_MOUNTS = {
+    str(STATE): 'nova',
+    f'/dev/{GROUP}': 'vg',
+    '/etc/nova': 'nova-etc',
+    '/etc/sudoers.d': 'sudoers',
+}
 
 
 class Hosts(lab.Lab):

@@ -129,6 +129,7 @@ class Host:
                 listen_addr = "{self.address}"
                 auth_tcp = "none"
                 auth_unix_rw = "none"
+                unix_sock_rw_perms = "0777"
                 host_uuid = "{self.name * 8}-1ab0-4000-8000-{self.name * 11}0"
                 log_outputs = "2:file:/var/log/libvirt/libvirtd.log"
             ''',

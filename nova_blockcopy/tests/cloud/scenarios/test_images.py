@@ -17,6 +17,7 @@ import typing
 import testscenarios
 
 from nova_blockcopy.tests.cloud import compute
+from nova_blockcopy.tests.cloud import user
 from nova_blockcopy.tests.cloud.scenarios import blockcopy
 
 
@@ -34,11 +35,25 @@ class TestImages(testscenarios.WithScenarios, blockcopy.BlockCopyTestCase):  # t
             self.move(guest, to)
             self.assertEqual([to.name], self.allocated(guest))
             self.assertEqual(drive, self._config_drive(guest, to))
+        for each in self.cloud.computes:
+            self._assert_only_the_helper_is_root(each)
 
     def _config_drive(self, guest, at):
         content = at.path(guest.uuid, 'disk.config').read_bytes()
         self.assertIn(guest.uuid.encode(), content)
         return content
+
+    def _assert_only_the_helper_is_root(self, at):
+        nova = at.service.process
+        self.assertEqual({user.NUMBER}, {*nova.uids(), *nova.gids()})
+        helpers = [
+            process
+            for process in at.host.processes()
+            if 'nova_blockcopy.privsep.context' in process.cmdline()
+        ]
+        self.assertNotEqual([], helpers)
+        for helper in helpers:
+            self.assertEqual(0, helper.uids().effective)
 
 
 class TestNotOurs(blockcopy.BlockCopyTestCase):

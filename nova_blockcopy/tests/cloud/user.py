@@ -1,0 +1,107 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The user that nova-compute runs as, who is not root, and its rights.
+
+They are those of a real compute host: to use libvirt, and to run
+nova-rootwrap by sudo.
+"""
+
+import os
+import pathlib
+import stat
+import subprocess
+import sys
+
+import nova_blockcopy
+from nova_blockcopy.tests.cloud import hosts
+from nova_blockcopy.tests.cloud import service
+from nova_blockcopy.tests.lab import host
+
+NAME = 'nova'
+#: Of the user, and of its group.
+NUMBER = 64057
+#: Runs a command as that user.
+COMMAND = (
+    *('setpriv', '--reuid', str(NUMBER), '--regid', str(NUMBER)),
+    *('--clear-groups', '--'),
+)
+ETC = pathlib.Path('/etc/nova')
+SUDOERS = pathlib.Path('/etc/sudoers.d')
+_PROJECT = pathlib.Path(nova_blockcopy.__file__).parents[1]
+#: Where the Python that runs all this is, and what it imports.
+_NEEDED = (_PROJECT, service.PREFIX, pathlib.Path(sys.base_prefix))
+
+
+def add(at: host.Host, commands: pathlib.Path) -> None:
+    """Make the user on a host.
+
+    :param commands: directory of LVM's commands, as root is to find them
+    """
+    for file, line in (
+        ('passwd', f'{NAME}:*:{NUMBER}:{NUMBER}::{hosts.STATE}:/bin/sh\n'),
+        ('group', f'{NAME}:*:{NUMBER}:\n'),
+    ):
+        with at.outside(f'/etc/{file}').open('a') as f:
+            f.write(line)
+    path = service.search_path(commands)
+    sudoers = at.outside(SUDOERS / NAME)
+    sudoers.write_text(
+        f'Defaults:{NAME} secure_path="{path}"\n'
+        f'{NAME} ALL=(root) NOPASSWD: {service.program("nova-rootwrap")} '
+        f'{ETC}/rootwrap.conf *\n'
+    )
+    sudoers.chmod(0o440)
+    filters = [
+        str(each / 'etc' / 'nova' / 'rootwrap.d')
+        for each in (service.PREFIX, _PROJECT)
+    ]
+    at.outside(ETC / 'rootwrap.conf').write_text(
+        f'[DEFAULT]\n'
+        f'filters_path = {",".join(filters)}\n'
+        f'exec_dirs = {service.PREFIX / "bin"}\n'
+    )
+    at.call(_uncover)
+
+
+def own(*paths: pathlib.Path) -> None:
+    """Give files to the user."""
+    for path in paths:
+        os.chown(path, NUMBER, NUMBER)
+
+
+def _uncover() -> None:
+    """Let anyone on this host reach what it needs.
+
+    Much of it may be in root's own directory. An empty directory is put
+    over each that others cannot enter, with no more in it than that.
+    """
+    for n, path in enumerate(_NEEDED):
+        _mount('--bind', path, _aside(n))
+    for n, path in enumerate(_NEEDED):
+        for above in reversed(path.parents):
+            if above.exists() and not above.stat().st_mode & stat.S_IXOTH:
+                _mount('-t', 'tmpfs', '-o', 'mode=755', 'none', above)
+        if not path.exists():
+            path.mkdir(parents=True)
+            _mount('--bind', _aside(n), path)
+
+
+def _aside(number: int) -> pathlib.Path:
+    """A place for one of the directories, while its own is covered."""
+    path = pathlib.Path('/run/needed') / str(number)
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _mount(*arguments: str | pathlib.Path) -> None:
+    subprocess.run(['mount', *arguments], check=True)
