@@ -154,8 +154,44 @@ hosts.
         default='127.0.0.1',
         help="""
 Address of this host at which it exports its disks to the destination. It
-must be reachable from there; use an address of the migration network. The
-exports are clear text: keep that network to hypervisors.
+must be reachable from there; use an address of the migration network. With
+``export_tls`` this host's certificate must be for this address, so it may be
+a name.
+""",
+    ),
+    cfg.BoolOpt(
+        'export_tls',
+        default=False,
+        help="""
+Encrypt exports by TLS, and serve only clients that have a certificate. A live
+migration by the engine itself, and that of a guest that goes back to its
+source, is encrypted too. In nova-compute the default is ``[libvirt]
+live_migration_with_native_tls``. It must be the same on both hosts.
+
+Related options:
+
+* ``export_tls_dir``, for the server's side
+* ``default_tls_x509_cert_dir`` or ``nbd_tls_x509_cert_dir`` in the
+  ``qemu.conf`` of libvirt, for the client's side
+* ``allow_plaintext``, for hosts without TLS
+""",
+    ),
+    cfg.StrOpt(
+        'export_tls_dir',
+        default='/etc/pki/qemu',
+        help="""
+Directory of the certificates that exports use: ``ca-cert.pem``,
+``server-cert.pem`` and ``server-key.pem``. Every client with a certificate of
+that authority is served.
+""",
+    ),
+    cfg.BoolOpt(
+        'allow_plaintext',
+        default=False,
+        help="""
+Let this host export disks in clear text if ``export_tls`` is off. Whoever can
+reach an export then can read and write the disk: keep its network to
+hypervisors.
 """,
     ),
     cfg.PortOpt(
@@ -245,6 +281,9 @@ class Settings:
     connection_uri: str = 'qemu:///system'
     journal_dir: str
     export_address: str
+    export_tls: bool = False
+    export_tls_dir: str = '/etc/pki/qemu'
+    allow_plaintext: bool = False
     export_port_min: int
     export_port_max: int
     verify_backing: bool = True

@@ -113,6 +113,7 @@ def _source(element: Element) -> model.Image | model.NetworkSource | None:
             name=source.get('name', ''),
             address='' if host is None else host.get('name', ''),
             port=0 if host is None else int(host.get('port') or 0),
+            tls=source.get('tls') == 'yes',
         )
     format_ = _attribute(element, 'driver', 'type') or 'raw'
     return _image(element, source, format_)
@@ -268,6 +269,8 @@ def _local_source(image: model.Image) -> Element:
 
 def _nbd_source(export: model.Export) -> Element:
     source = etree.Element('source', protocol='nbd', name=export.name)
+    if export.tls:
+        source.set('tls', 'yes')
     etree.SubElement(
         source, 'host', name=export.address, port=str(export.port)
     )
@@ -303,6 +306,7 @@ def at_export(disk: model.Disk, export: model.Export) -> bool:
         name=export.name,
         address=export.address,
         port=export.port,
+        tls=export.tls,
     )
 
 

@@ -99,6 +99,29 @@ class VersionTooOld(Refused):
     )
 
 
+class PlaintextRefused(Refused):
+    msg_fmt = (
+        'Disks that leave %(host)s would travel in clear text. Set '
+        '[blockcopy] export_tls there, which [libvirt] '
+        'live_migration_with_native_tls does in Nova; or, if only '
+        'hypervisors are on its network, allow_plaintext.'
+    )
+
+
+class EncryptionDiffers(Refused):
+    msg_fmt = (
+        '[blockcopy] export_tls is %(ours)s on %(host)s and %(theirs)s on '
+        '%(peer)s; set it alike on both.'
+    )
+
+
+class CertificateError(Refused):
+    msg_fmt = (
+        '%(host)s cannot export by TLS: %(path)s cannot be read (%(reason)s). '
+        'See [blockcopy] export_tls_dir.'
+    )
+
+
 class DestinationUnreachable(Refused):
     msg_fmt = (
         'The destination %(uri)s cannot be reached from %(host)s: %(reason)s'

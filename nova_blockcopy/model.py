@@ -63,7 +63,8 @@ class Export:
     ``depth`` is 0 for the disk's own layer, which the guest writes to, and
     more for what lies below, which is only read. ``size_bytes`` is the
     length served: of the container, not of the disk. ``pid`` is the server's
-    process on the source host.
+    process on the source host. ``tls`` means that it is encrypted, and only
+    for clients with a certificate.
     """
 
     disk: str
@@ -73,6 +74,7 @@ class Export:
     size_bytes: int
     pid: int
     depth: int = 0
+    tls: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +85,7 @@ class NetworkSource:
     name: str
     address: str
     port: int
+    tls: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -87,6 +87,28 @@ def check_versions(host: str, versions: Versions) -> None:
             )
 
 
+def check_encryption(host: str, *, tls: bool, allow_plaintext: bool) -> None:
+    """Pass if disks may leave a host in the way that they would.
+
+    :raises PlaintextRefused: they may not
+    """
+    if not (tls or allow_plaintext):
+        raise exception.PlaintextRefused(host=host)
+
+
+def check_same_encryption(
+    host: str, ours: bool, peer: str, theirs: bool
+) -> None:
+    """Pass if both hosts want exports encrypted, or neither does.
+
+    :raises EncryptionDiffers: only one does
+    """
+    if ours != theirs:
+        raise exception.EncryptionDiffers(
+            host=host, ours=ours, peer=peer, theirs=theirs
+        )
+
+
 def dotted(version: int) -> str:
     """A version as people write it, from libvirt's number for it."""
     return '.'.join(

@@ -19,6 +19,7 @@ the guest depends on it.
 import contextlib
 import dataclasses
 import errno
+import os
 import signal
 import socket
 from collections.abc import Iterable
@@ -53,13 +54,25 @@ class Exporter:
 
     :param address: of this host, as the destination reaches it
     :param ports: to choose from, one for each disk
+    :param tls: encrypt, and serve only clients with a certificate
+    :param tls_dir: of the certificates
     :param timeout: seconds for a server to start or to end
     """
 
-    def __init__(self, *, address: str, ports: range, timeout: int) -> None:
+    def __init__(
+        self,
+        *,
+        address: str,
+        ports: range,
+        timeout: int,
+        tls: bool = False,
+        tls_dir: str = '',
+    ) -> None:
         self._address = address
         self._ports = ports
         self._timeout = timeout
+        self._tls = tls
+        self._tls_dir = tls_dir
 
     def start(self, planned: model.Export, image: model.Image) -> model.Export:
         """Serve the bytes of an image's own layer, not what a guest sees.
@@ -80,7 +93,11 @@ class Exporter:
             raise exception.ExportError(path=image.path, reason=e) from e
         for port in self._ports:
             export = dataclasses.replace(
-                planned, address=self._address, port=port, size_bytes=size
+                planned,
+                address=self._address,
+                port=port,
+                size_bytes=size,
+                tls=self._tls,
             )
             pid = self._serve(export, image)
             if pid is not None:
@@ -130,7 +147,12 @@ class Exporter:
     def _serve(self, export: model.Export, image: model.Image) -> int | None:
         """Start a server; None if its port is taken."""
         try:
-            _start(wire.pack(export), wire.pack(image), self._timeout)
+            _start(
+                wire.pack(export),
+                wire.pack(image),
+                self._tls_dir,
+                self._timeout,
+            )
         except OSError as e:
             if e.errno == errno.EADDRINUSE:
                 return None
@@ -150,11 +172,12 @@ class Exporter:
 
 
 @privsep.entrypoint
-def _start(export: Any, image: Any, timeout: int) -> None:
+def _start(export: Any, image: Any, tls_dir: str, timeout: int) -> None:
     """Start a server.
 
     :param export: packed
     :param image: packed
+    :param tls_dir: of no matter if the export is clear text
     :raises OSError: it cannot listen
     :raises CommandFailed: it does not start
     """
@@ -162,9 +185,25 @@ def _start(export: Any, image: Any, timeout: int) -> None:
     with _listener(what) as listener:
         command.serve(
             listener,
-            *_argv(what, wire.unpack(image, model.Image)),
+            *_argv(what, wire.unpack(image, model.Image), tls_dir),
             timeout=timeout,
         )
+
+
+@privsep.entrypoint
+def check_certificates(host: str, tls_dir: str) -> None:
+    """Pass if there are certificates; what is in them, qemu-nbd checks.
+
+    :raises CertificateError: one cannot be read
+    """
+    for name in ('ca-cert.pem', 'server-cert.pem', 'server-key.pem'):
+        path = os.path.join(tls_dir, name)
+        try:
+            open(path, 'rb').close()
+        except OSError as e:
+            raise exception.CertificateError(
+                host=host, path=path, reason=e.strerror
+            ) from e
 
 
 @privsep.entrypoint
@@ -220,13 +259,18 @@ def _listener(export: model.Export) -> socket.socket:
     return listener
 
 
-def _argv(export: model.Export, image: model.Image) -> tuple[str, ...]:
-    filename = image.path.replace(',', ',,')
+def _argv(
+    export: model.Export, image: model.Image, tls_dir: str
+) -> tuple[str, ...]:
     # The guest's QEMU holds the locks. Nothing may be cached here that the
     # guest writes there, so the page cache is left out.
     opts = (
         f'driver=raw,file.driver={_DRIVER[image.kind]},'
-        f'file.filename={filename},file.locking=off'
+        f'file.filename={_escaped(image.path)},file.locking=off'
+    )
+    credentials = (
+        f'tls-creds-x509,id=tls,endpoint=server,verify-peer=yes,'
+        f'dir={_escaped(tls_dir)}'
     )
     return (
         *('qemu-nbd', '--fork'),
@@ -235,5 +279,15 @@ def _argv(export: model.Export, image: model.Image) -> tuple[str, ...]:
         *('--cache', 'none', '--discard', 'unmap'),
         # what lies below other guests' disks too is never written
         *(('--read-only',) if export.depth else ()),
+        *(
+            ('--object', credentials, '--tls-creds', 'tls')
+            if export.tls
+            else ()
+        ),
         *('--image-opts', opts),
     )
+
+
+def _escaped(value: str) -> str:
+    """A value among others, as QEMU reads them."""
+    return value.replace(',', ',,')

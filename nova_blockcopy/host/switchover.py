@@ -36,6 +36,7 @@ def run(
     live_xml: str,
     persistent_xml: str,
     unsafe: bool,
+    tls: bool,
     cancelled: threading.Event,
     timeout: float,
     abort_timeout: float,
@@ -46,6 +47,7 @@ def run(
     :param live_xml: the guest as it is to run there
     :param persistent_xml: as it is to be defined there; empty if transient
     :param unsafe: some image is a local file, which libvirt would refuse
+    :param tls: encrypt what travels between the two QEMUs
     :param cancelled: ends the migration when set
     :param timeout: seconds; then the migration is ended
     :param abort_timeout: seconds that this may take
@@ -57,7 +59,7 @@ def run(
         parameters[libvirt.VIR_MIGRATE_PARAM_URI] = endpoint.migrate_uri
     if persistent_xml:
         parameters[libvirt.VIR_MIGRATE_PARAM_PERSIST_XML] = persistent_xml
-    flags = _flags(persistent=bool(persistent_xml), unsafe=unsafe)
+    flags = _flags(persistent=bool(persistent_xml), unsafe=unsafe, tls=tls)
 
     def migrate(_stop: threading.Event) -> None:
         guest.migrate(endpoint.uri, parameters, flags)
@@ -105,7 +107,7 @@ def _end(guest: hypervisor.Guest, work: task.Task, timeout: float) -> None:
         )
 
 
-def _flags(*, persistent: bool, unsafe: bool) -> int:
+def _flags(*, persistent: bool, unsafe: bool, tls: bool) -> int:
     flags = (
         libvirt.VIR_MIGRATE_LIVE
         | libvirt.VIR_MIGRATE_PEER2PEER
@@ -118,4 +120,6 @@ def _flags(*, persistent: bool, unsafe: bool) -> int:
         )
     if unsafe:
         flags |= libvirt.VIR_MIGRATE_UNSAFE
+    if tls:
+        flags |= libvirt.VIR_MIGRATE_TLS
     return int(flags)

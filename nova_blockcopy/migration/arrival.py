@@ -90,6 +90,7 @@ class Arrival:
         disks: list[Any],
         bases: dict[str, Any],
         left_alone: dict[str, str],
+        tls: bool,
         dry_run: bool,
     ) -> peer.Message:
         """Check all there is to check; then, if wanted, begin the journal.
@@ -99,6 +100,10 @@ class Arrival:
 
         def check(cancelled: threading.Event) -> Any:
             self._check_host(name)
+            plan.check_same_encryption(
+                *(self._host.here.host, self._host.settings.export_tls),
+                *(peer, tls),
+            )
             self._check_left_alone(name, left_alone)
             moves = self._pair(
                 wire.unpack(disks, tuple[model.SourceDisk, ...]),
@@ -178,6 +183,7 @@ class Arrival:
                 live_xml=live_xml,
                 persistent_xml=persistent_xml,
                 unsafe=True,
+                tls=self._host.settings.export_tls,
                 cancelled=cancelled,
                 timeout=self._host.settings.switchover_timeout,
                 abort_timeout=self._host.settings.call_timeout,

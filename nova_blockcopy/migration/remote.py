@@ -59,11 +59,13 @@ class RemoteDestination:
         disks: tuple[model.SourceDisk, ...],
         bases: Mapping[str, model.BaseRequest],
         left_alone: Mapping[str, str],
+        tls: bool,
         dry_run: bool,
         cancelled: threading.Event,
     ) -> tuple[model.Move, ...]:
         """Have the bases checked and, unless it is a dry run, reserved.
 
+        :param tls: the exports will be encrypted
         :raises Refused: with the reason; nothing was changed
         """
         moves = self._run(
@@ -74,6 +76,7 @@ class RemoteDestination:
             disks=wire.pack(disks),
             bases=wire.pack(dict(bases)),
             left_alone=dict(left_alone),
+            tls=tls,
             dry_run=dry_run,
         )
         return wire.unpack(moves, tuple[model.Move, ...])

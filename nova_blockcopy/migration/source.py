@@ -46,6 +46,7 @@ class Source:
         self, here: hypervisor.Hypervisor, settings: conf.Settings
     ) -> None:
         self.host = here.host
+        self.tls = settings.export_tls
         self._here = here
         self._settings = settings
         self._exporter = export.Exporter(
@@ -54,6 +55,8 @@ class Source:
                 settings.export_port_min, settings.export_port_max + 1
             ),
             timeout=settings.call_timeout,
+            tls=settings.export_tls,
+            tls_dir=settings.export_tls_dir,
         )
 
     def guest(self, guest: str) -> hypervisor.Guest:
@@ -62,10 +65,21 @@ class Source:
         :raises Refused: it is not there, or does not run
         """
         plan.check_versions(self.host, self._here.versions())
+        self._check_encryption()
         found = self._here.guest(guest)
         if found.power() is not hypervisor.Power.RUNNING:
             raise exception.GuestNotRunning(guest=guest, host=self.host)
         return found
+
+    def _check_encryption(self) -> None:
+        wanted = self._settings
+        plan.check_encryption(
+            self.host,
+            tls=wanted.export_tls,
+            allow_plaintext=wanted.allow_plaintext,
+        )
+        if wanted.export_tls:
+            export.check_certificates(self.host, wanted.export_tls_dir)
 
     def disks(self, guest: hypervisor.Guest) -> dict[str, model.Disk]:
         """All disks of a guest, by target."""
@@ -141,6 +155,7 @@ class Source:
             live_xml=live_xml,
             persistent_xml=persistent_xml,
             unsafe=unsafe,
+            tls=self._settings.export_tls,
             cancelled=cancelled,
             timeout=self._settings.switchover_timeout,
             abort_timeout=self._settings.call_timeout,

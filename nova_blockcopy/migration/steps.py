@@ -325,6 +325,7 @@ def ask_destination(
             for left in context.offer.selection.left_alone
             if left.path is not None
         },
+        tls=context.source.tls,
         dry_run=dry_run,
         cancelled=context.cancelled,
     )

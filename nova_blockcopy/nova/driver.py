@@ -74,7 +74,9 @@ class BlockCopyLibvirtDriver(compat.LibvirtDriver):  # type: ignore[misc]
         data = super().check_can_live_migrate_destination(
             context, instance, *args, **kwargs
         )
-        handshake.write(data, handshake.Terms())
+        handshake.write(
+            data, handshake.Terms(tls=self._service.settings.export_tls)
+        )
         return data
 
     def check_can_live_migrate_source(
@@ -111,7 +113,7 @@ class BlockCopyLibvirtDriver(compat.LibvirtDriver):  # type: ignore[misc]
         disks = self._get_instance_disk_info(instance, block_device_info)
         try:
             self._service.check_departure(
-                instance, [disk['path'] for disk in disks]
+                instance, [disk['path'] for disk in disks], tls=terms.tls
             )
         except exception.BlockCopyError as e:
             raise compat.MigrationPreCheckError(reason=str(e)) from e

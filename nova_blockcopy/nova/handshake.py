@@ -34,10 +34,14 @@ VERSION = 1
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """``bases`` are by the path of the disk's image on the source."""
+    """``bases`` are by the path of the disk's image on the source.
+
+    ``tls`` is what the destination has as ``[blockcopy] export_tls``.
+    """
 
     version: int = VERSION
     agreed: bool = False
+    tls: bool = False
     bases: dict[str, model.BaseRequest] = dataclasses.field(
         default_factory=dict
     )

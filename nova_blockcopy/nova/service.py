@@ -21,6 +21,7 @@ from typing import Any
 from nova_blockcopy import conf
 from nova_blockcopy import journal
 from nova_blockcopy import model
+from nova_blockcopy import plan
 from nova_blockcopy.host import hypervisor
 from nova_blockcopy.migration import destination
 from nova_blockcopy.migration import migration
@@ -89,13 +90,20 @@ class Service:
             return None
         return self.journal.find(guest)
 
-    def check_departure(self, instance: Any, disks: list[str]) -> None:
+    def check_departure(
+        self, instance: Any, disks: list[str], *, tls: bool
+    ) -> None:
         """Pass if an instance's disks could be moved from here.
 
         :param disks: paths of its local disks, as Nova knows them
+        :param tls: the destination's ``export_tls``
         :raises Refused: with the reason
         """
         guest = self._source.guest(instance.uuid)
+        plan.check_same_encryption(
+            *(self._here.host, self.settings.export_tls),
+            *('the destination', tls),
+        )
         found = self._source.disks(guest)
         targets = [
             target for target, disk in found.items() if _at(disk, disks)
@@ -158,6 +166,7 @@ def _set_defaults() -> None:
             compat.CONF.libvirt.live_migration_inbound_addr
             or compat.CONF.my_ip,
         ),
+        ('export_tls', compat.CONF.libvirt.live_migration_with_native_tls),
     ):
         compat.CONF.set_default(name, value, group='blockcopy')
 

@@ -218,5 +218,9 @@ class Compute:
                 'live_migration_scheme': 'tcp',
                 'live_migration_inbound_addr': self.host.address,
             },
+            'blockcopy': {
+                'allow_plaintext': True,
+                'export_tls_dir': self.host.certificates,
+            },
             'oslo_concurrency': {'lock_path': hosts.STATE / 'lock'},
         }

@@ -55,6 +55,19 @@ class TestRefused(base.TestCase):
         self.lab.b.run('truncate', '-s', str(size), str(path))
         return path
 
+    def test_what_is_not_encrypted(self):
+        self._refused(
+            exception.PlaintextRefused,
+            *('lab-a', 'export_tls', 'allow_plaintext'),
+            allow_plaintext=False,
+        )
+        self._refused(
+            exception.CertificateError,
+            *('lab-a', '/nowhere/ca-cert.pem'),
+            export_tls=True,
+            export_tls_dir='/nowhere',
+        )
+
     def test_what_is_asked_of_the_guest(self):
         self._refused(exception.GuestNotFound, 'nobody', guest='nobody')
         self._refused(

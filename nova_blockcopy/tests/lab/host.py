@@ -70,6 +70,7 @@ class Host:
         self.peer_uri = f'qemu+tcp://{address}/system'
         self.home = directory / 'host'
         self.images = self.home / 'images'
+        self.certificates = self.home / 'certificates'
         self.directory = directory / name
         self._directories = {**_LIBVIRT, **(mounts or {})}
         self._pid_file = directory / f'{name}.pid'
@@ -116,8 +117,8 @@ class Host:
         return {**self._directories, **files, str(self.home): 'home'}
 
     def _write_files(self) -> None:
-        own = (*self._directories.values(), 'home/images', 'home/journal')
-        for name in own:
+        own = ('home/images', 'home/journal', 'home/certificates')
+        for name in (*self._directories.values(), *own):
             (self.directory / name).mkdir(parents=True, exist_ok=True)
         files = {
             'passwd': pathlib.Path('/etc/passwd').read_text() + _PASSWD,
@@ -142,6 +143,8 @@ class Host:
                 remember_owner = 0
                 stdio_handler = "file"
                 migration_address = "{self.address}"
+                default_tls_x509_cert_dir = "{self.certificates}"
+                default_tls_x509_verify = 1
             ''',
         }
         for name, content in files.items():

@@ -26,6 +26,7 @@ from collections.abc import Mapping
 
 import psutil
 
+from nova_blockcopy.tests.lab import certificates
 from nova_blockcopy.tests.lab import host
 
 DEV = pathlib.Path('/dev')
@@ -46,6 +47,7 @@ _PROGRAMS = {
     'qemu-img': 'qemu-utils',
     'gcc': 'gcc',
     'cpio': 'cpio',
+    'openssl': 'openssl',
 }
 
 
@@ -66,6 +68,11 @@ class Lab:
         self.a = host.Host('a', '10.98.0.1', self.directory, mounts)
         self.b = host.Host('b', '10.98.0.2', self.directory, mounts)
         self.hosts = (self.a, self.b)
+
+    @property
+    def authority(self) -> certificates.Authority:
+        """Which all hosts trust."""
+        return certificates.Authority(self.directory / 'authority')
 
     def up(self, *, owned: bool = True) -> None:
         """Bring it up; what was begun is taken down if that fails.
@@ -88,6 +95,10 @@ class Lab:
         try:
             for each in self.hosts:
                 each.up()
+                self.authority.certify(
+                    each.outside(each.certificates),
+                    *(each.hostname, each.address),
+                )
             self._connect()
             for each in self.hosts:
                 each.start_libvirtd()

@@ -51,6 +51,8 @@ def settings(at: host.Host, **overrides: Any) -> conf.Settings:
     values = {
         'journal_dir': str(at.home / 'journal'),
         'export_address': at.address,
+        'allow_plaintext': True,
+        'export_tls_dir': str(at.certificates),
         'poll_interval': 0.1,
         'call_timeout': 30,
         **overrides,

@@ -63,7 +63,9 @@ class TestCase(base.TestCase):
         self.conf.config(
             group='libvirt', virt_type='qemu', images_type='qcow2'
         )
-        self.conf.config(group='blockcopy', poll_interval=0.05)
+        self.conf.config(
+            group='blockcopy', poll_interval=0.05, allow_plaintext=True
+        )
         self.context = context.get_admin_context()
         self.instance = instance()
 

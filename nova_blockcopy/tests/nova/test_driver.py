@@ -83,6 +83,7 @@ class DriverTestCase(base.TestCase):
         return [entry.serial for entry in data.bdms]
 
 
+@ddt.ddt
 class TestDriver(DriverTestCase):
     def test_it_is_novas_own(self):
         self.assertIsInstance(self.driver, libvirt_driver.LibvirtDriver)
@@ -96,6 +97,13 @@ class TestDriver(DriverTestCase):
             f'{self.directory}/blockcopy/journal', settings.journal_dir
         )
         self.assertEqual('192.0.2.1', settings.export_address)
+
+    @ddt.data(True, False)
+    def test_exports_are_encrypted_as_migrations_are(self, native):
+        self.conf.config(
+            group='libvirt', live_migration_with_native_tls=native
+        )
+        self.assertIs(native, self.service().settings.export_tls)
 
     def test_exports_are_where_migrations_come_in(self):
         self.conf.config(
@@ -192,6 +200,13 @@ class TestCheckAtDestination(DriverTestCase):
             self.driver, self.context, self.instance, *self.ARGUMENTS
         )
 
+    def test_it_tells_whether_it_has_tls(self):
+        self.conf.config(group='blockcopy', export_tls=True)
+        self.driver = self.make_driver(self.connection)
+        self.assertEqual(
+            handshake.Terms(tls=True), handshake.read(self.check())
+        )
+
     @ddt.data(SOURCE, DESTINATION)
     def test_a_journal_that_is_not_closed(self, role):
         """Also one from which it came: its disks here may be all it has."""
@@ -264,6 +279,17 @@ class TestCheckAtSource(DriverTestCase):
 
     def test_a_destination_with_other_images(self):
         self.refused('raw', 'qcow2', image_type='raw')
+
+    def test_a_destination_with_tls_where_we_have_none(self):
+        self.refused(
+            'export_tls is False on host-a and True on the destination',
+            terms=handshake.Terms(tls=True),
+        )
+
+    def test_clear_text_that_is_not_allowed(self):
+        self.conf.config(group='blockcopy', allow_plaintext=False)
+        self.driver = self.make_driver(self.connection)
+        self.refused('clear text', 'allow_plaintext')
 
     def test_encrypted_volumes(self):
         self.instance.ephemeral_key_uuid = samples.UUID

@@ -34,6 +34,7 @@ def settings(directory: pathlib.Path, **overrides: Any) -> conf.Settings:
     options([])
     values = {
         'journal_dir': str(directory / 'journal'),
+        'allow_plaintext': True,
         'call_timeout': 10,
         **overrides,
     }

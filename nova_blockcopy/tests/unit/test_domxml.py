@@ -12,6 +12,8 @@
 
 """Domain XML: what is read from it, and where it is pointed."""
 
+import dataclasses
+
 import ddt
 from lxml import etree
 
@@ -226,6 +228,21 @@ class TestPointing(base.TestCase):
         self.assertFalse(
             domxml.at_export(disks['vdc'], self.exports['vda'][0])
         )
+
+    def test_an_encrypted_export_is_read_encrypted(self):
+        clear = self.exports['vda'][0]
+        encrypted = dataclasses.replace(clear, tls=True)
+        xml = domxml.point_at_exports(
+            self.original, self.moves, {**self.exports, 'vda': (encrypted,)}
+        )
+        tls = [
+            self.element(xml, target).find('source').get('tls')
+            for target in ('vda', 'vdb')
+        ]
+        self.assertEqual(['yes', None], tls)
+        disk = domxml.disks(xml)['vda']
+        self.assertTrue(domxml.at_export(disk, encrypted))
+        self.assertFalse(domxml.at_export(disk, clear))
 
     def test_layers_that_travel_are_read_from_their_exports_too(self):
         moves = [

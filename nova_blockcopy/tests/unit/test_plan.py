@@ -61,6 +61,30 @@ class TestVersions(base.TestCase):
         self.assertEqual('11.3.7', plan.dotted(11_003_007))
 
 
+class TestEncryption(base.TestCase):
+    def test_clear_text_has_to_be_allowed(self):
+        for tls, allow_plaintext in ((True, False), (False, True)):
+            plan.check_encryption(
+                'host-a', tls=tls, allow_plaintext=allow_plaintext
+            )
+        error = self.assertRaises(
+            exception.PlaintextRefused,
+            *(plan.check_encryption, 'host-a'),
+            tls=False,
+            allow_plaintext=False,
+        )
+        self.assertIn('host-a', str(error))
+
+    def test_it_is_the_same_on_both_hosts(self):
+        for both in (True, False):
+            plan.check_same_encryption('host-a', both, 'host-b', both)
+        error = self.assertRaises(
+            exception.EncryptionDiffers,
+            *(plan.check_same_encryption, 'host-a', True, 'host-b', False),
+        )
+        self.assertIn('True on host-a and False on host-b', str(error))
+
+
 @ddt.ddt
 class TestSelect(base.TestCase):
     def select(self, *disks, wanted=('vda',), shared=None):

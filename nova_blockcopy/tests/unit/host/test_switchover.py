@@ -55,6 +55,7 @@ class TestRun(base.TestCase):
             'live_xml': LIVE,
             'persistent_xml': LIVE,
             'unsafe': False,
+            'tls': False,
             'cancelled': self.cancelled,
             'timeout': 30,
             'abort_timeout': 30,
@@ -84,6 +85,12 @@ class TestRun(base.TestCase):
             {'unsafe': True},
             {},
             ALWAYS | PERSISTENT | libvirt.VIR_MIGRATE_UNSAFE,
+        ),
+        (
+            'encrypted',
+            {'tls': True},
+            {},
+            ALWAYS | PERSISTENT | libvirt.VIR_MIGRATE_TLS,
         ),
         (
             'by an address',

@@ -105,6 +105,15 @@ class TestPrepare(ArrivalTestCase):
         self.assertEqual(wet, self.prepare(self.far, dry_run=True))
         self.assertIsNone(self.record('b'))
 
+    @ddt.data(True, False)
+    def test_only_one_host_has_tls(self, tls):
+        self.options = {'export_tls': not tls}
+        self.restart_destination()
+        self.refused(
+            exception.EncryptionDiffers, self.prepare, self.far, False, tls
+        )
+        self.assertIsNone(self.record('b'))
+
     def test_what_is_discarded_begins_no_journal_later_on(self):
         self.slow_check()
         self.far.discard()

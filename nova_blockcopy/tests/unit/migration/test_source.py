@@ -115,6 +115,38 @@ class TestExportName(base.TestCase):
         self.assertNotEqual(one, two)
 
 
+class TestEncryption(base.TestCase):
+    def setUp(self):
+        super().setUp()
+        xml = samples.domain(samples.disk_xml('vda'))
+        self.here = fakes.Connection(fakes.Machine(xml)).hypervisor('host-a')
+
+    def find(self, **overrides):
+        side = source.Source(self.here, self.settings(**overrides))
+        return side.guest(samples.UUID)
+
+    def test_clear_text_has_to_be_allowed(self):
+        self.assertIsNotNone(self.find(allow_plaintext=True))
+        error = self.assertRaises(
+            exception.PlaintextRefused, self.find, allow_plaintext=False
+        )
+        self.assertIn('host-a', str(error))
+
+    def test_certificates_have_to_be_there(self):
+        options = {
+            'export_tls': True,
+            'export_tls_dir': str(self.directory),
+            'allow_plaintext': False,
+        }
+        for name in ('ca-cert.pem', 'server-cert.pem', 'server-key.pem'):
+            error = self.assertRaises(
+                exception.CertificateError, self.find, **options
+            )
+            self.assertIn(str(self.directory / name), str(error))
+            (self.directory / name).touch()
+        self.assertIsNotNone(self.find(**options))
+
+
 class TestDescribe(base.TestCase):
     def setUp(self):
         super().setUp()

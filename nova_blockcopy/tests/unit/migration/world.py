@@ -117,7 +117,7 @@ class WorldTestCase(base.TestCase):
             interval=0.01,
         )
 
-    def prepare(self, far, dry_run=False):
+    def prepare(self, far, dry_run=False, tls=False):
         """Have the destination check its bases and open its journal."""
         here = self.a.hypervisor('host-a')
         side = source.Source(here, self.host_settings('a'))
@@ -127,6 +127,7 @@ class WorldTestCase(base.TestCase):
             disks=side.describe(here.guest(samples.UUID), chosen),
             bases=self.request().bases,
             left_alone={},
+            tls=tls,
             dry_run=dry_run,
             cancelled=self.cancelled,
         )

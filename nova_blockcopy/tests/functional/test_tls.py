@@ -1,0 +1,102 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Exports by TLS: for hosts that have a certificate, and nobody else."""
+
+from nova_blockcopy import domxml
+from nova_blockcopy import exception
+from nova_blockcopy import states
+from nova_blockcopy.tests.functional import base
+from nova_blockcopy.tests.lab import certificates
+
+
+class TestTls(base.DriverTestCase):
+    def _set(self, *kinds, **options):
+        return self.set_scene(
+            *kinds, export_tls=True, allow_plaintext=False, **options
+        )
+
+    def test_only_hosts_with_a_certificate_reach_the_disks(self):
+        made = self._set('block', 'layered')
+        moving = made.migration()
+        record = made.home.call(moving.run, states.State.SWITCHING)
+        exports = {export.disk: export for export in record.exports}
+        arrived = self.lab.b.connect().lookupByName(made.guest.name)
+        disks = domxml.disks(arrived.XMLDesc())
+        self.assertEqual({'vda', 'vdb'}, set(exports))
+        for target, export in exports.items():
+            self.assertTrue(domxml.at_export(disks[target], export))
+            self._assert_guarded(export)
+        made.run(moving)
+        self.assert_intact(made, self.lab.b)
+
+    def test_a_guest_goes_home(self):
+        made = self._set('block', 'layered', block_migration_bandwidth=24)
+
+        def abort(now):
+            if now.state is states.State.COPYING and now.disks:
+                self.assertTrue(moving.abort())
+
+        moving = made.migration(abort)
+        undone = self.assertRaises(exception.MigrationUndone, made.run, moving)
+        self.assertIsInstance(undone.__cause__, exception.Aborted)
+        self.assert_intact(made, self.lab.a)
+
+    def test_a_certificate_for_another_address(self):
+        made = self._set('block')
+        self._certify('192.0.2.9')
+        self.addCleanup(self._certify, self.lab.a.address)
+        undone = self.assertRaises(
+            exception.MigrationUndone, made.run, made.migration()
+        )
+        self.assertIsInstance(undone.__cause__, exception.SwitchoverError)
+        self.assertIn('Certificate does not match', str(undone))
+        self.assert_intact(made, self.lab.a)
+
+    def _certify(self, address):
+        here = self.lab.a
+        self.lab.authority.certify(
+            here.outside(here.certificates), here.hostname, address
+        )
+
+    def _assert_guarded(self, export):
+        there = self.lab.b.home
+        trusting = there / 'trusting'
+        strangers = certificates.Authority(self.lab.directory / 'strangers')
+        own = self.lab.b.outside(there / 'stranger')
+        strangers.certify(own, self.lab.b.hostname, self.lab.b.address)
+        authority = self.lab.b.certificates / 'ca-cert.pem'
+        self.lab.b.run('mkdir', '-p', str(trusting))
+        for directory in (trusting, there / 'stranger'):
+            self.lab.b.run('cp', str(authority), str(directory))
+        self.assertTrue(self._reaches(export, self.lab.b.certificates))
+        self.assertFalse(self._reaches(export))
+        self.assertFalse(self._reaches(export, trusting))
+        self.assertFalse(self._reaches(export, there / 'stranger'))
+
+    def _reaches(self, export, directory=None):
+        """Whether a client with what is in a directory can read it."""
+        where = (
+            f'driver=nbd,host={export.address},port={export.port},'
+            f'export={export.name}'
+        )
+        argv = ['qemu-img', 'info', '--image-opts', where]
+        if directory is not None:
+            credentials = (
+                f'tls-creds-x509,id=tls,endpoint=client,dir={directory}'
+            )
+            argv[2:] = (
+                *('--object', credentials),
+                *('--image-opts', f'{where},tls-creds=tls'),
+            )
+        done = self.lab.b.run(*argv, check=False)
+        return done.returncode == 0
