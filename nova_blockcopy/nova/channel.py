@@ -27,8 +27,6 @@ from nova_blockcopy.migration import peer
 from nova_blockcopy.nova import compat
 
 KEY = 'nova_blockcopy'
-#: How often a question is asked; each waits for [DEFAULT]
-#: rpc_response_timeout.
 _QUESTIONS = 5
 #: Seconds between them.
 _PAUSE = 2
@@ -39,11 +37,16 @@ class RpcChannel:
 
     :param context: Nova's request context
     :param host: the other host's name in Nova
+    :param questions: how often a question is asked at most; each waits for
+        [DEFAULT] rpc_response_timeout
     """
 
-    def __init__(self, context: Any, host: str) -> None:
+    def __init__(
+        self, context: Any, host: str, questions: int = _QUESTIONS
+    ) -> None:
         self._context = context
         self._host = host
+        self._questions = questions
         self._rpc = compat.ComputeAPI()
 
     def call(self, message: peer.Message) -> peer.Message:
@@ -58,7 +61,7 @@ class RpcChannel:
             return self._call(message)
         return tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(exception.PeerError),
-            stop=tenacity.stop_after_attempt(_QUESTIONS),
+            stop=tenacity.stop_after_attempt(self._questions),
             wait=tenacity.wait_fixed(_PAUSE),
             reraise=True,
         )(self._call, message)

@@ -16,6 +16,7 @@ Extension points of Nova carry no guarantee. What changes between versions
 is found out when nova-compute starts, not when a guest is on its way.
 """
 
+import datetime
 import importlib.metadata
 import inspect
 from typing import Any
@@ -36,6 +37,7 @@ LibvirtDriver: Any = driver.LibvirtDriver
 JobInfo: Any = guest.JobInfo
 BDMInfo: Any = migrate_data_objects.LibvirtLiveMigrateBDMInfo
 ComputeAPI: Any = rpcapi.ComputeAPI
+NovaException: Any = nova.exception.NovaException
 MigrationPreCheckError: Any = nova.exception.MigrationPreCheckError
 MigrationError: Any = nova.exception.MigrationError
 InstanceNotFound: Any = nova.exception.InstanceNotFound
@@ -150,23 +152,59 @@ def block_devices(context: Any, uuid: str) -> Any:
     return objects.BlockDeviceMappingList.get_by_instance_uuid(context, uuid)
 
 
-def migrate_data(context: Any, uuid: str) -> Any:
-    """Nova's data of an unfinished live migration, made again.
+def unfinished_migration(
+    context: Any, uuid: str, dest: str, begun: datetime.datetime
+) -> Any:
+    """The live migration from here of an instance that Nova has not ended.
 
-    :returns: None if Nova knows of none that runs
+    Nova calls it an error when it finds it at its start, but does not take
+    it back. Later ones to the same host have been refused, and are errors
+    too.
+
+    :param begun: when it had begun already
+    :returns: None if Nova has ended it, or knows of none
     """
-    try:
-        migration = objects.Migration.get_by_instance_and_status(
-            context, uuid, 'running'
-        )
-    except nova.exception.MigrationNotFoundByStatus:
+    found = objects.MigrationList.get_by_filters(
+        context,
+        {
+            'instance_uuid': uuid,
+            'migration_type': 'live-migration',
+            'source_compute': CONF.host,
+        },
+    )
+    earlier = [
+        each
+        for each in found
+        if each.dest_compute == dest and each.created_at <= begun
+    ]
+    latest = max(earlier, key=lambda each: each.id, default=None)
+    if latest is None or latest.status not in ('running', 'error'):
         return None
+    return latest
+
+
+def reopen(instance: Any, migration: Any) -> None:
+    """Have Nova take an instance for one that is being migrated.
+
+    Its ways forward and back demand that, and after a crash it may have
+    made something else of an instance that it could not find.
+    """
+    if migration.status != 'running':
+        migration.status = 'running'
+        migration.save()
+    instance.vm_state = 'active'
+    instance.task_state = 'migrating'
+    instance.save()
+
+
+def migrate_data(migration: Any) -> Any:
+    """Nova's data of an unfinished live migration, made again."""
     return migrate_data_objects.LibvirtLiveMigrateData(
         migration=migration,
         block_migration=True,
         is_shared_instance_path=False,
         is_shared_block_storage=False,
-        instance_relative_path=uuid,
+        instance_relative_path=migration.instance_uuid,
         bdms=[],
     )
 

@@ -56,7 +56,21 @@ class BlockCopyLibvirtDriver(compat.LibvirtDriver):  # type: ignore[misc]
         self._service = service.Service(
             host, self._host.get_connection, self._uri()
         )
-        reconcile.Reconciler(self._service, self.virtapi._compute).run()
+        self._reconciler = reconcile.Reconciler(
+            self._service, self.virtapi._compute
+        )
+        self._unsettled = self._reconciler.run()
+        self._reconciler.go_on(self._unsettled)
+
+    def process_instances_at_startup(
+        self, context: Any, instances: Any
+    ) -> Any:
+        """Keep Nova from what is still on its way; since Nova 34.
+
+        It would take an instance that migrates for one that is at home.
+        """
+        found = super().process_instances_at_startup(context, instances)
+        return [each for each in found if each.uuid not in self._unsettled]
 
     # -- before: is it possible? -----------------------------------------
 
@@ -247,7 +261,9 @@ class BlockCopyLibvirtDriver(compat.LibvirtDriver):  # type: ignore[misc]
         try:
             migrate()
         finally:
-            del self._departures[instance.uuid]
+            leaving = self._departures.pop(instance.uuid)
+            if leaving.outcome is departure.Outcome.STUCK:
+                self._reconciler.go_on([instance.uuid])
 
     def _live_migration_copy_disk_paths(
         self, context: Any, instance: Any, guest: Any

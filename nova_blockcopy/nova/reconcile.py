@@ -13,13 +13,20 @@
 """What a crash of nova-compute left half done, settled before Nova acts.
 
 Runs in ``init_host``: Nova has not looked at its instances then, so none of
-its ways to start one or to clean up after one can come first.
+its ways to start one or to clean up after one can come first. What cannot be
+settled then, mostly because the other host does not answer, is tried again
+until it can.
 """
 
+import datetime
+import threading
+import time
+from collections.abc import Iterable
 from typing import Any
 
 from oslo_log import log as logging
 
+from nova_blockcopy import exception
 from nova_blockcopy import journal
 from nova_blockcopy import model
 from nova_blockcopy.nova import channel
@@ -27,6 +34,14 @@ from nova_blockcopy.nova import compat
 from nova_blockcopy.nova import service
 
 LOG = logging.getLogger(__name__)
+
+#: Seconds from one attempt to the next.
+_PAUSE = 10
+#: Of the task states, those in which nothing else is done with an instance
+#: that its journal does not forbid.
+_IDLE = (None, 'migrating', 'deleting')
+#: What is told without a traceback.
+_EXPECTED = (exception.BlockCopyError, compat.NovaException)
 
 
 class Reconciler:
@@ -38,31 +53,85 @@ class Reconciler:
     def __init__(self, engine: service.Service, manager: Any) -> None:
         self._engine = engine
         self._manager = manager
+        self._door = threading.Lock()
+        self._left: set[str] = set()
+        self._works = False
 
-    def run(self) -> None:
-        """Settle what can be settled; the journal of the rest stays."""
-        context = compat.admin_context()
-        for guest in self._engine.journal.guests():
-            try:
-                record = self._engine.journal.find(guest)
-                if record is not None and record.role is model.Role.SOURCE:
-                    self._settle(context, record)
-            except Exception:  # the host must come up for its other guests
-                LOG.exception(
-                    'The migration of instance %s could not be settled; its '
-                    'journal stays, and nothing will be started or removed',
-                    guest,
-                )
+    def run(self) -> list[str]:
+        """Settle what can be settled; the journal of the rest stays.
+
+        :returns: the guests, by UUID, that are to be tried again
+        """
+        guests = self._engine.journal.guests()
+        return [guest for guest in guests if not self._try(guest)]
+
+    def go_on(self, guests: Iterable[str]) -> None:
+        """Try guests again in the background, until they are settled.
+
+        No migration of theirs may be under way, and as long as there is a
+        journal none begins.
+        """
+        with self._door:
+            self._left.update(guests)
+            if not self._left or self._works:
+                return
+            self._works = True
+        threading.Thread(
+            target=self._work, name='nova-blockcopy-settle', daemon=True
+        ).start()
+
+    def _work(self) -> None:
+        while guests := self._begin():
+            time.sleep(_PAUSE)
+            for guest in guests:
+                if self._try(guest):
+                    with self._door:
+                        self._left.discard(guest)
+
+    def _begin(self) -> list[str]:
+        with self._door:
+            self._works = bool(self._left)
+            return sorted(self._left)
+
+    def _try(self, guest: str) -> bool:
+        """Tell whether nothing is left to be tried again."""
+        try:
+            record = self._engine.journal.find(guest)
+        except exception.JournalError as e:  # which no time will heal
+            LOG.error('The migration of instance %s: %s', guest, e)
+            return True
+        if record is None or record.role is not model.Role.SOURCE:
+            return True
+        try:
+            self._settle(compat.admin_context(), record)
+        except Exception as e:  # the host must come up for its other guests
+            LOG.warning(
+                'The migration of instance %s to %s could not be settled; '
+                'its journal stays, nothing will be started or removed, and '
+                'it is tried again: %s',
+                guest,
+                record.peer,
+                e,
+                exc_info=not isinstance(e, _EXPECTED),
+            )
+            return False
+        return True
 
     def _settle(self, context: Any, record: journal.Record) -> None:
         """Settle one; its journal guards it until Nova has done its part."""
+        self._check_ours(context, record)
+        # a question that waits for an answer keeps the others waiting
         side = self._engine.settle(
-            record, channel.RpcChannel(context, record.peer)
+            record, channel.RpcChannel(context, record.peer, questions=1)
         )
-        migrate_data = compat.migrate_data(context, record.guest)
-        if migrate_data is None:
-            self._check_known(context, record, side)
+        instance = compat.instance(context, record.guest)
+        migration = compat.unfinished_migration(
+            context, record.guest, record.peer, _begun(record)
+        )
+        if migration is None:
+            self._check_known(instance, record, side)
         else:
+            compat.reopen(instance, migration)
             go_on = {
                 model.Role.SOURCE: self._manager._rollback_live_migration,
                 model.Role.DESTINATION: self._manager._post_live_migration,
@@ -72,24 +141,48 @@ class Reconciler:
             with self._engine.removable(record.guest):
                 go_on[side](
                     context,
-                    compat.instance(context, record.guest),
+                    instance,
                     record.peer,
-                    migrate_data=migrate_data,
+                    migrate_data=compat.migrate_data(migration),
                     source_bdms=compat.block_devices(context, record.guest),
                 )
         self._engine.journal.close(record.guest)
 
+    def _check_ours(self, context: Any, record: journal.Record) -> None:
+        """Pass if Nova has the instance on a host of this migration.
+
+        :raises MigrationError: it was evacuated or is about to be, and its
+            guest must not run twice
+        """
+        hosts = [compat.CONF.host]
+        if record.authority is model.Role.DESTINATION:
+            hosts.append(record.peer)
+        instance = compat.instance(context, record.guest)
+        if instance.host not in hosts:
+            raise compat.MigrationError(
+                reason=f'it stopped in state {record.state}, and Nova has '
+                f'the instance on {instance.host} now; see which of its '
+                f'guests and disks are wanted.'
+            )
+        if instance.task_state not in _IDLE:
+            raise compat.MigrationError(
+                reason=f'the instance is {instance.task_state}.'
+            )
+
     def _check_known(
-        self, context: Any, record: journal.Record, side: model.Role
+        self, instance: Any, record: journal.Record, side: model.Role
     ) -> None:
         """Pass if Nova has an instance where its guest is.
 
         :raises MigrationError: it has not, so the guards must stay
         """
         there = side is model.Role.DESTINATION
-        found = compat.instance(context, record.guest).host
-        if there is not (found == record.peer):
+        if there is not (instance.host == record.peer):
             raise compat.MigrationError(
                 reason=f'its guest is at home on the {side} of its migration '
-                f'to {record.peer}, but Nova has it on {found}.'
+                f'to {record.peer}, but Nova has it on {instance.host}.'
             )
+
+
+def _begun(record: journal.Record) -> datetime.datetime:
+    return datetime.datetime.fromisoformat(record.history[0].at)

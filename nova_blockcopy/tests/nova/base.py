@@ -28,6 +28,7 @@ from nova_blockcopy import model
 from nova_blockcopy import states
 from nova_blockcopy.nova import compat
 from nova_blockcopy.nova import driver
+from nova_blockcopy.nova import reconcile
 from nova_blockcopy.nova import service
 from nova_blockcopy.tests.unit import base
 from nova_blockcopy.tests.unit import fakes
@@ -85,6 +86,10 @@ class TestCase(base.TestCase):
         made = driver.BlockCopyLibvirtDriver(virtapi.VirtAPI())
         made._host = mock.create_autospec(host.Host, instance=True)
         made._service = self.service(connection)
+        made._reconciler = mock.create_autospec(
+            reconcile.Reconciler, instance=True
+        )
+        made._unsettled = []
         return made
 
     def fake(self, target: Any, name: str, **kwargs: Any) -> Any:

@@ -108,6 +108,14 @@ class TestChannel(base.TestCase):
         self.assertIn('status', self.refused(STATUS))
         self.assertLess(len(self.asked), 10)
 
+    def test_a_question_that_is_asked_once(self):
+        self.answers = [SILENCE, {}]
+        self.channel = channel.RpcChannel(
+            self.context, base.THERE, questions=1
+        )
+        self.assertIn('status', self.refused(STATUS))
+        self.assertEqual(1, len(self.asked))
+
     def test_a_failure_over_there_is_an_answer(self):
         error = exception.JobFailed(disk='vda', reason='so')
         self.answers = [{'error': peer.failure(error)}]

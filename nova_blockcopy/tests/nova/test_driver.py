@@ -12,6 +12,7 @@
 
 """The compute driver: Nova's own, but for what concerns a move."""
 
+import datetime
 import functools
 import json
 import pathlib
@@ -136,10 +137,21 @@ class TestInit(base.TestCase):
         )
         there = fakes.Connection()
         self.fake(
-            objects.Migration,
-            'get_by_instance_and_status',
-            return_value=objects.Migration(id=1, status='running'),
+            objects.MigrationList,
+            'get_by_filters',
+            return_value=[
+                objects.Migration(
+                    id=1,
+                    instance_uuid=samples.UUID,
+                    dest_compute=base.THERE,
+                    status='running',
+                    created_at=datetime.datetime.min.replace(
+                        tzinfo=datetime.UTC
+                    ),
+                )
+            ],
         )
+        self.fake(objects.Instance, 'save')
         self.fake(objects.Instance, 'get_by_uuid', return_value=self.instance)
         self.fake(objects.BlockDeviceMappingList, 'get_by_instance_uuid')
         self.fake(compat, 'ComputeAPI')
@@ -169,6 +181,30 @@ class TestInit(base.TestCase):
         self.assertEqual([base.HERE], began)
         self.assertEqual([], self.service(here).journal.guests())
         ended.assert_called_once()
+
+
+class TestStartUp(DriverTestCase):
+    def test_nova_is_kept_from_what_is_not_settled(self):
+        """It would call it at home, and start it here."""
+        seen = []
+
+        def stock(_self, _context, instances):
+            seen.extend(instances)
+            return instances
+
+        self.useFixture(
+            fixtures.MonkeyPatch(
+                'nova.virt.libvirt.driver.LibvirtDriver.'
+                'process_instances_at_startup',  # there since Nova 34
+                stock,
+            )
+        )
+        other = base.instance(uuid=base.VOLUME)
+        self.driver._unsettled = [samples.UUID]
+        given = [self.instance, other]
+        found = self.driver.process_instances_at_startup(self.context, given)
+        self.assertEqual([other], found)
+        self.assertEqual(given, seen)
 
 
 @ddt.ddt
@@ -667,6 +703,11 @@ class TestLiveMigration(LiveMigrationTestCase):
         raised = self.assert_refused(compat.MigrationError, call=self.migrate)
         self.assertIn(str(error), raised)
         self.assertEqual([], self.ended)
+        self.driver._reconciler.go_on.assert_called_once_with([samples.UUID])
+
+    def test_one_that_is_not_stuck_is_not_settled_again(self):
+        self.migrate()
+        self.driver._reconciler.go_on.assert_not_called()
 
     def test_refused_by_the_engine(self):
         self.engine.side_effect = test_departure.REFUSED

@@ -12,12 +12,13 @@
 
 """What a crash of nova-compute left, and who in Nova goes on from there."""
 
+import datetime
 import pathlib
 from typing import Any
 from unittest import mock
 
+import ddt
 import fixtures
-import nova.exception
 import oslo_messaging
 from nova import objects
 from nova.compute import manager
@@ -25,6 +26,7 @@ from nova.compute import manager
 from nova_blockcopy import journal
 from nova_blockcopy import model
 from nova_blockcopy import states
+from nova_blockcopy import waiting
 from nova_blockcopy.migration import destination
 from nova_blockcopy.migration import steps
 from nova_blockcopy.nova import channel
@@ -34,8 +36,21 @@ from nova_blockcopy.tests.nova import base
 from nova_blockcopy.tests.unit import fakes
 from nova_blockcopy.tests.unit import samples
 
+LONG_AGO = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+IN_FUTURE = datetime.datetime(9999, 1, 1, tzinfo=datetime.UTC)
 OTHER = '99999999-2222-3333-4444-555555555555'
 State = states.State
+
+
+def migration(**values: Any) -> Any:
+    """One of Nova's to host-b, which was killed."""
+    known = {
+        'id': 1,
+        'status': 'running',
+        'dest_compute': base.THERE,
+        'created_at': LONG_AGO,
+    }
+    return objects.Migration(**{**known, **values})
 
 
 class ReconcileTestCase(base.TestCase):
@@ -64,21 +79,28 @@ class ReconcileTestCase(base.TestCase):
         self.manager._post_live_migration.side_effect = self.went_on
         self.ended: list[Any] = []
         self.asked: list[Any] = []
+        #: How many questions are not answered.
+        self.silences = 0
         self.fake(compat, 'ComputeAPI')
         api = compat.ComputeAPI.return_value
         api.check_instance_shared_storage.side_effect = self.answer
+        #: Nova's records of live migrations, for each instance.
+        self.migrations = [migration()]
         self.fake(
-            objects.Migration,
-            'get_by_instance_and_status',
-            side_effect=lambda context, uuid, status: objects.Migration(
-                id=1, instance_uuid=uuid, status=status
-            ),
+            objects.MigrationList,
+            'get_by_filters',
+            side_effect=self.found_migrations,
         )
+        self.saved: list[Any] = []
+        for kind in (objects.Migration, objects.Instance):
+            self.fake(kind, 'save', side_effect=self.saved.append)
+        #: What Nova has of each instance, besides its UUID.
+        self.facts: dict[str, Any] = {}
         self.fake(
             objects.Instance,
             'get_by_uuid',
             side_effect=lambda context, uuid, **_more: base.instance(
-                uuid=uuid
+                uuid=uuid, **self.facts
             ),
         )
         self.fake(
@@ -86,7 +108,7 @@ class ReconcileTestCase(base.TestCase):
             'get_by_instance_uuid',
             side_effect=lambda context, uuid, **_more: uuid,
         )
-        for patient in (channel, steps):
+        for patient in (channel, steps, reconcile):
             self.useFixture(
                 fixtures.MonkeyPatch(f'{patient.__name__}._PAUSE', 0)
             )
@@ -94,9 +116,17 @@ class ReconcileTestCase(base.TestCase):
     def answer(self, context, data, instance=None, host=None):
         message = data[channel.KEY]
         self.asked.append((host, message['operation'], message['guest']))
-        if host != base.THERE:
+        if host != base.THERE or len(self.asked) <= self.silences:
             raise oslo_messaging.MessagingTimeout('no answer')
         return self.there.handle(message)
+
+    def found_migrations(self, context, filters, **_more):
+        self.assertEqual(base.HERE, filters['source_compute'])
+        found = []
+        for each in self.migrations:
+            each.instance_uuid = filters['instance_uuid']
+            found.append(each)
+        return found
 
     def rolled_back(self, context, instance, dest, **more):
         self.note('back', instance, dest, **more)
@@ -108,6 +138,11 @@ class ReconcileTestCase(base.TestCase):
         self.assertEqual(instance.uuid, source_bdms)
         self.assertEqual(instance.uuid, migrate_data.migration.instance_uuid)
         self.assertEqual(instance.uuid, migrate_data.instance_relative_path)
+        # Nova insists on these
+        self.assertEqual('running', migrate_data.migration.status)
+        self.assertEqual(
+            ('active', 'migrating'), (instance.vm_state, instance.task_state)
+        )
         # Nova may clean up now, and only now
         self.assertIsNone(self.engine.guarding_record(instance.uuid))
         self.assertIsNotNone(self.engine.journal.find(instance.uuid))
@@ -127,7 +162,7 @@ class ReconcileTestCase(base.TestCase):
         )
 
     def run_it(self):
-        reconcile.Reconciler(self.engine, self.manager).run()
+        return reconcile.Reconciler(self.engine, self.manager).run()
 
     def found(self, guest: str = samples.UUID) -> journal.Record:
         record = self.engine.journal.find(guest)
@@ -160,7 +195,7 @@ class TestReconcile(ReconcileTestCase):
         for first, second in ((samples.UUID, OTHER), (OTHER, samples.UUID)):
             kept = self.gone_over(guest=first, peer='host-c')
             self.crashed(guest=second)
-            self.run_it()
+            self.assertEqual([first], self.run_it())
             self.assertEqual([('back', second, base.THERE)], self.ended)
             self.assertEqual([first], self.left())
             found = self.found(first)
@@ -184,7 +219,7 @@ class TestReconcile(ReconcileTestCase):
 
     def test_the_destination_leaves_it_to_the_source(self):
         self.crashed(role=model.Role.DESTINATION)
-        self.run_it()
+        self.assertEqual([], self.run_it())
         self.assertEqual([], self.asked)
         self.assertEqual([], self.ended)
         self.assertEqual([samples.UUID], self.left())
@@ -204,17 +239,14 @@ class TestReconcile(ReconcileTestCase):
         self.crashed()
         broken = pathlib.Path(self.engine.journal.path(OTHER))
         broken.write_text('{')
-        self.run_it()
+        # no time will heal it
+        self.assertEqual([], self.run_it())
         self.assertEqual([('back', samples.UUID, base.THERE)], self.ended)
         self.assertEqual([OTHER], self.left())
 
     def test_nova_has_the_instance_where_its_guest_is_not(self):
         """The guards must stay, or it would be started here again."""
-        objects.Migration.get_by_instance_and_status.side_effect = (
-            nova.exception.MigrationNotFoundByStatus(
-                instance_id=samples.UUID, status='running'
-            )
-        )
+        self.migrations = [migration(status='completed')]
         self.gone_over()
         self.run_it()
         self.assertEqual([samples.UUID], self.left())
@@ -222,13 +254,119 @@ class TestReconcile(ReconcileTestCase):
 
     def test_nova_knows_of_no_migration_any_more(self):
         """It is settled all the same, and Nova is left alone."""
-        objects.Migration.get_by_instance_and_status.side_effect = (
-            nova.exception.MigrationNotFoundByStatus(
-                instance_id=samples.UUID, status='running'
-            )
-        )
+        self.migrations = [migration(status='completed')]
         self.crashed()
         self.run_it()
         self.assertEqual([], self.ended)
         self.assertEqual([], self.left())
         self.assertIn('source', self.log.output)
+
+
+class TestLater(ReconcileTestCase):
+    """What cannot be settled at the start is settled by itself later."""
+
+    def go_on(self, *guests):
+        it = reconcile.Reconciler(self.engine, self.manager)
+        it.go_on(guests)
+        return it
+
+    def wait(self):
+        self.assertTrue(waiting.until(lambda: not self.left(), timeout=30))
+
+    def test_the_other_host_comes_back(self):
+        self.silences = 3
+        self.crashed()
+        self.go_on(samples.UUID)
+        self.wait()
+        self.assertEqual([('back', samples.UUID, base.THERE)], self.ended)
+
+    def test_one_comes_while_another_is_waited_for(self):
+        self.crashed()
+        self.gone_over(guest=OTHER, peer='host-c')
+        it = self.go_on(OTHER)
+        it.go_on([samples.UUID])
+        self.assertTrue(waiting.until(lambda: bool(self.ended), timeout=30))
+        self.assertEqual([OTHER], self.left())
+        self.engine.journal.close(OTHER)
+
+    def test_one_comes_after_all_are_settled(self):
+        self.crashed()
+        it = self.go_on(samples.UUID)
+        self.wait()
+        self.gone_over(guest=OTHER)
+        it.go_on([OTHER])
+        self.wait()
+        self.assertEqual(
+            [
+                ('back', samples.UUID, base.THERE),
+                ('there', OTHER, base.THERE),
+            ],
+            self.ended,
+        )
+
+
+@ddt.ddt
+class TestNovasRecord(ReconcileTestCase):
+    """What Nova has made of an instance until its migration is settled."""
+
+    @ddt.data(None, 'migrating', 'deleting')
+    def test_it_is_put_right(self, task):
+        """Its start-up, a delete or an evacuation may have changed it."""
+        self.facts = {'vm_state': 'error', 'task_state': task}
+        self.migrations = [migration(status='error')]
+        self.gone_over()
+        self.assertEqual([], self.run_it())
+        self.assertEqual([('there', samples.UUID, base.THERE)], self.ended)
+        kinds = {type(each).__name__ for each in self.saved}
+        self.assertEqual({'Migration', 'Instance'}, kinds)
+
+    def test_nova_is_busy_with_it(self):
+        self.facts = {'task_state': 'rebuilding'}
+        self.crashed()
+        self.assertEqual([samples.UUID], self.run_it())
+        self.assertEqual([], self.asked)
+        self.assertIn('rebuilding', self.log.output)
+
+    def test_it_was_evacuated(self):
+        """Its guest must not come to life here again."""
+        self.facts = {'host': 'host-c'}
+        for crash in (self.crashed, self.gone_over):
+            crash()
+            self.assertEqual([samples.UUID], self.run_it())
+            self.assertIn('host-c', self.log.output)
+            self.engine.journal.close(samples.UUID)
+        self.assertEqual([], self.asked)
+        self.assertEqual([], self.ended)
+
+    def test_only_the_journal_was_left(self):
+        """Nova had done its part, and had not been told to forget it."""
+        self.facts = {'host': base.THERE, 'task_state': None}
+        self.migrations = [migration(status='completed')]
+        self.gone_over()
+        self.assertEqual([], self.run_it())
+        self.assertEqual([], self.ended)
+        self.assertEqual([], self.left())
+
+    def test_it_was_built_on_the_destination_before_it_had_moved(self):
+        self.facts = {'host': base.THERE}
+        self.crashed()
+        self.assertEqual([samples.UUID], self.run_it())
+        self.assertEqual([], self.asked)
+
+    @ddt.data(
+        {'id': 9, 'status': 'error', 'created_at': IN_FUTURE},
+        {'id': 0, 'status': 'completed'},
+        {'id': 9, 'status': 'error', 'dest_compute': 'host-c'},
+    )
+    def test_other_migrations_of_it(self, values):
+        """Such as one that the journal has refused."""
+        found = []
+        self.manager._rollback_live_migration.side_effect = (
+            lambda *_args, migrate_data, **_more: found.append(
+                migrate_data.migration.id
+            )
+        )
+        self.migrations.append(migration(**values))
+        self.crashed()
+        self.assertEqual([], self.run_it())
+        self.assertEqual([1], found)
