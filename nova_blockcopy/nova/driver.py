@@ -367,6 +367,16 @@ class BlockCopyLibvirtDriver(compat.LibvirtDriver):  # type: ignore[misc]
             self._end_departure(instance)
             self._forbid_removal(instance)
         except compat.MigrationError as e:
+            if instance.host != compat.CONF.host:
+                # evacuated; Nova does not start here while this fails
+                LOG.error(
+                    'Nova has it on %s: it is only powered off here. %s',
+                    instance.host,
+                    e,
+                    instance=instance,
+                )
+                self.power_off(instance)
+                return
             # the one error that lets it be deleted again later
             raise compat.InstancePowerOffFailure(reason=e) from e
         super().destroy(context, instance, *args, **kwargs)
@@ -404,6 +414,13 @@ class BlockCopyLibvirtDriver(compat.LibvirtDriver):  # type: ignore[misc]
     ) -> None:
         self._forbid(instance, guards.forbids_start, 'hard reboot')
         super()._hard_reboot(context, instance, *args, **kwargs)
+
+    def spawn(
+        self, context: Any, instance: Any, *args: Any, **kwargs: Any
+    ) -> None:
+        """An evacuation would even take bases for disks that it shares."""
+        self._forbid(instance, guards.forbids_start, 'build')
+        super().spawn(context, instance, *args, **kwargs)
 
     def _create_guest(
         self, context: Any, xml: str, instance: Any, *more: Any, **kwargs: Any

@@ -936,6 +936,7 @@ GUARDED: tuple[Any, ...] = (
         {},
         compat.MigrationError,
     ),
+    ('spawn', ('meta', [], 'pw', {}), {}, compat.MigrationError),
     ('_hard_reboot', ([], 'share', {}, []), {}, compat.MigrationError),
     ('resume_state_on_host_boot', ([], 's', {}), {}, compat.MigrationError),
     (
@@ -1079,6 +1080,17 @@ class TestGuards(DriverTestCase):
         self.journal.close(samples.UUID)
         self.driver._cleanup_lvm(self.instance, {})
         stock.assert_called_once_with(self.driver, self.instance, {})
+
+    def test_one_that_was_evacuated_only_stops(self):
+        """It must not run twice, and its disks are not Nova's to remove."""
+        stock = self.fake_nova('destroy')
+        off = self.fake_nova('power_off')
+        self.instance.host = 'host-c'
+        self.journal.open(base.record(SOURCE, State.EXPORTING))
+        self.driver.destroy(self.context, self.instance, [], None, True)
+        off.assert_called_once_with(self.driver, self.instance)
+        stock.assert_not_called()
+        self.assertIn('host-c', self.log.output)
 
     def test_what_nova_calls_below_is_guarded_too(self):
         """A way of Nova's that does not go through ``destroy``."""
