@@ -77,6 +77,9 @@ _DRIVER_METHODS = {
         *('context', 'instance', 'network_info', 'block_device_info'),
         *('destroy_disks', 'migrate_data'),
     ),
+    'rollback_live_migration_at_source': (
+        *('context', 'instance', 'migrate_data'),
+    ),
     'spawn': ('context', 'instance', 'image_meta'),
     'destroy': ('context', 'instance', 'network_info'),
     'power_off': ('instance',),
@@ -208,6 +211,19 @@ def migrate_data(migration: Any) -> Any:
         is_shared_block_storage=False,
         instance_relative_path=migration.instance_uuid,
         bdms=[],
+    )
+
+
+def bind_ports(manager: Any, context: Any, instance: Any, host: str) -> None:
+    """Make those bindings of an instance's ports active that are for a host.
+
+    A port that has none there is left as it is.
+
+    :param manager: Nova's compute manager
+    :raises NovaException: Neutron refuses it
+    """
+    manager.network_api.migrate_instance_start(
+        context, instance, objects.Migration(dest_compute=host)
     )
 
 

@@ -232,6 +232,30 @@ class BlockCopyLibvirtDriver(compat.LibvirtDriver):  # type: ignore[misc]
 
     # -- the source ------------------------------------------------------
 
+    def rollback_live_migration_at_source(
+        self, context: Any, instance: Any, migrate_data: Any
+    ) -> None:
+        """Bind the ports here again, before the other binding is removed.
+
+        Nova binds them to the destination as soon as libvirt has moved the
+        guest, from where there is no way back in Nova alone.
+        """
+        if handshake.agreed(migrate_data):
+            try:
+                compat.bind_ports(
+                    self.virtapi._compute, context, instance, compat.CONF.host
+                )
+            except compat.NovaException as e:
+                LOG.error(
+                    'It is back, but its ports are not bound to this host; '
+                    'bind them here by hand: %s',
+                    e,
+                    instance=instance,
+                )
+        super().rollback_live_migration_at_source(
+            context, instance, migrate_data
+        )
+
     def live_migration(
         self,
         context: Any,

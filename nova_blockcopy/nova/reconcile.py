@@ -31,6 +31,7 @@ from nova_blockcopy import journal
 from nova_blockcopy import model
 from nova_blockcopy.nova import channel
 from nova_blockcopy.nova import compat
+from nova_blockcopy.nova import handshake
 from nova_blockcopy.nova import service
 
 LOG = logging.getLogger(__name__)
@@ -132,6 +133,8 @@ class Reconciler:
             self._check_known(instance, record, side)
         else:
             compat.reopen(instance, migration)
+            data = compat.migrate_data(migration)
+            handshake.write(data, handshake.Terms(agreed=True))
             go_on = {
                 model.Role.SOURCE: self._manager._rollback_live_migration,
                 model.Role.DESTINATION: self._manager._post_live_migration,
@@ -143,7 +146,7 @@ class Reconciler:
                     context,
                     instance,
                     record.peer,
-                    migrate_data=compat.migrate_data(migration),
+                    migrate_data=data,
                     source_bdms=compat.block_devices(context, record.guest),
                 )
         self._engine.journal.close(record.guest)

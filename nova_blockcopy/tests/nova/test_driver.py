@@ -24,8 +24,10 @@ from unittest import mock
 import ddt
 import fixtures
 import libvirt
+import nova.exception
 from nova import objects
 from nova.compute import manager
+from nova.network import neutron
 from nova.virt import driver as nova_driver  # type: ignore[attr-defined]
 from nova.virt.libvirt import driver as libvirt_driver
 from nova.virt.libvirt import guest as nova_guest
@@ -919,6 +921,46 @@ class TestLiveMigrationAbort(LiveMigrationTestCase):
         self.migrate()
         self.assertEqual([True], moved)
         self.assertEqual([('done', base.THERE)], self.ended)
+
+
+class TestRollbackAtSource(DriverTestCase):
+    """Ports that Nova has bound to the destination are bound here again."""
+
+    def setUp(self):
+        super().setUp()
+        self.stock = self.fake_nova('rollback_live_migration_at_source')
+        self.network = mock.create_autospec(neutron.API, instance=True)
+        self.driver.virtapi._compute = mock.create_autospec(
+            manager.ComputeManager, instance=True
+        )
+        self.driver.virtapi._compute.network_api = self.network
+
+    def roll_back(self, terms=AGREED):
+        data = self.said(terms)
+        self.driver.rollback_live_migration_at_source(
+            self.context, self.instance, data
+        )
+        self.stock.assert_called_once_with(
+            self.driver, self.context, self.instance, data
+        )
+
+    def test_ports(self):
+        self.roll_back()
+        (call,) = self.network.migrate_instance_start.call_args_list
+        _context, found, migration = call.args
+        self.assertIs(self.instance, found)
+        self.assertEqual(base.HERE, migration.dest_compute)
+
+    def test_ports_that_neutron_does_not_bind(self):
+        self.network.migrate_instance_start.side_effect = (
+            nova.exception.PortBindingActivationFailed(port_id='p', host='h')
+        )
+        self.roll_back()
+        self.assertIn('by hand', self.log.output)
+
+    def test_a_migration_that_is_not_ours(self):
+        self.roll_back(terms=None)
+        self.network.migrate_instance_start.assert_not_called()
 
 
 #: Method, its arguments after context and instance, what is raised.

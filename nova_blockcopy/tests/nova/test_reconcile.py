@@ -31,6 +31,7 @@ from nova_blockcopy.migration import destination
 from nova_blockcopy.migration import steps
 from nova_blockcopy.nova import channel
 from nova_blockcopy.nova import compat
+from nova_blockcopy.nova import handshake
 from nova_blockcopy.nova import reconcile
 from nova_blockcopy.tests.nova import base
 from nova_blockcopy.tests.unit import fakes
@@ -138,6 +139,7 @@ class ReconcileTestCase(base.TestCase):
         self.assertEqual(instance.uuid, source_bdms)
         self.assertEqual(instance.uuid, migrate_data.migration.instance_uuid)
         self.assertEqual(instance.uuid, migrate_data.instance_relative_path)
+        self.assertTrue(handshake.agreed(migrate_data))
         # Nova insists on these
         self.assertEqual('running', migrate_data.migration.status)
         self.assertEqual(
