@@ -16,5 +16,5 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tools/setup.sh
-[ $# -gt 0 ] || set -- pep8 cover genconfig docs releasenotes functional
+[ $# -gt 0 ] || set -- pep8 cover eventlet genconfig docs releasenotes functional
 exec .venv/bin/tox run -e "$(IFS=,; printf '%s' "$*")"

@@ -63,7 +63,9 @@ def run(*argv: str, timeout: int) -> str:
         raise CommandFailed(
             command=argv[0], reason=f'{e.strerror}; install it.'
         ) from e
-    except subprocess.TimeoutExpired as e:
+    except Exception as e:
+        if not _timed_out(e):
+            raise
         for child in children:
             _end(child)
         raise CommandTimeout(command=argv[0], timeout=timeout) from e
@@ -88,12 +90,23 @@ def serve(listener: socket.socket, *argv: str, timeout: int) -> None:
     ) as child:
         try:
             _out, err = child.communicate(timeout=timeout)
-        except subprocess.TimeoutExpired as e:
+        except Exception as e:
+            if not _timed_out(e):
+                raise
             _end(child)
             raise CommandTimeout(command=argv[0], timeout=timeout) from e
     if child.returncode:
         reason = err.decode(errors='replace').strip()
         raise CommandFailed(command=argv[0], reason=reason)
+
+
+def _timed_out(error: Exception) -> bool:
+    """Whether a child has not ended in time.
+
+    eventlet's Popen raises the error of another copy of ``subprocess``, which
+    is not a subclass of this one's.
+    """
+    return type(error).__name__ == subprocess.TimeoutExpired.__name__
 
 
 def _end(child: 'subprocess.Popen[bytes]') -> None:

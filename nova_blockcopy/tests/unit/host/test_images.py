@@ -17,6 +17,8 @@ import glob
 import os
 import stat
 import subprocess
+import threading
+import time
 from unittest import mock
 
 import ddt
@@ -234,6 +236,25 @@ class TestDigest(ImageTestCase):
     def test_a_layer_that_is_gone(self):
         chain = samples.layered(self.raw().path, self.path('gone'))
         self.assertIn(self.path('gone'), self.refused(images.digest, chain))
+
+    def test_other_threads_are_let_in(self):
+        """Which says something where they are green: see tox.ini."""
+        image = self.raw(content=b'x' * 16 * MIB, size=16 * MIB)
+        turns: list[int] = []
+        done = threading.Event()
+
+        def take_turns():
+            while not done.is_set():
+                turns.append(len(turns))
+                time.sleep(0)
+
+        other = threading.Thread(target=take_turns)
+        self.addCleanup(other.join)
+        self.addCleanup(done.set)
+        other.start()
+        before = len(turns)
+        images.digest(image)
+        self.assertGreater(len(turns) - before, 10)
 
     def test_a_layer_that_cannot_be_read(self):
         def opened(*_arguments, **_more):
