@@ -133,6 +133,98 @@ gets ready, however much the guest writes, at the price of slower writes.
 """,
     ),
     cfg.StrOpt(
+        'mode',
+        default=model.Mode.DIRECT.value,
+        choices=[
+            (
+                model.Mode.DIRECT.value,
+                'all of a disk is copied after the switchover; the guest '
+                'depends on both hosts for as long as that takes',
+            ),
+            (
+                model.Mode.SEEDED.value,
+                'the bulk of a disk is copied before the switchover, while '
+                'the guest writes to an overlay; only that follows later',
+            ),
+        ],
+        help='How the bulk of the disks travels.',
+    ),
+    cfg.StrOpt(
+        'delta_dir',
+        default='/var/lib/nova-blockcopy/deltas',
+        help="""
+Directory of the overlays that seeded mode needs on either host while a guest
+moves. What the guest writes during a migration must have room there. It must
+be on this host's own disk, survive a reboot, and be open to QEMU's user.
+""",
+    ),
+    cfg.IntOpt(
+        'delta_min_free',
+        default=1024,
+        min=0,
+        help="""
+Least free space in ``delta_dir``, in MiB. With less, no disk is frozen, and a
+migration that has not come to its switchover is taken back: a guest whose
+overlay cannot grow would be paused.
+""",
+    ),
+    cfg.IntOpt(
+        'seed_rounds',
+        default=5,
+        min=1,
+        help="""
+Most rounds of seeding before the switchover. The first one copies the disks,
+each further one what the guest has written during the one before.
+""",
+    ),
+    cfg.FloatOpt(
+        'max_remote_window',
+        default=1.0,
+        min=0,
+        help="""
+Seconds that the copying after the switchover should take at most. While more
+is predicted, from the size of the overlays and the rate of the last round,
+another round of seeding is done.
+""",
+    ),
+    cfg.StrOpt(
+        'seed_shortfall_action',
+        default='proceed',
+        choices=[
+            (
+                'proceed',
+                'switch over all the same; the window is longer, and the '
+                'guest is slowed down in it as by synchronous_writes',
+            ),
+            ('abort', 'take the migration back'),
+        ],
+        help="""
+What to do if ``max_remote_window`` is not reached: all rounds are done, or a
+round left no less to copy than the one before, because the guest writes
+faster than the disks are copied.
+""",
+    ),
+    cfg.IntOpt(
+        'seed_workers',
+        default=4,
+        min=1,
+        max=16,
+        help='Pieces of the disks of one guest that are seeded at a time.',
+    ),
+    cfg.StrOpt(
+        'verify',
+        default=model.Verify.SAMPLE.value,
+        choices=[
+            (model.Verify.NONE.value, 'nothing'),
+            (model.Verify.SAMPLE.value, 'a few pieces of each disk'),
+            (model.Verify.FULL.value, 'all of each disk'),
+        ],
+        help="""
+How much of what was seeded is compared with the source, by checksums that
+each host takes of its own disks. A difference stops the migration.
+""",
+    ),
+    cfg.StrOpt(
         'connection_uri',
         default='qemu:///system',
         help="""
@@ -181,8 +273,9 @@ Related options:
         default='/etc/pki/qemu',
         help="""
 Directory of the certificates that exports use: ``ca-cert.pem``,
-``server-cert.pem`` and ``server-key.pem``. Every client with a certificate of
-that authority is served.
+``server-cert.pem`` and ``server-key.pem``; in seeded mode also, on the
+destination, ``client-cert.pem`` and ``client-key.pem``. Every client with a
+certificate of that authority is served.
 """,
     ),
     cfg.BoolOpt(
@@ -218,7 +311,10 @@ data if the two differed.
         default=0.5,
         min=0.05,
         max=60,
-        help='Seconds between two looks at a running copy.',
+        help="""
+Seconds between two looks at a running copy, at most: the first ones are
+closer together, as much is done soon.
+""",
     ),
     cfg.IntOpt(
         'call_timeout',
@@ -278,6 +374,14 @@ class Settings:
     granularity: int = 512
     buf_size: int = 0
     synchronous_writes: bool = False
+    mode: model.Mode = model.Mode.DIRECT
+    delta_dir: str
+    delta_min_free: int = 1024
+    seed_rounds: int = 5
+    max_remote_window: float = 1.0
+    seed_shortfall_action: str = 'proceed'
+    seed_workers: int = 4
+    verify: model.Verify = model.Verify.SAMPLE
     connection_uri: str = 'qemu:///system'
     journal_dir: str
     export_address: str
@@ -362,4 +466,6 @@ def settings(conf: cfg.ConfigOpts, **overrides: Any) -> Settings:
             option='[blockcopy] export_port_min',
             reason='it is above export_port_max.',
         )
+    values['mode'] = model.Mode(values['mode'])
+    values['verify'] = model.Verify(values['verify'])
     return Settings(**values)

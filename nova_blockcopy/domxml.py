@@ -198,6 +198,24 @@ def point_at_bases(xml: str, moves: Iterable[model.Move]) -> str:
     return _rewrite(xml, moves, local)
 
 
+def freeze(xml: str, moves: Iterable[model.Move]) -> str:
+    """A snapshot that has a domain write to the last delta of each move."""
+    paths = {move.disk: move.deltas[-1] for move in moves}
+    snapshot = etree.Element('domainsnapshot')
+    elements = etree.SubElement(snapshot, 'disks')
+    for target in disks(xml):
+        path = paths.get(target)
+        if path is None:
+            etree.SubElement(elements, 'disk', name=target, snapshot='no')
+            continue
+        disk = etree.SubElement(
+            elements, 'disk', name=target, snapshot='external', type='file'
+        )
+        etree.SubElement(disk, 'driver', type=model.ImageFormat.QCOW2)
+        etree.SubElement(disk, 'source', file=path)
+    return text(snapshot)
+
+
 def restore_disks(
     xml: str, original: str, targets: Collection[str] | None = None
 ) -> str:

@@ -78,6 +78,13 @@ class BaseRefused(Refused):
     msg_fmt = 'Base %(path)s for disk %(disk)s cannot be used: %(reason)s'
 
 
+class NoRoom(Refused):
+    msg_fmt = (
+        'There is no room for overlays in [blockcopy] delta_dir '
+        '%(directory)s: %(reason)s'
+    )
+
+
 class JobRunning(Refused):
     msg_fmt = (
         'Disk %(disk)s of guest "%(guest)s" has a block job already; wait '
@@ -148,6 +155,10 @@ class HypervisorError(BlockCopyError):
     msg_fmt = 'libvirt on %(host)s failed to %(action)s: %(reason)s'
 
 
+class Disconnected(HypervisorError):
+    """The connection to libvirt is lost; it may be starting again."""
+
+
 class DriverError(BlockCopyError):
     """A copy driver could not do what was asked of it."""
 
@@ -173,6 +184,20 @@ class JobFailed(BlockCopyError):
     """A copy ended without its pivot; the guest still uses the export."""
 
     msg_fmt = 'The copy of disk %(disk)s failed: %(reason)s'
+
+
+class SeedFailed(BlockCopyError):
+    """A base could not be filled; the guest still runs on the source."""
+
+    msg_fmt = 'Seeding the base of disk %(disk)s failed: %(reason)s'
+
+
+class VerifyFailed(BlockCopyError):
+    msg_fmt = (
+        'Disk %(disk)s arrived damaged: its base differs from it within the '
+        '%(length)s bytes at %(offset)s. Check the storage and the network '
+        'of both hosts.'
+    )
 
 
 class ExportError(BlockCopyError):
@@ -212,7 +237,8 @@ class Aborted(BlockCopyError):
 class MigrationUndone(BlockCopyError):
     """The migration failed or was aborted; everything was put back.
 
-    The guest runs on the source, on its own disks. ``__cause__`` is why.
+    The guest is at home on the source, on its own disks, and runs there
+    unless it has ended meanwhile. ``__cause__`` is why.
     """
 
     msg_fmt = (

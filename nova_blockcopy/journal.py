@@ -22,8 +22,8 @@ import datetime
 import json
 import os
 import pathlib
-import tempfile
 
+from nova_blockcopy import durable
 from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import states
@@ -50,7 +50,8 @@ class Record:
     only). ``authority`` names the host whose disks are the authoritative
     copy. ``pivoted`` are the disks that live on their bases already.
     ``live_xml`` and ``persistent_xml`` are the guest's definitions from
-    before the migration; empty where there is none.
+    before the switchover, ``definition`` is the persistent one from before
+    anything was changed; empty where there is none.
     """
 
     version: int = VERSION
@@ -68,6 +69,7 @@ class Record:
     pivoted: tuple[str, ...] = ()
     live_xml: str = ''
     persistent_xml: str = ''
+    definition: str = ''
     history: tuple[Entry, ...] = ()
 
 
@@ -137,11 +139,11 @@ class Journal:
 
     def close(self, guest: str) -> None:
         """Forget a guest; done twice is done once."""
-        try:
-            os.unlink(self.path(guest))
-        except FileNotFoundError:
-            return
-        self._sync_directory()
+        durable.remove(self.path(guest))
+
+    def tidy(self) -> None:
+        """Remove what a writer left that was killed; nobody may write now."""
+        durable.tidy(str(self._directory))
 
     def guests(self) -> list[str]:
         """The guests, by UUID, that this host has a record of."""
@@ -156,7 +158,7 @@ class Journal:
         )
         record = dataclasses.replace(record, history=(*record.history, entry))
         try:
-            self._replace(self.path(record.guest), record)
+            durable.write(self.path(record.guest), wire.pack(record))
         except OSError as e:
             raise exception.JournalError(
                 path=self.path(record.guest),
@@ -164,26 +166,3 @@ class Journal:
                 f'done without it.',
             ) from e
         return record
-
-    def _replace(self, path: str, record: Record) -> None:
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # the domain's XML may hold secrets: mkstemp's mode 0600 is kept
-        fd, temporary = tempfile.mkstemp(dir=self._directory, prefix='.')
-        try:
-            with os.fdopen(fd, 'w', encoding='utf-8') as f:
-                json.dump(wire.pack(record), f, indent=2)
-                f.write('\n')
-                f.flush()
-                os.fsync(f.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
-        self._sync_directory()
-
-    def _sync_directory(self) -> None:
-        fd = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)

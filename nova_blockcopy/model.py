@@ -28,6 +28,25 @@ class ImageFormat(enum.StrEnum):
     QCOW2 = 'qcow2'
 
 
+class Mode(enum.StrEnum):
+    """How the bulk of the disks travels.
+
+    Direct: all of it after the switchover. Seeded: before it, from disks
+    that the guest does not write to any more; only the rest after it.
+    """
+
+    DIRECT = 'direct'
+    SEEDED = 'seeded'
+
+
+class Verify(enum.StrEnum):
+    """How much of what was seeded is compared with the source."""
+
+    NONE = 'none'
+    SAMPLE = 'sample'
+    FULL = 'full'
+
+
 class Role(enum.StrEnum):
     """The side of a migration that a host is on."""
 
@@ -56,6 +75,16 @@ def layers(image: Image) -> tuple[Image, ...]:
     return (image, *below)
 
 
+def overlay(path: str, below: Image) -> Image:
+    """A qcow2 file on top of another image."""
+    return Image(
+        path=path,
+        kind=ImageKind.FILE,
+        format=ImageFormat.QCOW2,
+        backing=below,
+    )
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Export:
     """One image of a disk, served over NBD by the source host.
@@ -75,6 +104,15 @@ class Export:
     pid: int
     depth: int = 0
     tls: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """One image of a disk's chain; at depth 0 is what the guest writes to."""
+
+    disk: str
+    depth: int
+    image: Image
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +150,11 @@ class Move:
 
     ``whole`` means that the layers below the top one travel too, into a
     base that has none.
+
+    In seeded mode the guest writes to ``deltas`` on the source, the last one
+    of them, each on top of the one before and the first on the source image;
+    what is in the last one at the switchover is copied into ``overlay``, on
+    top of the base.
     """
 
     disk: str
@@ -119,10 +162,30 @@ class Move:
     base: Image
     size_bytes: int
     whole: bool = False
+    deltas: tuple[str, ...] = ()
+    overlay: str | None = None
 
     def travelling(self) -> tuple[Image, ...]:
         """The layers of the source that are exported, top one first."""
         return layers(self.source) if self.whole else (self.source,)
+
+    def frozen(self) -> Image:
+        """What the guest runs on at the source: the deltas, if any."""
+        top = self.source
+        for path in self.deltas:
+            top = overlay(path, top)
+        return top
+
+    def window(self) -> 'Move':
+        """What is left to move at the switchover: all, or the last delta."""
+        if self.overlay is None:
+            return self
+        return Move(
+            disk=self.disk,
+            source=self.frozen(),
+            base=overlay(self.overlay, self.base),
+            size_bytes=self.size_bytes,
+        )
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,6 +241,36 @@ class CopySettings:
     synchronous_writes: bool = False
     bandwidth: int = 0
     shallow: bool = True
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Extent:
+    """A range of an image, in bytes."""
+
+    offset: int
+    length: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Seed:
+    """One image of a disk that is to be brought to the destination.
+
+    ``target`` is where it goes. ``by_content`` means that what a guest sees
+    is served and copied, all layers of it, and not the image as it is.
+    ``extents`` are to be copied; what else there is of the ``size_bytes`` is
+    zeroes if ``afresh``, and is there already if not. A ``delta`` is then
+    merged into what its target lies on top of.
+    """
+
+    disk: str
+    source: Image
+    target: Image
+    export: Export
+    extents: tuple[Extent, ...]
+    size_bytes: int
+    by_content: bool = False
+    afresh: bool = True
+    delta: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -63,21 +63,21 @@ class Meter:
         self._clock = clock
         self._seen: collections.deque[tuple[float, int]] = collections.deque()
         self._disks: dict[str, model.DiskProgress] = {}
+        self._last: dict[str, model.DiskProgress] = {}
+        #: Bytes of each disk that are not counted any more.
+        self._before: dict[str, int] = {}
         self._moved_at = clock()
 
     def read(
         self, state: states.State, disks: Iterable[model.DiskProgress]
     ) -> Progress:
-        """Take in figures; a disk that has none any more keeps its last."""
+        """Take in figures; a disk that has none any more keeps its last.
+
+        What is counted anew, as in another round of seeding, is added.
+        """
         now = self._clock()
         for disk in disks:
-            known = self._disks.get(disk.disk)
-            if known is None or disk.total_bytes >= known.total_bytes:
-                self._disks[disk.disk] = disk
-            else:
-                self._disks[disk.disk] = dataclasses.replace(
-                    known, ready=disk.ready, pivoted=disk.pivoted
-                )
+            self._take(disk)
         processed = sum(d.processed_bytes for d in self._disks.values())
         if not self._seen or processed != self._seen[-1][1]:
             self._moved_at = now
@@ -87,6 +87,23 @@ class Meter:
             self._seen.popleft()
         return Progress(
             state=state, disks=tuple(self._disks.values()), rate=self._rate()
+        )
+
+    def _take(self, disk: model.DiskProgress) -> None:
+        last = self._last.get(disk.disk)
+        if last is not None and not disk.total_bytes:
+            disk = dataclasses.replace(
+                last, ready=disk.ready, pivoted=disk.pivoted
+            )
+        elif last is not None and disk.processed_bytes < last.processed_bytes:
+            counted = self._disks[disk.disk].processed_bytes
+            self._before[disk.disk] = counted - disk.processed_bytes
+        self._last[disk.disk] = disk
+        before = self._before.get(disk.disk, 0)
+        self._disks[disk.disk] = dataclasses.replace(
+            disk,
+            processed_bytes=before + disk.processed_bytes,
+            total_bytes=before + disk.total_bytes,
         )
 
     def stalled_s(self) -> float:

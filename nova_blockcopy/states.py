@@ -32,6 +32,10 @@ class State(enum.StrEnum):
 
     #: The destination checks its bases and opens its journal.
     PREPARING = 'preparing'
+    #: Seeded mode: the guest's writes go to new overlays on the source.
+    FREEZING = 'freezing'
+    #: Seeded mode: the bases are filled from what does not change any more.
+    SEEDING = 'seeding'
     #: The source starts its NBD servers. The guest runs on the source.
     EXPORTING = 'exporting'
     #: libvirt migrates memory. The guest runs on one of the hosts.
@@ -42,6 +46,8 @@ class State(enum.StrEnum):
     READY = 'ready'
     #: Point of no return: some disk may already live on its base only.
     PIVOTING = 'pivoting'
+    #: Seeded mode: the overlays on the destination go into the bases.
+    FLATTENING = 'flattening'
     #: All disks are proven to live on their bases; the source gives up.
     RELEASING = 'releasing'
     #: Steps are taken back, the last one first.
@@ -54,11 +60,14 @@ class State(enum.StrEnum):
 
 _FORWARD = (
     State.PREPARING,
+    State.FREEZING,
+    State.SEEDING,
     State.EXPORTING,
     State.SWITCHING,
     State.COPYING,
     State.READY,
     State.PIVOTING,
+    State.FLATTENING,
     State.RELEASING,
     State.ENDED,
 )
@@ -69,8 +78,16 @@ REVERSIBLE = frozenset(_FORWARD[: _FORWARD.index(State.PIVOTING)])
 ALLOWED = frozenset(
     [
         *itertools.pairwise(_FORWARD),
-        # the destination has nothing to do between its check and its copy
+        # direct mode does without the states of the seeded mode
+        (State.PREPARING, State.EXPORTING),
+        (State.PIVOTING, State.RELEASING),
+        # what has gathered in the overlays meanwhile is seeded too
+        (State.SEEDING, State.FREEZING),
+        # the destination has nothing to do between its check and its copy,
+        # but to be seeded
         (State.PREPARING, State.COPYING),
+        (State.PREPARING, State.SEEDING),
+        (State.SEEDING, State.COPYING),
         # a copy that failed before its disk pivoted is started again
         (State.READY, State.COPYING),
         *((state, State.UNDOING) for state in REVERSIBLE),
@@ -79,6 +96,7 @@ ALLOWED = frozenset(
         # a pivot that no disk has passed is taken back like anything else
         (State.PIVOTING, State.UNDOING),
         (State.PIVOTING, State.STUCK),
+        (State.FLATTENING, State.STUCK),
         (State.RELEASING, State.STUCK),
         (State.UNDOING, State.STUCK),
         (State.UNDOING, State.ENDED),
@@ -87,6 +105,7 @@ ALLOWED = frozenset(
         (State.UNDOING, State.PIVOTING),
         (State.STUCK, State.PIVOTING),
         (State.STUCK, State.UNDOING),
+        (State.STUCK, State.FLATTENING),
         (State.STUCK, State.RELEASING),
     ]
 )

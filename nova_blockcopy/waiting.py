@@ -14,8 +14,11 @@
 
 import threading
 from collections.abc import Callable
+from collections.abc import Iterator
 
 import tenacity
+
+_FIRST_PAUSE = 0.05
 
 
 def until(
@@ -44,3 +47,15 @@ def until(
             ),
         )(condition)
     )
+
+
+def pauses(longest: float) -> Iterator[float]:
+    """Seconds between looks at what may be done soon or take for hours.
+
+    They are short at first, and grow by a quarter until they are the longest:
+    what ends is not noticed much later than it took.
+    """
+    pause = min(_FIRST_PAUSE, longest)
+    while True:
+        yield pause
+        pause = min(1.25 * pause, longest)

@@ -24,6 +24,7 @@ from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import progress
 from nova_blockcopy import states
+from nova_blockcopy import waiting
 from nova_blockcopy.copies import job as copyjob
 
 Report = Callable[[progress.Progress], None]
@@ -38,7 +39,7 @@ class CopyGroup:
     def __init__(
         self,
         guest: str,
-        jobs: Iterable[copyjob.CopyJob],
+        jobs: Iterable[copyjob.Job],
         settings: conf.Settings,
         limit: int,
     ) -> None:
@@ -72,13 +73,13 @@ class CopyGroup:
         :raises Aborted: on request
         """
         began = time.monotonic()
-        while True:
+        for pause in waiting.pauses(self._settings.poll_interval):
             now = self.look()
             report(now)
             if all(disk.ready for disk in now.disks):
                 return
             self._check_time(time.monotonic() - began)
-            if cancelled.wait(self._settings.poll_interval):
+            if cancelled.wait(pause):
                 raise exception.Aborted(guest=self._guest)
 
     def look(self) -> progress.Progress:

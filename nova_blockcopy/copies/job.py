@@ -10,12 +10,13 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""The copy of one disk: start, look, pivot, prove, abort.
+"""The block job of one disk: start, look, pivot, prove, abort.
 
-Runs on the destination, where the guest runs by then. Everything here can
-be done twice: what is done already is found by reading the domain.
+Runs where the guest runs. Everything here can be done twice: what is done
+already is found by reading the domain.
 """
 
+import abc
 import dataclasses
 import time
 
@@ -26,31 +27,38 @@ from nova_blockcopy import waiting
 from nova_blockcopy.drivers import base
 from nova_blockcopy.host import hypervisor
 
+#: Seconds between two looks at whether a job has ended.
+_TICK = 0.02
 
-class CopyJob:
-    """One disk on its way into its base."""
+
+class Job(abc.ABC):
+    """One disk on its way onto another image.
+
+    :param base: that image
+    """
+
+    #: The usual cause of an end before the pivot, about the base.
+    _usual_cause: str
 
     def __init__(
         self,
         driver: base.CopyDriver,
         guest: hypervisor.Guest,
-        move: model.Move,
+        disk: str,
+        base: model.Image,
     ) -> None:
-        self.disk = move.disk
+        self.disk = disk
         self._driver = driver
         self._guest = guest
-        self._base = move.base
-        self._shallow = not move.whole
+        self._base = base
 
     def start(self, settings: model.CopySettings) -> None:
-        """Start the copy, unless it runs or has been pivoted already."""
+        """Start the job, unless it runs or has been pivoted already."""
         if self._status() is None and not self.at_base():
-            self._driver.start(
-                self._guest.uuid,
-                self.disk,
-                self._base,
-                dataclasses.replace(settings, shallow=self._shallow),
-            )
+            self._start(settings)
+
+    @abc.abstractmethod
+    def _start(self, settings: model.CopySettings) -> None: ...
 
     def look(self) -> model.DiskProgress:
         """Read how far it is.
@@ -70,8 +78,8 @@ class CopyJob:
         raise exception.JobFailed(
             disk=self.disk,
             reason=f'its job ended before the pivot; the usual cause is that '
-            f'{self._base.path} could not be written or the export not be '
-            f'read. The QEMU log of the destination has the error.',
+            f'{self._base.path} {self._usual_cause}. The QEMU log of '
+            f'{self._guest.host} has the error.',
         )
 
     def at_base(self) -> bool:
@@ -79,7 +87,7 @@ class CopyJob:
         return domxml.at_image(self._live(), self._base)
 
     def set_speed(self, bytes_per_s: int) -> None:
-        """Limit the copy; 0 lifts the limit."""
+        """Limit the job; 0 lifts the limit."""
         self._driver.set_speed(self._guest.uuid, self.disk, bytes_per_s)
 
     def pivot(self, timeout: float) -> None:
@@ -99,7 +107,7 @@ class CopyJob:
         self.look()
 
     def abort(self, timeout: float) -> None:
-        """End the copy; the guest stays on the export.
+        """End the job; the guest stays on what it had before.
 
         :param timeout: seconds
         :raises DriverTimeout: the job is still there
@@ -124,7 +132,12 @@ class CopyJob:
         return True
 
     def _wait_for_end(self, action: str, timeout: float) -> None:
-        if not waiting.until(lambda: self._status() is None, timeout=timeout):
+        if not waiting.until(
+            lambda: self._status() is None,
+            timeout=timeout,
+            # the guest stands still meanwhile
+            interval=_TICK,
+        ):
             raise exception.DriverTimeout(
                 action=action, disk=self.disk, timeout=timeout
             )
@@ -134,3 +147,37 @@ class CopyJob:
 
     def _live(self) -> model.Disk:
         return domxml.disks(self._guest.running_xml())[self.disk]
+
+
+class CopyJob(Job):
+    """One disk on its way into its base, on the destination."""
+
+    _usual_cause = 'could not be written or the export not be read'
+
+    def __init__(
+        self,
+        driver: base.CopyDriver,
+        guest: hypervisor.Guest,
+        move: model.Move,
+    ) -> None:
+        super().__init__(driver, guest, move.disk, move.base)
+        self._shallow = not move.whole
+
+    def _start(self, settings: model.CopySettings) -> None:
+        self._driver.start(
+            self._guest.uuid,
+            self.disk,
+            self._base,
+            dataclasses.replace(settings, shallow=self._shallow),
+        )
+
+
+class CommitJob(Job):
+    """The overlays of one disk on their way into what they lie on."""
+
+    _usual_cause = 'could not be written'
+
+    def _start(self, settings: model.CopySettings) -> None:
+        self._driver.commit(
+            self._guest.uuid, self.disk, self._base, settings.bandwidth
+        )

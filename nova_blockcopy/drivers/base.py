@@ -90,6 +90,18 @@ class CopyDriver(abc.ABC):
         nothing is probed.
         """
 
+    @abc.abstractmethod
+    def commit(
+        self, guest: str, disk: str, into: model.Image, bytes_per_s: int
+    ) -> None:
+        """Start to merge all that lies above an image of a disk into it.
+
+        The job then mirrors like a copy, and is ended by a pivot, after
+        which the guest uses that image.
+
+        :param bytes_per_s: 0 = no limit
+        """
+
     def status(self, guest: str, disk: str) -> JobStatus | None:
         """Look at a copy; None if there is none (any more).
 

@@ -55,6 +55,22 @@ class LibvirtCopyDriver(base.CopyDriver):
             ),
         )
 
+    def commit(
+        self, guest: str, disk: str, into: model.Image, bytes_per_s: int
+    ) -> None:
+        flags = (
+            libvirt.VIR_DOMAIN_BLOCK_COMMIT_ACTIVE
+            | libvirt.VIR_DOMAIN_BLOCK_COMMIT_BANDWIDTH_BYTES
+        )
+        self._call(
+            'start a commit',
+            guest,
+            disk,
+            lambda domain: domain.blockCommit(
+                disk, into.path, None, bytes_per_s, flags
+            ),
+        )
+
     def set_speed(self, guest: str, disk: str, bytes_per_s: int) -> None:
         self._call(
             'set the speed',

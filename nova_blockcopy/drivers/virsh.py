@@ -53,6 +53,17 @@ class VirshCopyDriver(base.CopyDriver):
                 *_copy(base, settings),
             )
 
+    def commit(
+        self, guest: str, disk: str, into: model.Image, bytes_per_s: int
+    ) -> None:
+        limit = ['--bandwidth', *_bandwidth(bytes_per_s)]
+        self._virsh(
+            'start a commit',
+            disk,
+            *('blockcommit', guest, disk, '--base', into.path, '--active'),
+            *(limit if bytes_per_s else ()),
+        )
+
     def set_speed(self, guest: str, disk: str, bytes_per_s: int) -> None:
         self._virsh(
             'set the speed',

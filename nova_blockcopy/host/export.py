@@ -44,9 +44,9 @@ _DRIVER = {
     model.ImageKind.BLOCK: 'host_device',
     model.ImageKind.FILE: 'file',
 }
-#: Connections at a time: the guest's, and room for one that is being made
-#: again while the old one is not known to be dead.
-_CLIENTS = 4
+#: Connections at a time: the guest's, or those of all that seed it, and room
+#: for some that are made again while the old ones are not known to be dead.
+_CLIENTS = 20
 
 
 class Exporter:
@@ -74,21 +74,30 @@ class Exporter:
         self._tls = tls
         self._tls_dir = tls_dir
 
-    def start(self, planned: model.Export, image: model.Image) -> model.Export:
-        """Serve the bytes of an image's own layer, not what a guest sees.
+    def start(
+        self,
+        planned: model.Export,
+        image: model.Image,
+        *,
+        by_content: bool = False,
+    ) -> model.Export:
+        """Serve an image; its bytes as they are, without what lies below.
 
         :param planned: of which disk, at which depth, and under what name;
             the name is for the client and for people, and no secret, as
             qemu-nbd tells it to whoever asks
+        :param by_content: serve what a guest sees, all layers together;
+            of an image that nobody writes to
         :returns: the same, with where it is served
         :raises ExportError: no server could be started
         """
         try:
-            size = (
-                images.length(image.path)
-                if planned.depth
-                else images.extend_for_export(image, self._timeout)
-            )
+            if by_content:
+                size = images.size(image)
+            elif planned.depth:
+                size = images.length(image.path)
+            else:
+                size = images.extend_for_export(image, self._timeout)
         except exception.BlockCopyError as e:
             raise exception.ExportError(path=image.path, reason=e) from e
         for port in self._ports:
@@ -99,7 +108,7 @@ class Exporter:
                 size_bytes=size,
                 tls=self._tls,
             )
-            pid = self._serve(export, image)
+            pid = self._serve(export, _node(image, by_content))
             if pid is not None:
                 LOG.info('Export of disk %s is at port %d', export.disk, port)
                 return dataclasses.replace(export, pid=pid)
@@ -110,12 +119,18 @@ class Exporter:
             f'[blockcopy] export_port_min and export_port_max.',
         )
 
-    def revive(self, export: model.Export, image: model.Image) -> model.Export:
+    def revive(
+        self,
+        export: model.Export,
+        image: model.Image,
+        *,
+        by_content: bool = False,
+    ) -> model.Export:
         """Start a dead server again where its client looks for it."""
         if self.alive(export):
             return export
         LOG.warning('The export of disk %s was dead', export.disk)
-        pid = self._serve(export, image)
+        pid = self._serve(export, _node(image, by_content))
         if pid is None:
             raise exception.ExportError(
                 path=image.path,
@@ -144,39 +159,34 @@ class Exporter:
     def alive(self, export: model.Export) -> bool:
         return _server(export.name) is not None
 
-    def _serve(self, export: model.Export, image: model.Image) -> int | None:
+    def _serve(self, export: model.Export, node: str) -> int | None:
         """Start a server; None if its port is taken."""
         try:
-            _start(
-                wire.pack(export),
-                wire.pack(image),
-                self._tls_dir,
-                self._timeout,
-            )
+            _start(wire.pack(export), node, self._tls_dir, self._timeout)
         except OSError as e:
             if e.errno == errno.EADDRINUSE:
                 return None
             raise exception.ExportError(
-                path=image.path,
+                path=export.disk,
                 reason=f'cannot listen at [blockcopy] export_address '
                 f'{export.address} ({e.strerror}).',
             ) from e
         except command.CommandFailed as e:
-            raise exception.ExportError(path=image.path, reason=e) from e
+            raise exception.ExportError(path=export.disk, reason=e) from e
         pid = _server(export.name)
         if pid is None:
             raise exception.ExportError(
-                path=image.path, reason='its server ended at once.'
+                path=export.disk, reason='its server ended at once.'
             )
         return pid
 
 
 @privsep.entrypoint
-def _start(export: Any, image: Any, tls_dir: str, timeout: int) -> None:
+def _start(export: Any, node: str, tls_dir: str, timeout: int) -> None:
     """Start a server.
 
     :param export: packed
-    :param image: packed
+    :param node: what QEMU is to open
     :param tls_dir: of no matter if the export is clear text
     :raises OSError: it cannot listen
     :raises CommandFailed: it does not start
@@ -185,18 +195,19 @@ def _start(export: Any, image: Any, tls_dir: str, timeout: int) -> None:
     with _listener(what) as listener:
         command.serve(
             listener,
-            *_argv(what, wire.unpack(image, model.Image), tls_dir),
+            *_argv(what, node, tls_dir),
             timeout=timeout,
         )
 
 
 @privsep.entrypoint
-def check_certificates(host: str, tls_dir: str) -> None:
-    """Pass if there are certificates; what is in them, qemu-nbd checks.
+def check_certificates(host: str, tls_dir: str, side: str) -> None:
+    """Pass if there are certificates; what is in them, QEMU checks.
 
+    :param side: ``server`` or ``client``
     :raises CertificateError: one cannot be read
     """
-    for name in ('ca-cert.pem', 'server-cert.pem', 'server-key.pem'):
+    for name in ('ca-cert.pem', f'{side}-cert.pem', f'{side}-key.pem'):
         path = os.path.join(tls_dir, name)
         try:
             open(path, 'rb').close()
@@ -259,15 +270,7 @@ def _listener(export: model.Export) -> socket.socket:
     return listener
 
 
-def _argv(
-    export: model.Export, image: model.Image, tls_dir: str
-) -> tuple[str, ...]:
-    # The guest's QEMU holds the locks. Nothing may be cached here that the
-    # guest writes there, so the page cache is left out.
-    opts = (
-        f'driver=raw,file.driver={_DRIVER[image.kind]},'
-        f'file.filename={_escaped(image.path)},file.locking=off'
-    )
+def _argv(export: model.Export, node: str, tls_dir: str) -> tuple[str, ...]:
     credentials = (
         f'tls-creds-x509,id=tls,endpoint=server,verify-peer=yes,'
         f'dir={_escaped(tls_dir)}'
@@ -284,7 +287,30 @@ def _argv(
             if export.tls
             else ()
         ),
-        *('--image-opts', opts),
+        *('--image-opts', node),
+    )
+
+
+def _node(image: model.Image, by_content: bool) -> str:
+    """What QEMU is to open.
+
+    The guest's QEMU holds the locks. Nothing may be cached here that the
+    guest writes there, so the page cache is left out.
+    """
+    if not by_content:
+        return f'driver=raw,{_file(image, "file.")}'
+    options, prefix = [], ''
+    for layer in model.layers(image):
+        options.append(f'{prefix}driver={layer.format}')
+        options.append(_file(layer, f'{prefix}file.'))
+        prefix = f'{prefix}backing.'
+    return ','.join(options)
+
+
+def _file(image: model.Image, prefix: str) -> str:
+    return (
+        f'{prefix}driver={_DRIVER[image.kind]},'
+        f'{prefix}filename={_escaped(image.path)},{prefix}locking=off'
     )
 
 

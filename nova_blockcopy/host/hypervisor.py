@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import libvirt
+import tenacity
 
 from nova_blockcopy import exception
 from nova_blockcopy import plan
@@ -53,6 +54,15 @@ _ALIVE = (
 
 #: No guest, or none that runs, has no job either.
 _NO_JOB = (libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_OPERATION_INVALID)
+
+
+#: For what can be asked twice: a libvirt that starts again is waited for.
+_patient = tenacity.retry(
+    retry=tenacity.retry_if_exception_type(exception.Disconnected),
+    stop=tenacity.stop_after_delay(30),
+    wait=tenacity.wait_fixed(0.5),
+    reraise=True,
+)
 
 
 class Connector:
@@ -100,21 +110,23 @@ class Hypervisor:
 
     def __init__(self, host: str, connect: Connect) -> None:
         self.host = host
-        self._connect = connect
+        self.connect = connect
 
+    @_patient
     def versions(self) -> plan.Versions:
         with self.translated('tell its version'):
-            connection = self._connect()
+            connection = self.connect()
             return plan.Versions(
                 libvirt=connection.getLibVersion(),
                 hypervisor=connection.getVersion(),
             )
 
+    @_patient
     def find(self, guest: str) -> 'Guest | None':
         """Look a guest up by UUID or by name; None if it is not defined."""
         with self.translated('look a guest up'):
             for lookup in ('lookupByUUIDString', 'lookupByName'):
-                domain = _lookup(self._connect(), lookup, guest)
+                domain = _lookup(self.connect(), lookup, guest)
                 if domain is not None:
                     return Guest(self, domain.name(), domain.UUIDString())
         return None
@@ -130,11 +142,12 @@ class Hypervisor:
         return found
 
     def domain(self, uuid: str) -> libvirt.virDomain:
-        return self._connect().lookupByUUIDString(uuid)
+        return self.connect().lookupByUUIDString(uuid)
 
+    @_patient
     def define(self, xml: str) -> None:
         with self.translated('define a guest'):
-            self._connect().defineXML(xml)
+            self.connect().defineXML(xml)
 
     @contextlib.contextmanager
     def translated(self, action: str) -> Iterator[None]:
@@ -142,9 +155,10 @@ class Hypervisor:
         try:
             yield
         except libvirt.libvirtError as e:
-            raise exception.HypervisorError(
-                host=self.host, action=action, reason=e
-            ) from e
+            kind = exception.HypervisorError
+            if e.get_error_domain() == libvirt.VIR_FROM_RPC:
+                kind = exception.Disconnected
+            raise kind(host=self.host, action=action, reason=e) from e
 
 
 class Guest:
@@ -153,8 +167,10 @@ class Guest:
     def __init__(self, hypervisor: Hypervisor, name: str, uuid: str) -> None:
         self.name = name
         self.uuid = uuid
+        self.host = hypervisor.host
         self._hypervisor = hypervisor
 
+    @_patient
     def power(self) -> Power:
         """What it does; OFF also where it is not defined (any more)."""
         with self._hypervisor.translated(f'tell the state of {self.name}'):
@@ -180,6 +196,7 @@ class Guest:
         """The running domain, with its block jobs."""
         return self._xml(0)
 
+    @_patient
     def persistent_xml(self) -> str | None:
         """Its definition on disk; None for a transient guest."""
         with self._hypervisor.translated(f'read {self.name}'):
@@ -192,6 +209,29 @@ class Guest:
     def define(self, xml: str) -> None:
         self._hypervisor.define(xml)
 
+    @contextlib.contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """Have it write nothing for a moment, if it runs.
+
+        Else a host that loses its power just after a pivot leaves two
+        images, and nothing that tells which of them the guest wrote to last.
+        """
+        runs = self.power() is Power.RUNNING
+        if runs:
+            with self._hypervisor.translated(f'pause {self.name}'):
+                self._domain().suspend()
+        try:
+            yield
+        finally:
+            if runs:
+                self.resume()
+
+    def wake(self) -> None:
+        """Resume it if something stopped it that is over now."""
+        if self.power() in (Power.PAUSED, Power.IO_ERROR):
+            self.resume()
+
+    @_patient
     def resume(self) -> None:
         with self._hypervisor.translated(f'resume {self.name}'):
             self._domain().resume()
@@ -203,6 +243,33 @@ class Guest:
         with self._hypervisor.translated(f'migrate {self.name} to {uri}'):
             self._domain().migrateToURI3(uri, parameters, flags)
 
+    def snapshot(self, xml: str) -> None:
+        """Have the guest write to the overlays that a snapshot names.
+
+        All disks together or none; libvirt keeps no record of it.
+        """
+        flags = (
+            libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_DISK_ONLY
+            | libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_ATOMIC
+            | libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_NO_METADATA
+            | libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_REUSE_EXT
+        )
+        with self._hypervisor.translated(f'freeze the disks of {self.name}'):
+            self._domain().snapshotCreateXML(xml, flags)
+
+    @_patient
+    def undefine(self) -> None:
+        """Forget a guest that does not run; done twice is done once."""
+        with self._hypervisor.translated(f'undefine {self.name}'):
+            try:
+                self._domain().undefineFlags(
+                    libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM
+                )
+            except libvirt.libvirtError as e:
+                if e.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+                    raise
+
+    @_patient
     def migrating(self) -> bool:
         """Whether a migration or the like is under way on this host."""
         with self._hypervisor.translated(f'look at the jobs of {self.name}'):
@@ -221,6 +288,7 @@ class Guest:
         with self._hypervisor.translated(f'abort a job of {self.name}'):
             self._domain().abortJob()
 
+    @_patient
     def _xml(self, flags: int) -> str:
         with self._hypervisor.translated(f'read {self.name}'):
             return str(self._domain().XMLDesc(flags))

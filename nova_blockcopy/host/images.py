@@ -18,7 +18,9 @@ import hashlib
 import json
 import os
 import stat
+import threading
 import time
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from typing import IO
@@ -34,6 +36,9 @@ _BOOT_ID = '/proc/sys/kernel/random/boot_id'
 _HEADER_TIMEOUT = 30
 #: Bytes that are read, and left out if they are zeroes, together.
 _BLOCK = 64 * 1024
+#: Bytes that extents of data are rounded to, and how many at most.
+_GRAIN = 1024 * 1024
+_MOST_EXTENTS = 65536
 
 
 def kind(path: str) -> model.ImageKind:
@@ -164,6 +169,72 @@ def _filled_blocks(f: IO[bytes]) -> Iterator[tuple[int, bytes]]:
             offset += _BLOCK
             # where threads are green, the others are let in
             time.sleep(0)
+
+
+def data_extents(path: str) -> tuple[model.Extent, ...]:
+    """Where a file has data; a block device has it everywhere.
+
+    What lies close together is one extent.
+
+    :raises ImageError: it cannot be read
+    """
+    if kind(path) is model.ImageKind.BLOCK:
+        return (model.Extent(offset=0, length=length(path)),)
+    found: list[model.Extent] = []
+    for first, end in _data(path):
+        if found and found[-1].offset + found[-1].length >= first:
+            first = found.pop().offset
+        found.append(model.Extent(offset=first, length=end - first))
+    return tuple(found)
+
+
+@privsep.entrypoint
+def _data(path: str) -> Sequence[tuple[int, int]]:
+    """Where a file's data begins and ends, roughly."""
+    size = length(path)
+    grain = max(_GRAIN, -(-size // _MOST_EXTENTS // _GRAIN) * _GRAIN)
+    found, offset = [], 0
+    with open(path, 'rb') as f:
+        while offset < size:
+            try:
+                data = f.seek(offset, os.SEEK_DATA)
+            except OSError as e:
+                if e.errno == errno.ENXIO:  # nothing but a hole is left
+                    break
+                raise
+            hole = f.seek(data, os.SEEK_HOLE)
+            offset = min(size, -(-hole // grain) * grain)
+            found.append((data - data % grain, offset))
+    return found
+
+
+def extent_digests(
+    path: str,
+    wanted: Iterable[model.Extent],
+    cancelled: threading.Event,
+) -> list[str]:
+    """Checksums over parts of an image's own bytes.
+
+    :returns: SHA-256 in hexadecimal, for each
+    :raises ImageError: it cannot be read
+    :raises Aborted: on request
+    """
+    found = []
+    for extent in wanted:
+        if cancelled.is_set():
+            raise exception.Aborted(guest=path)
+        found.append(_extent_digest(path, extent.offset, extent.length))
+    return found
+
+
+@privsep.entrypoint
+def _extent_digest(path: str, offset: int, size: int) -> str:
+    try:
+        with open(path, 'rb') as f:
+            f.seek(offset)
+            return hashlib.sha256(f.read(size)).hexdigest()
+    except OSError as e:
+        raise _unreadable(path, e) from e
 
 
 def holders(path: str) -> tuple[str, ...]:

@@ -44,13 +44,19 @@ from nova_blockcopy.drivers import base
 from nova_blockcopy.host import hypervisor
 from nova_blockcopy.host import images
 from nova_blockcopy.host import switchover
+from nova_blockcopy.migration import merge
 from nova_blockcopy.migration import peer
+from nova_blockcopy.migration import seedbed
 
 LOG = logging.getLogger(__name__)
 
 _GIVE_BACK_ATTEMPTS = 5
+#: Tasks that the source orders again when it got no answer.
+_INSISTED = ('pivot', 'flatten')
 #: Seconds in which a guest that was resumed meets its next I/O error.
 _WAKE_INTERVAL = 0.5
+#: By an I/O error, or by a pivot that was cut short.
+_STOPPED = (hypervisor.Power.IO_ERROR, hypervisor.Power.PAUSED)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +83,7 @@ class Arrival:
         self._task: task.Task | None = None
         self._group: copygroup.CopyGroup | None = None
         self._progress: progress.Progress | None = None
+        self._bed = seedbed.Seedbed(host.settings, guest, migration)
         #: Keeps a check that is discarded from beginning a journal after it.
         self._door = threading.Lock()
 
@@ -91,6 +98,7 @@ class Arrival:
         bases: dict[str, Any],
         left_alone: dict[str, str],
         tls: bool,
+        mode: str,
         dry_run: bool,
     ) -> peer.Message:
         """Check all there is to check; then, if wanted, begin the journal.
@@ -105,9 +113,12 @@ class Arrival:
                 *(peer, tls),
             )
             self._check_left_alone(name, left_alone)
+            if mode == model.Mode.SEEDED:
+                self._bed.check(self._host.here.host)
             moves = self._pair(
                 wire.unpack(disks, tuple[model.SourceDisk, ...]),
                 wire.unpack(bases, dict[str, model.BaseRequest]),
+                seeded=mode == model.Mode.SEEDED,
             )
             if not dry_run:
                 with self._door:
@@ -118,15 +129,62 @@ class Arrival:
 
         return self._begin('prepare', check)
 
-    def copy(self, *, persistent_xml: str, bandwidth: int) -> peer.Message:
+    def received(self) -> peer.Message:
+        """Tell what an earlier attempt has left in the bases."""
+        moves = self._record().moves
+        return self._begin(
+            'received', lambda cancelled: self._bed.received(moves, cancelled)
+        )
+
+    def seed(self, *, seeds: list[Any], bandwidth: int) -> peer.Message:
+        """Copy images from their exports, before the guest comes.
+
+        :param bandwidth: bytes/s for all of them; 0 = no limit
+        """
+        record = self._record()
+        wanted = wire.unpack(seeds, tuple[model.Seed, ...])
+        self._note(record, states.State.SEEDING)
+
+        def seed(cancelled: threading.Event) -> None:
+            self._bed.fill(
+                record.name,
+                wanted,
+                {move.disk: move.size_bytes for move in record.moves},
+                bandwidth,
+                cancelled,
+                self._report,
+            )
+
+        return self._begin('seed', seed)
+
+    def digest(self, *, path: str, wanted: list[Any]) -> peer.Message:
+        """Take checksums of parts of an image."""
+        parts = wire.unpack(wanted, tuple[model.Extent, ...])
+        return self._begin(
+            'digest',
+            lambda cancelled: self._bed.digest(path, parts, cancelled),
+        )
+
+    def apply(self, *, seeds: list[Any]) -> peer.Message:
+        """Have the bases take in what was seeded."""
+        wanted = wire.unpack(seeds, tuple[model.Seed, ...])
+        return self._begin('apply', lambda _cancelled: self._bed.apply(wanted))
+
+    def copy(
+        self, *, persistent_xml: str, bandwidth: int, synchronous_writes: bool
+    ) -> peer.Message:
         """Start all copies, and follow them until they are ready.
 
         :param bandwidth: bytes/s for all of them; 0 = no limit
+        :param synchronous_writes: have them get ready however much the
+            guest writes
         """
         record = dataclasses.replace(
             self._record(), persistent_xml=persistent_xml
         )
-        self._group = group = self._copies(record, bandwidth)
+        self._group = group = self._copies(
+            record, bandwidth, synchronous_writes=synchronous_writes
+        )
         self._note(record, states.State.COPYING)
 
         def copy(cancelled: threading.Event) -> None:
@@ -138,6 +196,7 @@ class Arrival:
 
     def set_bandwidth(self, *, bandwidth: int) -> peer.Message:
         """Change the limit of all copies; bytes/s, 0 lifts it."""
+        self._bed.set_limit(bandwidth)
         if self._group is not None:
             self._group.set_limit(bandwidth)
         return {}
@@ -149,17 +208,31 @@ class Arrival:
         self._note(self._record(), states.State.PIVOTING)
         return self._begin('pivot', self._pivot)
 
+    def flatten(self) -> peer.Message:
+        """Have the overlays go into the bases, and prove that they did."""
+        record = self._record()
+        if record.state is states.State.RELEASING:
+            return self._begin('flatten', lambda _cancelled: None)
+        self._note(record, states.State.FLATTENING)
+        return self._begin('flatten', self._flatten)
+
     def abort(self) -> peer.Message:
-        """End all copies; the guest stays on the exports."""
+        """End all that is under way; a guest stays on the exports."""
         before, self._task = self._task, None
         if before is not None:
             before.cancel()
 
         def abort(_cancelled: threading.Event) -> None:
             self._wait_for(before)
-            record = self._record()
-            self._note(record, states.State.UNDOING, 'aborting the copies')
-            self._copies(record, 0).abort()
+            record = self._find()
+            if record is None:
+                return
+            self._note(record, states.State.UNDOING, 'aborting')
+            guest = self._host.here.find(self._guest)
+            if guest and guest.power() is not hypervisor.Power.OFF:
+                self._copies(record).abort()
+            elif guest:
+                self._check_remote(guest)
 
         return self._begin('abort', abort)
 
@@ -224,6 +297,8 @@ class Arrival:
                 )
             if record is not None:
                 self._note(record, states.State.UNDOING, 'forgetting it')
+                self._forget_dead()
+                self._bed.clear(record.moves)
                 self._host.journal.close(self._guest)
         return {}
 
@@ -235,6 +310,7 @@ class Arrival:
         record = self._find()
         if record is not None:
             states.check(record.state, states.State.ENDED)
+            self._bed.forget()
             self._host.journal.close(self._guest)
         return {}
 
@@ -262,15 +338,55 @@ class Arrival:
         self,
         disks: tuple[model.SourceDisk, ...],
         bases: dict[str, model.BaseRequest],
+        *,
+        seeded: bool,
     ) -> tuple[model.Move, ...]:
         facts = {
-            disk.disk: _base_facts(disk, bases[disk.disk]) for disk in disks
+            disk.disk: self._base_facts(disk, bases[disk.disk], seeded=seeded)
+            for disk in disks
         }
         plan.check_unique(facts)
-        return tuple(
+        moves = tuple(
             plan.move(disk, facts[disk.disk], whole=bases[disk.disk].whole)
             for disk in disks
         )
+        if not seeded:
+            return moves
+        return tuple(
+            dataclasses.replace(
+                move, overlay=self._bed.overlay_path(move.disk)
+            )
+            for move in moves
+        )
+
+    def _base_facts(
+        self,
+        disk: model.SourceDisk,
+        request: model.BaseRequest,
+        *,
+        seeded: bool,
+    ) -> plan.BaseFacts:
+        try:
+            image, size = self._bed.describe(
+                disk.disk,
+                request.path,
+                request.format or disk.image.format,
+                # what is copied in another way needs a header to be there
+                by_book=seeded and not request.whole,
+            )
+            return plan.BaseFacts(
+                image=image,
+                size_bytes=size,
+                identity=images.identity(image.path),
+                holders=images.holders(image.path),
+                backing_digest=images.digest(image.backing)
+                if disk.backing_digest
+                else None,
+            )
+        except exception.ImageError as e:
+            raise exception.BaseRefused(
+                path=request.path, disk=disk.disk, reason=e
+            ) from e
 
     def _open(
         self, name: str, source: str, moves: tuple[model.Move, ...]
@@ -286,23 +402,35 @@ class Arrival:
                 moves=moves,
             )
         )
+        if any(move.overlay for move in moves):
+            self._bed.make_overlays(moves)
 
     # -- copying and pivoting --------------------------------------------
 
     def _copies(
-        self, record: journal.Record, bandwidth: int
+        self,
+        record: journal.Record,
+        bandwidth: int = 0,
+        *,
+        synchronous_writes: bool = False,
     ) -> copygroup.CopyGroup:
         guest = self._host.here.guest(self._guest)
         driver = self._driver()
-        jobs = [copyjob.CopyJob(driver, guest, move) for move in record.moves]
-        return copygroup.CopyGroup(
-            guest.name, jobs, self._host.settings, bandwidth
+        jobs = [
+            copyjob.CopyJob(driver, guest, move.window())
+            for move in record.moves
+        ]
+        settings = dataclasses.replace(
+            self._host.settings, synchronous_writes=synchronous_writes
         )
+        return copygroup.CopyGroup(guest.name, jobs, settings, bandwidth)
 
     def _pivot(self, cancelled: threading.Event) -> None:
-        group = self._group or self._copies(self._record(), 0)
+        group = self._group or self._copies(self._record())
+        guest = self._host.here.guest(self._guest)
         try:
-            group.pivot(self._pivoted)
+            with guest.standing_still():
+                group.pivot(self._pivoted)
         except (exception.JobFailed, exception.NotReady) as e:
             if not self._record().pivoted:
                 raise
@@ -311,13 +439,37 @@ class Arrival:
             LOG.warning('Copying again what did not pivot: %s', e)
             group.start()
             group.follow(cancelled, self._report)
-            group.pivot(self._pivoted)
+            with guest.standing_still():
+                group.pivot(self._pivoted)
+        guest.wake()  # if that was cut short the last time
         record = self._record()
-        self._settle_definition(record)
+        windows = tuple(move.window() for move in record.moves)
+        self._settle_definition(record, windows)
         self._note(
             dataclasses.replace(record, authority=model.Role.DESTINATION),
-            states.State.RELEASING,
-            'all disks are proven to be on their bases',
+            states.State.RELEASING
+            if windows == record.moves
+            else states.State.FLATTENING,
+            'all disks are proven to be on this host',
+        )
+
+    def _flatten(self, cancelled: threading.Event) -> None:
+        record = self._record()
+        moves = record.moves
+        merge.merge(
+            # a transient one that has ended is not known any more
+            hypervisor.Guest(self._host.here, record.name, self._guest),
+            self._driver(),
+            self._host.settings,
+            {move.disk: move.window().base for move in moves},
+            {move.disk: move.base for move in moves},
+            cancelled,
+            self._report,
+        )
+        self._settle_definition(record, moves)
+        self._bed.clear(moves)
+        self._note(
+            record, states.State.RELEASING, 'nothing is left in overlays'
         )
 
     def _pivoted(self, disk: str) -> None:
@@ -325,24 +477,26 @@ class Arrival:
         self._note(
             dataclasses.replace(record, pivoted=(*record.pivoted, disk)),
             states.State.PIVOTING,
-            f'{disk} is on its base',
+            f'{disk} is on this host',
         )
 
-    def _settle_definition(self, record: journal.Record) -> None:
+    def _settle_definition(
+        self, record: journal.Record, moves: tuple[model.Move, ...]
+    ) -> None:
         """Make the persistent definition name the bases, and prove it.
 
         libvirt does so itself at a pivot, but only where the persistent
         source equals the live one, and does not tell whether it did
         (qemuBlockJobRewriteConfigDiskSource, src/qemu/qemu_blockjob.c).
         """
-        guest = self._host.here.guest(self._guest)
-        present = guest.persistent_xml()
-        if present is None:
+        guest = self._host.here.find(self._guest)
+        present = guest.persistent_xml() if guest else None
+        if guest is None or present is None:
             return
-        wanted = domxml.point_at_bases(record.persistent_xml, record.moves)
+        wanted = domxml.point_at_bases(record.persistent_xml, moves)
         guest.define(domxml.restore_disks(present, wanted))
         defined = domxml.disks(guest.persistent_xml() or '')
-        for move in record.moves:
+        for move in moves:
             if not domxml.at_image(defined[move.disk], move.base):
                 raise exception.JobFailed(
                     disk=move.disk,
@@ -363,14 +517,14 @@ class Arrival:
                 )
 
     def _wake(self, guest: hypervisor.Guest) -> None:
-        """Resume a guest that an I/O error stopped, until it stays awake.
+        """Resume a guest that was stopped, until it stays awake.
 
         An export that was dead is served again by now, but QEMU finds out
         only by trying, and its first try may fail.
         """
 
         def awake() -> bool:
-            if guest.power() is not hypervisor.Power.IO_ERROR:
+            if guest.power() not in _STOPPED:
                 return True
             guest.resume()
             return False
@@ -381,12 +535,21 @@ class Arrival:
             interval=_WAKE_INTERVAL,
         )
 
+    def _forget_dead(self) -> None:
+        """Undefine a guest that died here; it goes on where it came from."""
+        guest = self._host.here.find(self._guest)
+        if guest and guest.power() is hypervisor.Power.OFF:
+            self._check_remote(guest)
+            guest.undefine()
+
     # -- helpers ---------------------------------------------------------
 
     def _begin(
         self, name: str, work: Callable[[threading.Event], Any]
     ) -> peer.Message:
         if self._task is not None and not self._task.done:
+            if name == self._task.name and name in _INSISTED:
+                return {}
             raise exception.PeerError(
                 operation=name, reason=f'{self._task.name} still runs.'
             )
@@ -446,25 +609,3 @@ def _retried(
         wait=tenacity.wait_fixed(_WAKE_INTERVAL),
         reraise=True,
     )(work)
-
-
-def _base_facts(
-    disk: model.SourceDisk, request: model.BaseRequest
-) -> plan.BaseFacts:
-    try:
-        image = images.describe(
-            request.path, request.format or disk.image.format
-        )
-        return plan.BaseFacts(
-            image=image,
-            size_bytes=images.size(image),
-            identity=images.identity(image.path),
-            holders=images.holders(image.path),
-            backing_digest=images.digest(image.backing)
-            if disk.backing_digest
-            else None,
-        )
-    except exception.ImageError as e:
-        raise exception.BaseRefused(
-            path=request.path, disk=disk.disk, reason=e
-        ) from e

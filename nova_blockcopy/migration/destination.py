@@ -30,9 +30,14 @@ LOG = logging.getLogger(__name__)
 OPERATIONS = frozenset(
     [
         'prepare',
+        'received',
+        'seed',
+        'digest',
+        'apply',
         'copy',
         'set_bandwidth',
         'pivot',
+        'flatten',
         'abort',
         'give_back',
         'status',
@@ -92,9 +97,11 @@ class Destination:
 
     def _arrival(self, guest: str, migration: str) -> arrival.Arrival:
         with self._lock:
-            return self._arrivals.setdefault(
-                migration, arrival.Arrival(self._host, guest, migration)
-            )
+            if migration not in self._arrivals:
+                self._arrivals[migration] = arrival.Arrival(
+                    self._host, guest, migration
+                )
+            return self._arrivals[migration]
 
     def _forget(self, migration: str) -> None:
         with self._lock:

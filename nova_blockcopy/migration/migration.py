@@ -28,6 +28,7 @@ from oslo_log import log as logging
 from nova_blockcopy import conf
 from nova_blockcopy import domxml
 from nova_blockcopy import exception
+from nova_blockcopy import forecast
 from nova_blockcopy import journal
 from nova_blockcopy import model
 from nova_blockcopy import plan
@@ -35,6 +36,7 @@ from nova_blockcopy import progress
 from nova_blockcopy import states
 from nova_blockcopy.host import hypervisor
 from nova_blockcopy.host import reach
+from nova_blockcopy.migration import modes
 from nova_blockcopy.migration import peer
 from nova_blockcopy.migration import remote
 from nova_blockcopy.migration import source
@@ -93,6 +95,8 @@ class Migration:
     ) -> None:
         self.id = str(uuid.uuid4())
         self.progress = progress.Progress(state=states.State.PREPARING)
+        #: Of the time after the switchover; seeded mode makes one.
+        self.forecast: forecast.Forecast | None = None
         self._request = request
         self._source = source.Source(here, settings)
         self._channel = channel
@@ -105,7 +109,7 @@ class Migration:
         self._decided = False
         self._bandwidth = settings.copy.bandwidth
         self._context: steps.Context | None = None
-        self._ahead = list(steps.all_steps())
+        self._ahead = list(modes.all_steps(settings.mode))
         self._begun: list[steps.Step] = []
 
     def plan(self) -> Plan:
@@ -181,6 +185,9 @@ class Migration:
         selection = self._source.select(
             guest, self._request.bases, self._request.shared
         )
+        if self._settings.mode is model.Mode.SEEDED:
+            self._source.check_room()
+        definition = guest.persistent_xml() or ''
         reach.check(
             self._source.host,
             self._request.destination.uri,
@@ -214,13 +221,19 @@ class Migration:
                 home=self._request.home,
                 destination=self._request.destination,
                 live_xml=guest.live_xml(),
-                persistent_xml=guest.persistent_xml() or '',
+                persistent_xml=definition,
+                definition=definition,
             ),
             watch=self._watch,
             switch=self._switch or functools.partial(self._migrate, guest),
             bandwidth=self._bandwidth,
             cancelled=self._cancelled,
+            synchronous_writes=self._settings.synchronous_writes,
+            foresee=self._foresee,
         )
+
+    def _foresee(self, found: forecast.Forecast) -> None:
+        self.forecast = found
 
     def _take(self, step: steps.Step, context: steps.Context) -> None:
         with self._door:
@@ -248,7 +261,7 @@ class Migration:
             self._request.destination,
             live_xml=live_xml,
             persistent_xml=persistent_xml,
-            unsafe=source.needs_unsafe(disks, context.record.moves),
+            unsafe=source.needs_unsafe(disks, context.windows()),
             cancelled=cancelled,
         )
 

@@ -26,6 +26,7 @@ from nova_blockcopy import journal
 from nova_blockcopy import model
 from nova_blockcopy import states
 from nova_blockcopy.host import hypervisor
+from nova_blockcopy.migration import modes
 from nova_blockcopy.migration import peer
 from nova_blockcopy.migration import remote
 from nova_blockcopy.migration import source
@@ -37,6 +38,7 @@ LOG = logging.getLogger(__name__)
 _AFTER_READY = frozenset(
     [
         states.State.PIVOTING,
+        states.State.FLATTENING,
         states.State.RELEASING,
         states.State.UNDOING,
         states.State.STUCK,
@@ -64,15 +66,12 @@ def settle(
         record.state,
     )
     if _is_over_there(context):
-        ahead: list[steps.Step] = [steps.Pivot(), steps.Release()]
-        if record.state is states.State.RELEASING:  # the pivot is proven
-            del ahead[0]
-        for step in ahead:
+        for step in modes.ahead(record):
             context.note(step.state, 'after a crash', authority=step.authority)
             step.execute(context)
         side = model.Role.DESTINATION
     else:
-        steps.take_back(context, steps.all_steps()[:-1])
+        steps.take_back(context, modes.begun(record))
         side = model.Role.SOURCE
     LOG.warning('Guest %s is at home on the %s', record.name, side)
     return side
@@ -116,6 +115,7 @@ def _context(
         switch=_no_switch,
         bandwidth=settings.copy.bandwidth,
         cancelled=threading.Event(),
+        synchronous_writes=settings.synchronous_writes,
     )
 
 

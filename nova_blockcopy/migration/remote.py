@@ -60,6 +60,7 @@ class RemoteDestination:
         bases: Mapping[str, model.BaseRequest],
         left_alone: Mapping[str, str],
         tls: bool,
+        mode: model.Mode,
         dry_run: bool,
         cancelled: threading.Event,
     ) -> tuple[model.Move, ...]:
@@ -77,9 +78,63 @@ class RemoteDestination:
             bases=wire.pack(dict(bases)),
             left_alone=dict(left_alone),
             tls=tls,
+            mode=mode,
             dry_run=dry_run,
         )
         return wire.unpack(moves, tuple[model.Move, ...])
+
+    def received(
+        self, cancelled: threading.Event
+    ) -> dict[str, list[tuple[int, str]]]:
+        """What an earlier attempt has left in the bases.
+
+        :returns: by disk, offsets of units in bytes with their checksums
+        """
+        found: dict[str, list[tuple[int, str]]] = self._run(
+            'received', cancelled
+        )
+        return found
+
+    def seed(
+        self,
+        seeds: tuple[model.Seed, ...],
+        bandwidth: int,
+        watch: Watch,
+        cancelled: threading.Event,
+    ) -> None:
+        """Have images copied from their exports.
+
+        :param bandwidth: bytes/s for all of them together; 0 = no limit
+        """
+        self._run(
+            'seed',
+            cancelled,
+            watch,
+            seeds=wire.pack(seeds),
+            bandwidth=bandwidth,
+        )
+
+    def digest(
+        self,
+        path: str,
+        wanted: tuple[model.Extent, ...],
+        cancelled: threading.Event,
+    ) -> list[str]:
+        """Checksums of what is in an image of the destination."""
+        found: list[str] = self._run(
+            'digest', cancelled, path=path, wanted=wire.pack(wanted)
+        )
+        return found
+
+    def apply(
+        self, seeds: tuple[model.Seed, ...], cancelled: threading.Event
+    ) -> None:
+        """Have the bases take in what was seeded."""
+        self._run('apply', cancelled, seeds=wire.pack(seeds))
+
+    def flatten(self, watch: Watch) -> None:
+        """Have the overlays go into the bases; cannot be cancelled."""
+        self._run('flatten', threading.Event(), watch)
 
     def copy(
         self,
@@ -87,10 +142,13 @@ class RemoteDestination:
         bandwidth: int,
         watch: Watch,
         cancelled: threading.Event,
+        *,
+        synchronous_writes: bool,
     ) -> None:
         """Copy all disks until they mirror.
 
         :param bandwidth: bytes/s for all disks together; 0 = no limit
+        :param synchronous_writes: get there however much the guest writes
         """
         self._run(
             'copy',
@@ -98,6 +156,7 @@ class RemoteDestination:
             watch,
             persistent_xml=persistent_xml,
             bandwidth=bandwidth,
+            synchronous_writes=synchronous_writes,
         )
 
     def set_bandwidth(self, bytes_per_s: int) -> None:
@@ -108,9 +167,8 @@ class RemoteDestination:
         self._run('pivot', threading.Event(), watch)
 
     def abort(self) -> None:
-        """End all copies; the guest stays on the exports."""
-        if self._ask('status')['power'] != hypervisor.Power.OFF:
-            self._run('abort', threading.Event())
+        """End all that is under way; the guest stays on the exports."""
+        self._run('abort', threading.Event())
 
     def give_back(
         self, endpoint: model.Endpoint, live_xml: str, persistent_xml: str
@@ -160,7 +218,7 @@ class RemoteDestination:
         **values: Any,
     ) -> Any:
         self._ask(operation, **values)
-        while True:
+        for pause in waiting.pauses(self._interval):
             status = self._ask('status')
             if status['task'] != operation:
                 raise exception.PeerError(
@@ -178,7 +236,7 @@ class RemoteDestination:
             if status['done']:
                 peer.raise_failure(status['failure'])
                 return status['result']
-            if cancelled.wait(self._interval):
+            if cancelled.wait(pause):
                 raise exception.Aborted(guest=self._name)
 
     def _ask(self, operation: str, **values: Any) -> peer.Message:

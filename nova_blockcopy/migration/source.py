@@ -12,22 +12,29 @@
 
 """The source's side: what is there to move, exports, switchover, release."""
 
+import os
 import secrets
 import threading
+from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Mapping
 
 from oslo_log import log as logging
 
+from nova_blockcopy import bandwidth
 from nova_blockcopy import conf
 from nova_blockcopy import domxml
+from nova_blockcopy import drivers
 from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import plan
+from nova_blockcopy.drivers import base
 from nova_blockcopy.host import export
 from nova_blockcopy.host import hypervisor
 from nova_blockcopy.host import images
+from nova_blockcopy.host import overlay
 from nova_blockcopy.host import switchover
+from nova_blockcopy.migration import merge
 
 LOG = logging.getLogger(__name__)
 
@@ -79,7 +86,9 @@ class Source:
             allow_plaintext=wanted.allow_plaintext,
         )
         if wanted.export_tls:
-            export.check_certificates(self.host, wanted.export_tls_dir)
+            export.check_certificates(
+                self.host, wanted.export_tls_dir, 'server'
+            )
 
     def disks(self, guest: hypervisor.Guest) -> dict[str, model.Disk]:
         """All disks of a guest, by target."""
@@ -126,17 +135,108 @@ class Source:
             ) from e
 
     def export(
-        self, planned: model.Export, image: model.Image
+        self,
+        planned: model.Export,
+        image: model.Image,
+        *,
+        by_content: bool = False,
     ) -> model.Export:
-        return self._exporter.start(planned, image)
+        return self._exporter.start(planned, image, by_content=by_content)
 
     def revive(
-        self, exported: model.Export, image: model.Image
+        self,
+        exported: model.Export,
+        image: model.Image,
+        *,
+        by_content: bool = False,
     ) -> model.Export:
-        return self._exporter.revive(exported, image)
+        return self._exporter.revive(exported, image, by_content=by_content)
 
     def unexport(self, exports: Iterable[model.Export]) -> None:
         self._exporter.stop(exports)
+
+    def freeze(
+        self, guest: hypervisor.Guest, moves: tuple[model.Move, ...]
+    ) -> None:
+        """Have a guest write to the last delta of each move, all at once.
+
+        :raises BlockCopyError: it does not
+        """
+        timeout = self._settings.call_timeout
+        self.check_room()
+        for move in moves:
+            overlay.create(move.frozen(), move.size_bytes, timeout)
+        guest.snapshot(domxml.freeze(guest.running_xml(), moves))
+        disks = domxml.disks(guest.running_xml())
+        for move in moves:
+            if not domxml.at_image(disks[move.disk], move.frozen()):
+                raise exception.DriverError(
+                    action='freeze',
+                    disk=move.disk,
+                    reason=f'the guest does not use {move.deltas[-1]}.',
+                )
+
+    def check_room(self) -> None:
+        """Pass if what guests write to deltas has room.
+
+        :raises ImageError: it has not
+        """
+        overlay.check_room(
+            self._settings.delta_dir,
+            self._settings.delta_min_free * bandwidth.MIB,
+        )
+
+    def merge(
+        self,
+        guest: hypervisor.Guest,
+        moves: tuple[model.Move, ...],
+        definition: str,
+    ) -> None:
+        """Put a guest back on its disks, with all that it has written.
+
+        :param definition: from before it was frozen; empty if transient
+        :raises BlockCopyError: it is not; its deltas stay
+        """
+        frozen = {move.disk: move for move in moves if move.deltas}
+        merge.merge(
+            guest,
+            self._driver(),
+            self._settings,
+            {disk: move.frozen() for disk, move in frozen.items()},
+            {disk: move.source for disk, move in frozen.items()},
+            threading.Event(),
+            lambda _progress: None,
+        )
+        self.restore_definition(guest, definition, frozen)
+        guest.wake()  # a delta had no room
+        self.drop(moves)
+
+    def restore_definition(
+        self, guest: hypervisor.Guest, definition: str, disks: Collection[str]
+    ) -> None:
+        """Have a guest be defined here with the disks it had.
+
+        :param definition: from before; empty if it is transient
+        """
+        if not definition:
+            return
+        known = self._here.find(guest.uuid)
+        present = known.persistent_xml() if known else None
+        wanted = domxml.restore_disks(present or definition, definition, disks)
+        if present is None or domxml.disks(present) != domxml.disks(wanted):
+            guest.define(wanted)
+
+    def drop(self, moves: tuple[model.Move, ...]) -> None:
+        """Remove deltas that nothing depends on any more."""
+        overlay.remove([path for move in moves for path in move.deltas])
+
+    def _driver(self) -> base.CopyDriver:
+        context = base.Context(
+            uri=self._settings.connection_uri,
+            connect=self._here.connect,
+            timeout=self._settings.call_timeout,
+        )
+        return drivers.load(self._settings.driver, context)
 
     def switch(
         self,
@@ -180,6 +280,11 @@ def needs_unsafe(
         or disks[move.disk].cache not in _COHERENT
         for move in moves
     )
+
+
+def delta_path(directory: str, migration: str, disk: str, number: int) -> str:
+    """Where the writes of a frozen disk go; of one migration only."""
+    return os.path.join(directory, f'{migration}-{disk}.{number}.qcow2')
 
 
 def check_exported(

@@ -33,6 +33,7 @@ from oslo_log import log as logging
 from nova_blockcopy import conf
 from nova_blockcopy import domxml
 from nova_blockcopy import exception
+from nova_blockcopy import forecast
 from nova_blockcopy import journal as journals
 from nova_blockcopy import model
 from nova_blockcopy import plan
@@ -72,6 +73,7 @@ class Context:
 
     ``home`` is how the destination's libvirt reaches this host,
     ``bandwidth`` is in bytes/s, ``cancelled`` asks for the way back.
+    ``synchronous_writes`` slows the guest down while it is copied.
     """
 
     guest: hypervisor.Guest
@@ -86,11 +88,17 @@ class Context:
     switch: Switch
     bandwidth: int
     cancelled: threading.Event
+    synchronous_writes: bool
+    foresee: Callable[[forecast.Forecast], None] = lambda _forecast: None
 
     def note(self, state: states.State, note: str = '', **more: Any) -> None:
         """Write the journal; what fails here must not be acted on."""
         record = dataclasses.replace(self.record, **more)
         self.record = self.journal.write(record, state, note)
+
+    def windows(self) -> tuple[model.Move, ...]:
+        """What moves after the switchover."""
+        return tuple(move.window() for move in self.record.moves)
 
     def exports(self) -> dict[str, tuple[model.Export, ...]]:
         """By disk, the top layer's first."""
@@ -140,30 +148,13 @@ class Export(Step):
     state = states.State.EXPORTING
 
     def execute(self, context: Context) -> None:
-        for move in context.record.moves:
+        for move in context.windows():
             for depth, image in enumerate(move.travelling()):
-                self._export(context, move.disk, depth, image)
+                layer = model.Layer(disk=move.disk, depth=depth, image=image)
+                start_export(context, self.state, layer)
 
     def undo(self, context: Context) -> None:
         context.source.unexport(context.record.exports)
-
-    def _export(
-        self, context: Context, disk: str, depth: int, image: model.Image
-    ) -> None:
-        others = context.record.exports
-        # by its name an undo finds a server whose start was interrupted
-        planned = model.Export(
-            disk=disk,
-            address='',
-            port=0,
-            name=source.export_name(context.record.migration, disk),
-            size_bytes=0,
-            pid=0,
-            depth=depth,
-        )
-        context.note(self.state, exports=(*others, planned))
-        started = context.source.export(planned, image)
-        context.note(self.state, exports=(*others, started))
 
 
 class Switchover(Step):
@@ -174,13 +165,13 @@ class Switchover(Step):
     def execute(self, context: Context) -> None:
         record = context.record
         live, persistent = (
-            domxml.point_at_exports(xml, record.moves, context.exports())
+            domxml.point_at_exports(xml, context.windows(), context.exports())
             if xml
             else ''
             for xml in (record.live_xml, record.persistent_xml)
         )
         for xml in filter(None, (live, persistent)):
-            source.check_exported(xml, record.moves, context.exports())
+            source.check_exported(xml, context.windows(), context.exports())
         try:
             context.switch(live, persistent, context.cancelled)
         except exception.SwitchoverError as e:
@@ -194,11 +185,14 @@ class Switchover(Step):
         if context.guest.power() in _AT_HOME:
             return
         if context.destination.power() is hypervisor.Power.OFF:
-            raise exception.SwitchoverError(
-                guest=context.guest.name,
-                reason='it runs on neither host; its disks on the source '
-                'are complete.',
+            # it died; its disks here are complete, so it may start here
+            LOG.warning('Guest %s runs on neither host', context.guest.name)
+            context.source.restore_definition(
+                context.guest,
+                context.record.persistent_xml,
+                [move.disk for move in context.record.moves],
             )
+            return
         self._revive_exports(context)
         context.destination.give_back(
             context.home,
@@ -242,7 +236,7 @@ class Switchover(Step):
     def _revive_exports(context: Context) -> None:
         images = {
             (move.disk, depth): image
-            for move in context.record.moves
+            for move in context.windows()
             for depth, image in enumerate(move.travelling())
         }
         context.note(
@@ -268,6 +262,7 @@ class Copy(Step):
             context.bandwidth,
             context.watch,
             context.cancelled,
+            synchronous_writes=context.synchronous_writes,
         )
         context.note(states.State.READY)
         context.watch(states.State.READY, ())
@@ -282,7 +277,7 @@ class Pivot(Step):
     state = states.State.PIVOTING
 
     def execute(self, context: Context) -> None:
-        _insist(context.destination.pivot, context.watch)
+        insist(context.destination.pivot, context.watch)
 
     def undo(self, context: Context) -> None:
         pivoted = context.destination.pivoted(context.settings.pivot_timeout)
@@ -300,7 +295,8 @@ class Release(Step):
 
     def execute(self, context: Context) -> None:
         context.source.unexport(context.record.exports)
-        _insist(context.destination.finish)
+        context.source.drop(context.record.moves)
+        insist(context.destination.finish)
 
     def undo(self, context: Context) -> None:
         raise exception.TooLate(
@@ -326,14 +322,40 @@ def ask_destination(
             if left.path is not None
         },
         tls=context.source.tls,
+        mode=context.settings.mode,
         dry_run=dry_run,
         cancelled=context.cancelled,
     )
 
 
-def all_steps() -> tuple[Step, ...]:
-    """Direct mode, in order."""
-    return (Prepare(), Export(), Switchover(), Copy(), Pivot(), Release())
+def start_export(
+    context: Context,
+    state: states.State,
+    layer: model.Layer,
+    *,
+    by_content: bool = False,
+) -> model.Export:
+    """Serve one layer of a disk, and write it down before and after.
+
+    :param by_content: serve what a guest sees of it and all below it
+    """
+    others = context.record.exports
+    # by its name an undo finds a server whose start was interrupted
+    planned = model.Export(
+        disk=layer.disk,
+        address='',
+        port=0,
+        name=source.export_name(context.record.migration, layer.disk),
+        size_bytes=0,
+        pid=0,
+        depth=layer.depth,
+    )
+    context.note(state, exports=(*others, planned))
+    started = context.source.export(
+        planned, layer.image, by_content=by_content
+    )
+    context.note(state, exports=(*others, started))
+    return started
 
 
 def take_back(context: Context, begun: Iterable[Step]) -> None:
@@ -345,7 +367,7 @@ def take_back(context: Context, begun: Iterable[Step]) -> None:
         step.undo(context)
 
 
-def _insist(order: Callable[..., None], *arguments: Any) -> None:
+def insist(order: Callable[..., None], *arguments: Any) -> None:
     """Give an order again that the destination may have forgotten.
 
     For those that can be given twice, where the way back is closed or about

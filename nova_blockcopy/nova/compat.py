@@ -41,6 +41,7 @@ NovaException: Any = nova.exception.NovaException
 MigrationPreCheckError: Any = nova.exception.MigrationPreCheckError
 MigrationError: Any = nova.exception.MigrationError
 InstanceNotFound: Any = nova.exception.InstanceNotFound
+HypervisorUnavailable: Any = nova.exception.HypervisorUnavailable
 InstancePowerOffFailure: Any = nova.exception.InstancePowerOffFailure
 InstanceFaultRollback: Any = nova.exception.InstanceFaultRollback
 DestinationDiskExists: Any = nova.exception.DestinationDiskExists

@@ -229,6 +229,7 @@ class BlockCopyLibvirtDriver(compat.LibvirtDriver):  # type: ignore[misc]
         super().rollback_live_migration_at_destination(
             context, instance, *args, **kwargs
         )
+        self._service.forget_received(instance.uuid)
 
     # -- the source ------------------------------------------------------
 

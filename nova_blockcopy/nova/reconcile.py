@@ -63,6 +63,7 @@ class Reconciler:
 
         :returns: the guests, by UUID, that are to be tried again
         """
+        self._engine.journal.tidy()
         guests = self._engine.journal.guests()
         return [guest for guest in guests if not self._try(guest)]
 

@@ -19,9 +19,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from nova_blockcopy import conf
+from nova_blockcopy import exception
 from nova_blockcopy import journal
 from nova_blockcopy import model
 from nova_blockcopy import plan
+from nova_blockcopy import received
 from nova_blockcopy.host import hypervisor
 from nova_blockcopy.migration import destination
 from nova_blockcopy.migration import migration
@@ -46,6 +48,7 @@ class Service:
     def __init__(
         self, host: str, connect: hypervisor.Connect, uri: str
     ) -> None:
+        connect = _translated(host, connect)
         _set_defaults()
         self.settings = conf.settings(compat.CONF, connection_uri=uri)
         self.journal = journal.Journal(self.settings.journal_dir)
@@ -71,6 +74,10 @@ class Service:
     ) -> model.Role:
         """Bring to its end what a crash left; see ``reconcile``."""
         return reconcile.settle(record, self._here, channel, self.settings)
+
+    def forget_received(self, guest: str) -> None:
+        """Forget what was seeded here for a guest: Nova removes its bases."""
+        received.Book(self.settings.journal_dir, guest).close()
 
     @contextlib.contextmanager
     def removable(self, guest: str) -> Iterator[None]:
@@ -109,6 +116,8 @@ class Service:
             target for target, disk in found.items() if _at(disk, disks)
         ]
         self._source.select(guest, targets, _others(found, targets))
+        if self.settings.mode is model.Mode.SEEDED:
+            self._source.check_room()
 
     def departure(
         self,
@@ -154,13 +163,26 @@ class Service:
         )
 
 
+def _translated(host: str, connect: hypervisor.Connect) -> hypervisor.Connect:
+    """Nova's connection, whose loss is an error that the engine knows."""
+
+    def connected() -> Any:
+        try:
+            return connect()
+        except compat.HypervisorUnavailable as e:
+            raise exception.Disconnected(
+                host=host, action='connect', reason=e
+            ) from e
+
+    return connected
+
+
 def _set_defaults() -> None:
     """Defaults that fit a nova-compute; what an operator sets stays."""
+    state = os.path.join(compat.CONF.state_path, 'blockcopy')
     for name, value in (
-        (
-            'journal_dir',
-            os.path.join(compat.CONF.state_path, 'blockcopy', 'journal'),
-        ),
+        ('journal_dir', os.path.join(state, 'journal')),
+        ('delta_dir', os.path.join(state, 'deltas')),
         (
             'export_address',
             compat.CONF.libvirt.live_migration_inbound_addr

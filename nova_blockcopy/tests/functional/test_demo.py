@@ -27,9 +27,9 @@ def run(*options: str) -> tuple[int, str]:
     return code, printed.getvalue()
 
 
-class TestDemo(base.DriverTestCase):
+class TestDemo(base.ModeTestCase):
     def test_nothing_is_lost(self):
-        code, printed = run('--driver', self.driver)
+        code, printed = run('--driver', self.driver, '--mode', self.mode)
         self.assertEqual(2, printed.count('missing 0, wrong 0'), printed)
         self.assertIn(f'driver {self.driver}', printed)
         self.assertNotIn('DAMAGED', printed)

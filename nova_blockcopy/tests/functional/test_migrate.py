@@ -19,7 +19,7 @@ from nova_blockcopy import model
 from nova_blockcopy.tests.functional import base
 
 
-class TestMigrate(base.DriverTestCase):
+class TestMigrate(base.ModeTestCase):
     """Every kind of disk arrives complete, and stays complete."""
 
     def _migrate(self, *kinds, **options):
@@ -78,7 +78,7 @@ class TestMigrate(base.DriverTestCase):
             self.assertTrue(ratio < 1.1, (target, ratio))
 
 
-class TestDefinitions(base.DriverTestCase):
+class TestDefinitions(base.ModeTestCase):
     """What libvirt knows of the guest afterwards."""
 
     def test_both_definitions_name_the_bases(self):
@@ -107,7 +107,7 @@ class TestDefinitions(base.DriverTestCase):
         return connection.lookupByUUIDString(made.guest.uuid).XMLDesc(flags)
 
 
-class TestNothingIsProbed(base.DriverTestCase):
+class TestNothingIsProbed(base.ModeTestCase):
     """A guest can write any header into its raw disk."""
 
     def test_a_qcow2_header_in_a_raw_disk_stays_data(self):

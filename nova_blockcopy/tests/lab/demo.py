@@ -29,6 +29,7 @@ import rich.table
 
 from nova_blockcopy import drivers
 from nova_blockcopy import exception
+from nova_blockcopy import model
 from nova_blockcopy import progress
 from nova_blockcopy import states
 from nova_blockcopy.tests.lab import host
@@ -42,11 +43,14 @@ _INTERVAL = 0.005
 _SMALLEST_MIB = 64
 _SAID = {
     states.State.PREPARING: 'host b checks the bases that wait for the disks',
+    states.State.FREEZING: 'the guest writes to overlays from now on',
+    states.State.SEEDING: 'its disks are copied while it runs on host a',
     states.State.EXPORTING: 'host a serves its disks over NBD',
     states.State.SWITCHING: 'the memory moves to host b',
     states.State.COPYING: 'the guest runs on host b, its disks are copied',
     states.State.READY: 'each write of the guest goes to both hosts',
     states.State.PIVOTING: 'the guest takes to its disks on host b',
+    states.State.FLATTENING: 'the overlays of host b go into its disks',
     states.State.RELEASING: 'that is proven, so host a gives up its disks',
     states.State.ENDED: 'done',
 }
@@ -124,6 +128,7 @@ def _run(
         region=min(size // 4, 256 * scene.MIB),
         interval=_INTERVAL,
         driver=options.driver,
+        mode=options.mode,
         block_migration_bandwidth=options.bandwidth,
     )
     try:
@@ -150,7 +155,7 @@ def _show(
     way = (
         'virsh migrate --copy-storage-all'
         if options.native
-        else (f'nova-blockcopy, driver {options.driver}')
+        else f'nova-blockcopy, driver {options.driver}, {options.mode} mode'
     )
     figures = rich.table.Table(title=way, show_header=False)
     for name, value in (
@@ -196,6 +201,13 @@ def _parser() -> argparse.ArgumentParser:
         choices=drivers.installed(),
         default='libvirt',
         help='the copy driver (default: libvirt)',
+    )
+    parser.add_argument(
+        '--mode',
+        choices=[mode.value for mode in model.Mode],
+        default=model.Mode.DIRECT.value,
+        help='when the bulk of the disks travels (default: direct, after the '
+        'guest)',
     )
     parser.add_argument(
         '--bandwidth',

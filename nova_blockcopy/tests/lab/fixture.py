@@ -13,6 +13,7 @@
 """A lab for tests: one for each process, and proof that nothing is left."""
 
 import atexit
+import shutil
 
 import fixtures
 import libvirt
@@ -42,13 +43,13 @@ class LabFixture(fixtures.Fixture):
                 for process in each.processes()
                 if process.name() not in _SERVERS
             ]
-            for path in ('journal', '.'):
-                directory = each.outside(each.home) / path
-                found += [
-                    f'{file.name} in {path} on host {each.name}'
-                    for file in directory.iterdir()
-                    if file.is_file()
-                ]
+            home = each.outside(each.home)
+            found += [
+                f'{file.relative_to(home)} on host {each.name}'
+                for path in ('journal', 'deltas')
+                for file in (home / path).rglob('*')
+                if file.is_file()
+            ]
         return found
 
     def _empty(self) -> None:
@@ -69,9 +70,11 @@ class LabFixture(fixtures.Fixture):
             for loop in (self.lab.directory / 'loops').iterdir():
                 lab.detach(lab.DEV / loop.name)
                 loop.unlink()
-            for path in ('images', 'journal'):
-                for file in (each.outside(each.home) / path).iterdir():
-                    file.unlink()
+            for path in ('images', 'journal', 'deltas'):
+                shutil.rmtree(
+                    each.outside(each.home) / path, ignore_errors=True
+                )
+            each.outside(each.images).mkdir()
             each.run('rm', '-rf', '/run/nova-blockcopy')
 
 

@@ -51,6 +51,10 @@ class Guest:
         self.name = f'guest-{self.uuid[:8]}'
         self.targets = [f'vd{"abcdefgh"[n]}' for n in range(len(images))]
         self.region = records.Region(offset=_MIB, length=region)
+        #: All that it writes to, with what is no record.
+        self.written = records.Region(
+            offset=_MIB, length=region + (load_length if load else 0)
+        )
         self._hosts = hosts
         self._images = images
         self._parameters = {

@@ -117,7 +117,7 @@ class Host:
         return {**self._directories, **files, str(self.home): 'home'}
 
     def _write_files(self) -> None:
-        own = ('home/images', 'home/journal', 'home/certificates')
+        own = ('home/images', 'home/certificates')
         for name in (*self._directories.values(), *own):
             (self.directory / name).mkdir(parents=True, exist_ok=True)
         files = {

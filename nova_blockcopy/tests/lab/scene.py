@@ -34,6 +34,7 @@ from nova_blockcopy.host import hypervisor
 from nova_blockcopy.migration import destination
 from nova_blockcopy.migration import migration as engine
 from nova_blockcopy.migration import peer
+from nova_blockcopy.migration import reconcile
 from nova_blockcopy.tests.lab import disks
 from nova_blockcopy.tests.lab import guest
 from nova_blockcopy.tests.lab import host
@@ -50,6 +51,8 @@ def settings(at: host.Host, **overrides: Any) -> conf.Settings:
     options([])
     values = {
         'journal_dir': str(at.home / 'journal'),
+        'delta_dir': str(at.home / 'deltas'),
+        'delta_min_free': 64,
         'export_address': at.address,
         'allow_plaintext': True,
         'export_tls_dir': str(at.certificates),
@@ -65,7 +68,7 @@ class Scene:
     """One guest and where it is to go.
 
     ``sources`` and ``bases`` are by target; ``contents`` are the checksums
-    of what is outside the records, from before the guest started.
+    of what the guest does not write to, from before the guest started.
     """
 
     lab: labs.Lab
@@ -87,6 +90,8 @@ class Scene:
         data: int = 24 * MIB,
         region: int = 8 * MIB,
         interval: float = 0.01,
+        load: int = 0,
+        load_length: int = 8 * MIB,
         base_kinds: tuple[str, ...] | None = None,
         **overrides: Any,
     ) -> 'Scene':
@@ -95,6 +100,8 @@ class Scene:
         :param kinds: one for each disk; see :meth:`disks.Maker.of_kind`
         :param size: bytes of each disk
         :param data: bytes of each disk that are written beforehand
+        :param load: bytes/s of other writes of the guest to each disk, over
+            and over in so many bytes behind the records
         :param base_kinds: in place of the same kinds as the disks
         :param overrides: options of the engine
         """
@@ -102,8 +109,7 @@ class Scene:
             disks.Maker(each, it.directory) for each in (it.a, it.b)
         )
         names = [f'vd{"abcdefgh"[n]}' for n in range(len(kinds))]
-        sources, bases, contents = {}, {}, {}
-        where = records.Region(offset=MIB, length=region)
+        sources, bases = {}, {}
         for seed, (target, kind, base_kind) in enumerate(
             zip(names, kinds, base_kinds or kinds, strict=True)
         ):
@@ -113,13 +119,18 @@ class Scene:
             if data:
                 _prefill(it.a, source, seed, MIB + region, data)
             sources[target] = source
-            contents[target] = _digest(it.a, source, where)
         machine = guest.Guest(
             it.hosts,
             [source.image for source in sources.values()],
             region=region,
             interval=interval,
+            load=load,
+            load_length=load_length,
         )
+        contents = {
+            target: _digest(it.a, source, machine.written)
+            for target, source in sources.items()
+        }
         machine.start(it.a)
         return cls(
             lab=it,
@@ -177,6 +188,30 @@ class Scene:
             listener=listener,
         )
 
+    def settle(self) -> model.Role | None:
+        """What the engine does after a crash, on both hosts.
+
+        :returns: where the guest is at home now; None if nothing was left
+        """
+        return self.home.call(self._settle)
+
+    def _settle(self) -> model.Role | None:
+        there = self.away.call(receiver, self.away, **self.overrides)
+        connect = hypervisor.Connector(self.home.uri)
+        options = settings(self.home, **self.overrides)
+        records_ = journal.Journal(options.journal_dir)
+        record = records_.find(self.guest.uuid)
+        if record is None:
+            return None
+        side = reconcile.settle(
+            record,
+            hypervisor.Hypervisor(self.home.hostname, connect),
+            peer.InProcess(functools.partial(self.away.call, there.handle)),
+            options,
+        )
+        records_.close(self.guest.uuid)
+        return side
+
     def reversed(self) -> 'Scene':
         """The same guest on its way back, after it has arrived."""
         return dataclasses.replace(
@@ -205,9 +240,10 @@ class Scene:
     def verdicts(self, at: host.Host) -> list[records.Verdict]:
         """Account for every record, on the disks of the host it runs on.
 
-        The guest is paused by this.
+        The guest is paused by this, if it runs.
         """
-        self.guest.pause(at)
+        if self.guest.runs_on():
+            self.guest.pause(at)
         self.guest.log.stop()
         return [
             records.check(
@@ -224,7 +260,7 @@ class Scene:
         return [
             target
             for target in self.guest.targets
-            if _digest(at, self._disks(at)[target], self.guest.region)
+            if _digest(at, self._disks(at)[target], self.guest.written)
             != self.contents[target]
         ]
 

@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Mapping
 
 import libvirt
 
@@ -26,6 +27,7 @@ from nova_blockcopy import model
 from nova_blockcopy import progress
 from nova_blockcopy import states
 from nova_blockcopy.tests.lab import disks
+from nova_blockcopy.tests.lab import figures
 from nova_blockcopy.tests.lab import host
 from nova_blockcopy.tests.lab import records
 from nova_blockcopy.tests.lab import scene
@@ -43,10 +45,12 @@ class Outcome:
     """What a migration took, in seconds and bytes, and what it left.
 
     ``switchover_s`` and ``copy_s`` are None where they cannot be told
-    apart. ``changed`` are disks that differ outside of the records.
+    apart. ``began`` is when each state was first seen, from the beginning.
+    ``changed`` are disks that differ outside of the records.
     """
 
     total_s: float
+    began: Mapping[states.State, float]
     switchover_s: float | None
     copy_s: float | None
     longest_gap_s: float
@@ -64,19 +68,14 @@ class _Watch:
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
-        self._began: dict[states.State, float] = {}
+        self.states: dict[states.State, float] = {}
         self.copied_bytes = 0
         self.began = time.monotonic()
 
     def __call__(self, now: progress.Progress) -> None:
-        self._began.setdefault(now.state, time.monotonic())
+        self.states.setdefault(now.state, time.monotonic() - self.began)
         self.copied_bytes = max(self.copied_bytes, now.processed_bytes)
         self._listener(now)
-
-    def between(self, first: states.State, last: states.State) -> float | None:
-        if first not in self._began or last not in self._began:
-            return None
-        return self._began[last] - self._began[first]
 
 
 def by_engine(
@@ -139,10 +138,11 @@ def _accounted(
     outcomes.append(
         Outcome(
             total_s=total_s,
-            switchover_s=watch.between(
-                states.State.SWITCHING, states.State.COPYING
+            began=watch.states,
+            switchover_s=figures.phases(watch.states).get(
+                states.State.SWITCHING
             ),
-            copy_s=watch.between(states.State.COPYING, states.State.RELEASING),
+            copy_s=figures.window(watch.states),
             longest_gap_s=gap,
             copied_bytes=watch.copied_bytes,
             verdicts=tuple(made.verdicts(made.away)),

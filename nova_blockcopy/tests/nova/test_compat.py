@@ -88,6 +88,7 @@ class TestCheck(base.TestCase):
     @ddt.data(
         'MigrationPreCheckError',
         'MigrationError',
+        'HypervisorUnavailable',
         'InstancePowerOffFailure',
         'InstanceFaultRollback',
         'DestinationDiskExists',

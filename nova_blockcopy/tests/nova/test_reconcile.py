@@ -177,8 +177,12 @@ class ReconcileTestCase(base.TestCase):
 
 class TestReconcile(ReconcileTestCase):
     def test_nothing_was_left(self):
+        home = pathlib.Path(self.engine.journal.path(OTHER)).parent
+        home.mkdir(parents=True)
+        (home / '.unfinished').touch()
         self.run_it()
         self.assertEqual([], self.ended)
+        self.assertEqual([], list(home.iterdir()))
 
     def test_back_to_the_source(self):
         self.crashed()

@@ -17,6 +17,7 @@ real: guests, drivers, copies, both sides of a migration.
 """
 
 import dataclasses
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -28,6 +29,7 @@ from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy.drivers import base
 from nova_blockcopy.host import hypervisor
+from nova_blockcopy.host import images
 from nova_blockcopy.tests.unit import samples
 
 #: What a fake copy has to carry, in bytes.
@@ -35,20 +37,26 @@ TOTAL = 1000
 
 
 def libvirt_error(
-    code: int = libvirt.VIR_ERR_INTERNAL_ERROR, message: str = 'it broke'
+    code: int = libvirt.VIR_ERR_INTERNAL_ERROR,
+    message: str = 'it broke',
+    domain: int = libvirt.VIR_FROM_NONE,
 ) -> libvirt.libvirtError:
     error = libvirt.libvirtError(message)
     # its constructor takes the last real error of this thread, if any
     error.args = (message,)
-    error.err = (code, 0, message, 2, None, None, None, 0, 0)
+    error.err = (code, domain, message, 2, None, None, None, 0, 0)
     return error
+
+
+Carry = Callable[['Machine', str, 'Job'], None]
 
 
 @dataclasses.dataclass(slots=True, kw_only=True)
 class Job:
-    """A block copy. It carries ``pace`` bytes between two looks at it."""
+    """A block job. It carries ``pace`` bytes between two looks at it."""
 
     base: model.Image
+    commit: bool = False
     processed: int = 0
     ready: bool = False
     bandwidth: int = 0
@@ -59,7 +67,8 @@ class Machine:
 
     ``speeds`` are the limits of each disk, in order. ``on_pivot`` can refuse
     by what it raises, and so can the other hooks; a disk in ``lost`` loses
-    its job at its pivot.
+    its job at its pivot. ``carry`` moves real bytes, if there are any, as
+    what a job of a disk has done by its pivot.
     """
 
     def __init__(self, xml: str, definition: str | None = None) -> None:
@@ -75,19 +84,37 @@ class Machine:
         self.on_start: Callable[[str], None] = lambda _disk: None
         self.on_pivot: Callable[[str], None] = lambda _disk: None
         self.on_abort: Callable[[str], None] = lambda _disk: None
+        self.carry: Carry = lambda _machine, _disk, _job: None
         self.lost: set[str] = set()
+        #: Whether its definition follows it, as libvirt has it at best.
+        self.follows = True
         #: Disks whose job stays although its end was accepted.
         self.stays: set[str] = set()
 
-    def start(self, disk: str, image: model.Image, bandwidth: int) -> None:
-        if disk in self.jobs:
+    @property
+    def off(self) -> bool:
+        return bool(self.condition[0] == libvirt.VIR_DOMAIN_SHUTOFF)
+
+    def power_off(self) -> None:
+        """Its process ends; its jobs, what is in memory, are gone."""
+        self.condition = (libvirt.VIR_DOMAIN_SHUTOFF, 0)
+        self.jobs.clear()
+
+    def start(
+        self,
+        disk: str,
+        image: model.Image,
+        bandwidth: int,
+        commit: bool = False,
+    ) -> None:
+        if self.off or disk in self.jobs:
             raise exception.DriverError(
-                action='start', disk=disk, reason='it has a job'
+                action='start', disk=disk, reason='it has a job, or is off'
             )
         self.on_start(disk)
         self.started.append((disk, image))
         self.speeds.setdefault(disk, []).append(bandwidth)
-        self.jobs[disk] = Job(base=image, bandwidth=bandwidth)
+        self.jobs[disk] = Job(base=image, bandwidth=bandwidth, commit=commit)
 
     def set_speed(self, disk: str, bandwidth: int) -> None:
         self._job(disk).bandwidth = bandwidth
@@ -102,15 +129,30 @@ class Machine:
         return job
 
     def pivot(self, disk: str) -> None:
-        job = self._job(disk)
+        self._job(disk)
         self.on_pivot(disk)
+        job = self._job(disk)
         if not job.ready:
             raise exception.NotReady(disk=disk)
         if disk in self.stays:
             return
         del self.jobs[disk]
         if disk not in self.lost:
-            self.xml = with_source(self.xml, disk, job.base)
+            self.carry(self, disk, job)
+            self.use({disk: job.base})
+
+    def use(self, images: dict[str, model.Image]) -> None:
+        """Run on other images, and have the definition follow.
+
+        It does so only where it named what was used so far.
+        """
+        for disk, image in images.items():
+            before = domxml.disks(self.xml)[disk].source
+            self.xml = with_source(self.xml, disk, image)
+            if self.follows and self.definition is not None:
+                defined = domxml.disks(self.definition)[disk].source
+                if _place(defined) == _place(before):
+                    self.definition = with_source(self.definition, disk, image)
 
     def abort(self, disk: str) -> None:
         self._job(disk)
@@ -139,16 +181,22 @@ def _disk(root: Any, target: str) -> Any:
     return root.xpath(f'devices/disk[target/@dev="{target}"]')[0]
 
 
+def _place(source: Any) -> Any:
+    return getattr(source, 'path', source)
+
+
 def with_source(xml: str, target: str, image: model.Image) -> str:
     """A domain whose disk has become this image, as after a pivot."""
     root = etree.fromstring(xml)
     disk = _disk(root, target)
     for name in ('source', 'backingStore'):
-        disk.remove(disk.find(name))
+        for child in disk.findall(name):
+            disk.remove(child)
     attribute = {'block': 'dev', 'file': 'file'}[image.kind]
     disk.set('type', image.kind)
     disk.find('driver').set('type', image.format)
     etree.SubElement(disk, 'source', {attribute: image.path})
+    etree.SubElement(disk, 'backingStore')
     return etree.tostring(root, encoding='unicode')
 
 
@@ -173,13 +221,22 @@ class Domain:
 
     def XMLDesc(self, flags: int = 0) -> str:
         self._connection.on_read()
-        if flags & libvirt.VIR_DOMAIN_XML_INACTIVE:
+        if flags & libvirt.VIR_DOMAIN_XML_INACTIVE or self._machine.off:
             return self._machine.definition or self._machine.xml
         if flags & libvirt.VIR_DOMAIN_XML_MIGRATABLE:
             return self._machine.xml
         return self._machine.shown()
 
+    def suspend(self) -> int:
+        self._machine.condition = (
+            libvirt.VIR_DOMAIN_PAUSED,
+            libvirt.VIR_DOMAIN_PAUSED_USER,
+        )
+        return 0
+
     def resume(self) -> int:
+        if self._machine.condition[1] == libvirt.VIR_DOMAIN_PAUSED_USER:
+            self._machine.condition = (libvirt.VIR_DOMAIN_RUNNING, 1)
         self._connection.on_resume(self._machine)
         return 0
 
@@ -197,13 +254,46 @@ class Domain:
         here.migrations.append((uri, parameters, flags))
         here.on_migrate(self._machine)
         del here.machines[self._machine.uuid]
-        there.machines[self._machine.uuid] = there.settle(
-            Machine(
-                parameters[libvirt.VIR_MIGRATE_PARAM_DEST_XML],
-                parameters.get(libvirt.VIR_MIGRATE_PARAM_PERSIST_XML),
-            )
+        arriving = Machine(
+            parameters[libvirt.VIR_MIGRATE_PARAM_DEST_XML],
+            parameters.get(libvirt.VIR_MIGRATE_PARAM_PERSIST_XML),
         )
+        arriving.carry = there.carry
+        there.machines[self._machine.uuid] = there.settle(arriving)
         here.after_migrate()
+        return 0
+
+    def snapshotCreateXML(self, xml: str, flags: int) -> None:
+        self._connection.snapshots.append((xml, flags))
+        self._connection.on_snapshot(self._machine)
+        if self._connection.deaf:
+            return
+        disks: Any = etree.fromstring(xml).xpath('disks/disk[source]')
+        self._machine.use(
+            {
+                disk.get('name'): samples.image(
+                    disk.find('source').get('file'),
+                    model.ImageKind.FILE,
+                    model.ImageFormat.QCOW2,
+                )
+                for disk in disks
+            }
+        )
+        self._connection.after_snapshot(self._machine)
+
+    def undefineFlags(self, flags: int) -> int:
+        self._connection.undefined.append(flags)
+        del self._connection.machines[self._machine.uuid]
+        return 0
+
+    def blockCommit(
+        self, disk: str, into: str, top: None, bandwidth: int, flags: int
+    ) -> int:
+        self._connection.block_commits.append((disk, into, bandwidth, flags))
+        image = samples.image(into, model.ImageKind.FILE, _format(into))
+        self._job(
+            lambda: self._machine.start(disk, image, bandwidth, commit=True)
+        )
         return 0
 
     def blockCopy(
@@ -269,17 +359,24 @@ class Connection:
         self.broken: libvirt.libvirtError | None = None
         self.migrations: list[tuple[str, dict[str, Any], int]] = []
         self.block_copies: list[tuple[str, str, dict[str, int], int]] = []
+        self.block_commits: list[tuple[str, str, int, int]] = []
+        self.snapshots: list[tuple[str, int]] = []
+        self.undefined: list[int] = []
         self.job_flags: list[int] = []
-        #: Takes definitions and does nothing with them.
+        #: Takes definitions and snapshots, and does nothing with them.
         self.deaf = False
         self.on_version: Callable[[], None] = lambda: None
         self.on_read: Callable[[], None] = lambda: None
         self.on_resume: Callable[[Machine], None] = lambda _machine: None
+        self.on_snapshot: Callable[[Machine], None] = lambda _machine: None
+        self.after_snapshot: Callable[[Machine], None] = lambda _machine: None
         self.on_abort_job: Callable[[], None] = lambda: None
         self.on_migrate: Callable[[Machine], None] = lambda _machine: None
         self.after_migrate: Callable[[], None] = lambda: None
         #: Sees each machine that arrives.
         self.settle: Callable[[Machine], Machine] = lambda machine: machine
+        #: What each machine that arrives carries real bytes with.
+        self.carry: Carry = lambda _machine, _disk, _job: None
 
     def getLibVersion(self) -> int:
         self.on_version()
@@ -305,6 +402,9 @@ class Connection:
 
     def defineXML(self, xml: str) -> Domain:
         uuid = domxml.parse(xml).findtext('uuid') or ''
+        if uuid not in self.machines:
+            self.machines[uuid] = Machine(xml, xml)
+            self.machines[uuid].power_off()
         machine = self.machines[uuid]
         if not self.deaf:
             machine.definition = xml
@@ -333,6 +433,11 @@ class Driver(base.CopyDriver):
     ) -> None:
         self._machine.start(disk, base, settings.bandwidth)
         self.settings.append((disk, settings))
+
+    def commit(
+        self, guest: str, disk: str, into: model.Image, bytes_per_s: int
+    ) -> None:
+        self._machine.start(disk, into, bytes_per_s, commit=True)
 
     def set_speed(self, guest: str, disk: str, bytes_per_s: int) -> None:
         self._machine.set_speed(disk, bytes_per_s)
@@ -367,17 +472,31 @@ class Exporter:
         self.on_start: Callable[[str], None] = lambda _disk: None
         self.on_stop: Callable[[], None] = lambda: None
 
-    def start(self, planned: model.Export, image: model.Image) -> model.Export:
+    def start(
+        self,
+        planned: model.Export,
+        image: model.Image,
+        *,
+        by_content: bool = False,
+    ) -> model.Export:
         self.on_start(planned.disk)
         self.log.append(f'start {planned.disk}')
         self.served[planned.name] = image
+        measure = images.size if by_content else _length
         return dataclasses.replace(
             samples.export(planned.disk, 50000 + len(self.served)),
             name=planned.name,
             depth=planned.depth,
+            size_bytes=measure(image),
         )
 
-    def revive(self, export: model.Export, image: model.Image) -> model.Export:
+    def revive(
+        self,
+        export: model.Export,
+        image: model.Image,
+        *,
+        by_content: bool = False,
+    ) -> model.Export:
         if export.name in self.served:
             return export
         self.log.append(f'revive {export.disk}')
@@ -389,3 +508,16 @@ class Exporter:
         for export in exports:
             self.log.append(f'stop {export.disk}')
             self.served.pop(export.name, None)
+
+
+def _format(path: str) -> model.ImageFormat:
+    """What a test has made of an image, if it has made one."""
+    if os.path.exists(path):
+        with open(path, 'rb') as f:
+            if f.read(4) == b'QFI\xfb':
+                return model.ImageFormat.QCOW2
+    return model.ImageFormat.RAW
+
+
+def _length(image: model.Image) -> int:
+    return images.length(image.path)

@@ -35,6 +35,8 @@ def settings(directory: pathlib.Path, **overrides: Any) -> conf.Settings:
     values = {
         'journal_dir': str(directory / 'journal'),
         'allow_plaintext': True,
+        'delta_dir': str(directory / 'deltas'),
+        'delta_min_free': 1,
         'call_timeout': 10,
         **overrides,
     }

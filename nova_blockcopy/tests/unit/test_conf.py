@@ -26,6 +26,7 @@ import nova_blockcopy
 from nova_blockcopy import bandwidth
 from nova_blockcopy import conf
 from nova_blockcopy import exception
+from nova_blockcopy import model
 from nova_blockcopy import privsep
 from nova_blockcopy.drivers import libvirt_api
 from nova_blockcopy.drivers import virsh
@@ -88,6 +89,12 @@ class TestSettings(base.TestCase):
         self.assertEqual(4096, copy.buf_size)
         self.assertTrue(copy.synchronous_writes)
 
+    def test_a_choice_is_a_value_of_its_kind(self):
+        options = self.options('[blockcopy]\nmode = seeded\nverify = full\n')
+        settings = conf.settings(options)
+        self.assertIs(model.Mode.SEEDED, settings.mode)
+        self.assertIs(model.Verify.FULL, settings.verify)
+
     def test_overrides_are_taken_and_checked_alike(self):
         options = self.options('[blockcopy]\ncall_timeout = 5\n')
         settings = conf.settings(options, call_timeout='7', granularity=1024)
@@ -104,6 +111,13 @@ class TestSettings(base.TestCase):
         ('blockcopy', 'granularity', '-512'),
         ('blockcopy', 'granularity', 'small'),
         ('blockcopy', 'buf_size', '-1'),
+        ('blockcopy', 'mode', 'magic'),
+        ('blockcopy', 'verify', 'some'),
+        ('blockcopy', 'delta_min_free', '-1'),
+        ('blockcopy', 'seed_rounds', '0'),
+        ('blockcopy', 'max_remote_window', '-1'),
+        ('blockcopy', 'seed_shortfall_action', 'wait'),
+        ('blockcopy', 'seed_workers', '17'),
         ('blockcopy', 'poll_interval', '0'),
         ('blockcopy', 'call_timeout', '0'),
         ('blockcopy', 'export_port_max', '65536'),

@@ -180,6 +180,42 @@ class TestReading(base.TestCase):
         self.assertNotIn('secret', domxml.guest_name(xml))
 
 
+class TestFreeze(base.TestCase):
+    def test_moved_disks_get_their_last_delta_and_no_other_one_any(self):
+        xml = samples.domain(*map(samples.disk_xml, ('vda', 'vdb', 'vdc')))
+        moves = tuple(
+            dataclasses.replace(samples.move(disk), deltas=deltas)
+            for disk, deltas in (
+                ('vdc', ('/d/c0',)),
+                ('vda', ('/d/a0', '/d/a1&2')),
+            )
+        )
+        root = etree.fromstring(domxml.freeze(xml, moves))
+        self.assertEqual('domainsnapshot', root.tag)
+        self.assertEqual(
+            [
+                ('vda', 'external', 'file', 'qcow2', '/d/a1&2'),
+                ('vdb', 'no', None, None, None),
+                ('vdc', 'external', 'file', 'qcow2', '/d/c0'),
+            ],
+            [
+                (
+                    disk.get('name'),
+                    disk.get('snapshot'),
+                    disk.get('type'),
+                    *(
+                        None if found is None else found.get(name)
+                        for found, name in (
+                            (disk.find('driver'), 'type'),
+                            (disk.find('source'), 'file'),
+                        )
+                    ),
+                )
+                for disk in root.iterfind('disks/disk')
+            ],
+        )
+
+
 class TestPointing(base.TestCase):
     def setUp(self):
         super().setUp()

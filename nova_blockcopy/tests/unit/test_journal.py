@@ -72,6 +72,15 @@ class TestJournal(base.TestCase):
             RECORD, dataclasses.replace(written, history=RECORD.history)
         )
 
+    def test_what_a_killed_writer_left_is_removed(self):
+        self.journal.tidy()
+        self.journal.open(RECORD)
+        with mock.patch.object(os, 'replace', autospec=True):
+            self.journal.open(dataclasses.replace(RECORD, guest='other'))
+        self.assertEqual(2, len(list(self.home.iterdir())))
+        self.journal.tidy()
+        self.assertEqual([self.path], list(self.home.iterdir()))
+
     def test_every_write_is_an_entry(self):
         record = self.journal.open(RECORD)
         record = self.journal.write(record, states.State.COPYING, 'so')

@@ -31,6 +31,18 @@ class TestValues(base.TestCase):
         ('image', samples.layered('/top', '/below')),
         ('move', samples.move()),
         ('export', samples.export()),
+        ('extent', model.Extent(offset=1, length=2)),
+        (
+            'seed',
+            model.Seed(
+                disk='vda',
+                source=samples.image('/x'),
+                target=samples.image('/y'),
+                export=samples.export(),
+                extents=(model.Extent(offset=1, length=2),),
+                size_bytes=9,
+            ),
+        ),
         ('disk', model.Disk(target='vda', device='disk', source=None)),
         ('copy', model.CopySettings()),
         ('endpoint', model.Endpoint(uri='qemu:///system')),
@@ -73,3 +85,31 @@ class TestValues(base.TestCase):
     @ddt.unpack
     def test_another_image_is_not_equal(self, one, other):
         self.assertNotEqual(one, other)
+
+
+class TestMove(base.TestCase):
+    def test_in_direct_mode_all_of_it_is_left_at_the_switchover(self):
+        move = samples.move()
+        self.assertIs(move, move.window())
+        self.assertEqual(move.source, move.frozen())
+
+    def test_in_seeded_mode_the_last_delta_is(self):
+        move = dataclasses.replace(
+            samples.move(source=samples.layered('/old', '/below')),
+            deltas=('/d0', '/d1'),
+            overlay='/overlay',
+            whole=True,
+        )
+        window = move.window()
+        self.assertEqual(
+            ['/d1', '/d0', '/old', '/below'],
+            [layer.path for layer in model.layers(window.source)],
+        )
+        self.assertEqual(
+            ['/overlay', '/dev/new/vda'],
+            [layer.path for layer in model.layers(window.base)],
+        )
+        # what lies below it is there by then
+        self.assertEqual((window.source,), window.travelling())
+        self.assertEqual(move.size_bytes, window.size_bytes)
+        self.assertIs(window, window.window())

@@ -76,6 +76,18 @@ class TestMeter(base.TestCase):
             0.0, self.read(disk(processed=400, total=1000), after=1).rate
         )
 
+    def test_what_is_counted_anew_is_added(self):
+        self.read(disk(processed=900, total=1000))
+        self.read(disk(processed=1000, total=1000))
+        self.read(disk(processed=0, total=200))
+        now = self.read(disk(processed=50, total=200))
+        self.assertEqual(1050, now.processed_bytes)
+        self.assertEqual(150, now.remaining_bytes)
+        self.read(disk(processed=0, total=30))
+        now = self.read(disk(processed=30, total=30, ready=True))
+        self.assertEqual(1080, now.processed_bytes)
+        self.assertEqual(0, now.remaining_bytes)
+
     def test_the_present_state_and_all_disks(self):
         self.read(disk('vda', 1))
         now = self.meter.read(states.State.READY, [disk('vdb', 2)])

@@ -36,8 +36,15 @@ def reachable(start):
 
 @ddt.ddt
 class TestStates(base.TestCase):
-    def test_a_migration_goes_from_its_first_state_to_its_end(self):
-        way = 'preparing exporting switching copying ready pivoting releasing'
+    @ddt.data(
+        'preparing exporting switching copying ready pivoting releasing',
+        'preparing freezing seeding freezing seeding exporting switching '
+        'copying ready pivoting flattening releasing',
+        # on the destination
+        'preparing copying ready pivoting releasing',
+        'preparing seeding copying ready pivoting flattening releasing',
+    )
+    def test_a_migration_goes_from_its_first_state_to_its_end(self, way):
         names = [*way.split(), 'ended']
         for old, new in itertools.pairwise(names):
             states.check(State(old), State(new))
@@ -51,6 +58,11 @@ class TestStates(base.TestCase):
         ('copying', 'pivoting'),
         ('pivoting', 'copying'),
         ('pivoting', 'ended'),
+        ('freezing', 'exporting'),
+        ('switching', 'freezing'),
+        ('flattening', 'undoing'),
+        ('flattening', 'ended'),
+        ('releasing', 'flattening'),
         ('releasing', 'undoing'),
         ('releasing', 'pivoting'),
         ('undoing', 'copying'),
@@ -68,7 +80,10 @@ class TestStates(base.TestCase):
 
     def test_all_is_taken_back_only_before_the_pivot(self):
         self.assertEqual(
-            {'preparing', 'exporting', 'switching', 'copying', 'ready'},
+            {
+                *('preparing', 'freezing', 'seeding', 'exporting'),
+                *('switching', 'copying', 'ready'),
+            },
             set(states.REVERSIBLE),
         )
         for state in states.REVERSIBLE:

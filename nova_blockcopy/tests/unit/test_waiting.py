@@ -12,6 +12,7 @@
 
 """Waiting ends: by an answer, by time, or by being cancelled."""
 
+import itertools
 import threading
 
 from nova_blockcopy import waiting
@@ -76,3 +77,16 @@ class TestUntil(base.TestCase):
             raise KeyError('x')
 
         self.assertRaises(KeyError, waiting.until, condition, timeout=30)
+
+
+class TestPauses(base.TestCase):
+    def first(self, longest, count):
+        return list(itertools.islice(waiting.pauses(longest), count))
+
+    def test_they_grow_up_to_the_longest(self):
+        self.assertEqual(
+            [0.05, 0.0625, 0.078125, 0.09, 0.09], self.first(0.09, 5)
+        )
+
+    def test_none_is_longer_than_the_longest(self):
+        self.assertEqual([0.01, 0.01], self.first(0.01, 2))

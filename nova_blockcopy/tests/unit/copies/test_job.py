@@ -135,6 +135,33 @@ class TestCopyJob(base.TestCase):
         self.machine.stays.add('vda')
         self.refused(exception.DriverTimeout, self.job.abort, 0.01)
 
+    def test_a_commit_goes_into_what_lies_below(self):
+        below = samples.image('/dev/below')
+        here = fakes.Connection(self.machine).hypervisor('host-b')
+        commit = job.CommitJob(
+            self.driver, here.guest(samples.UUID), 'vda', below
+        )
+        for _time in range(2):
+            commit.start(SETTINGS)
+        self.assertEqual([('vda', below)], self.machine.started)
+        self.assertEqual([77], self.machine.speeds['vda'])
+        self.assertTrue(self.machine.jobs['vda'].commit)
+        self.assertTrue(commit.look().ready)
+        commit.pivot(30)
+        self.assertTrue(commit.at_base())
+        commit.start(SETTINGS)
+        self.assertEqual(1, len(self.machine.started))
+
+    def test_a_commit_that_is_gone(self):
+        commit = job.CommitJob(
+            self.driver,
+            fakes.Connection(self.machine).hypervisor('b').guest('guest'),
+            'vda',
+            samples.image('/dev/below'),
+        )
+        said = self.refused(exception.JobFailed, commit.look)
+        self.assertIn('/dev/below could not be written', said)
+
     @ddt.data(0, 5)
     def test_its_speed(self, speed):
         self.job.start(SETTINGS)

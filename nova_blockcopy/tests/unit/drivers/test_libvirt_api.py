@@ -133,6 +133,22 @@ class TestDriver(base.TestCase):
         self.assertEqual([flags], self.connection.job_flags)
         self.assertEqual({}, self.machine.jobs)
 
+    @ddt.data(0, 4321)
+    def test_a_commit_goes_into_one_image_at_bytes(self, speed):
+        self.driver.commit(samples.UUID, 'vda', BASE, speed)
+        self.assertEqual(
+            [
+                (
+                    'vda',
+                    BASE.path,
+                    speed,
+                    libvirt.VIR_DOMAIN_BLOCK_COMMIT_ACTIVE
+                    | libvirt.VIR_DOMAIN_BLOCK_COMMIT_BANDWIDTH_BYTES,
+                )
+            ],
+            self.connection.block_commits,
+        )
+
     def test_a_pivot_too_early_is_told_apart(self):
         self.start()
         self.refused(exception.NotReady, 'pivot')
@@ -140,6 +156,7 @@ class TestDriver(base.TestCase):
 
     @ddt.data(
         ('start', BASE, model.CopySettings()),
+        ('commit', BASE, 0),
         ('set_speed', 5),
         ('pivot',),
         ('abort',),

@@ -39,7 +39,7 @@ class VirshTestCase(base.TestCase):
 
     def setUp(self):
         super().setUp()
-        self.answers('blockcopy', 'blockjob', 'dumpxml')
+        self.answers('blockcopy', 'blockcommit', 'blockjob', 'dumpxml')
         self.program(
             'virsh',
             f'cd {self.directory}\n'
@@ -161,6 +161,19 @@ class TestStart(VirshTestCase):
 
 @ddt.ddt
 class TestCalls(VirshTestCase):
+    @ddt.data(
+        (0, ''),
+        (7 * MIB, ' --bandwidth 7'),
+        (MIB + 1, f' --bandwidth {MIB + 1} --bytes'),
+    )
+    @ddt.unpack
+    def test_a_commit_goes_into_one_image(self, speed, more):
+        self.driver.commit('guest', 'vda', samples.image('/x'), speed)
+        self.assertEqual(
+            f'blockcommit guest vda --base /x --active{more}',
+            ' '.join(self.arguments()),
+        )
+
     @ddt.data(0, 1, 7 * MIB)
     def test_speed_is_in_bytes(self, speed):
         self.driver.set_speed('guest', 'vda', speed)
@@ -192,6 +205,7 @@ class TestCalls(VirshTestCase):
 
     @ddt.data(
         ('start', samples.image(), LIMITED),
+        ('commit', samples.image(), 0),
         ('set_speed', 5),
         ('pivot',),
         ('abort',),

@@ -105,6 +105,7 @@ class TestExporter(base.TestCase):
         return subprocess.run(
             [
                 *('qemu-io', '-f', 'raw', '-c', command),
+                *(('-r',) if started.depth else ()),
                 f'nbd://{started.address}:{started.port}/{started.name}',
             ],
             capture_output=True,
@@ -171,6 +172,32 @@ class TestExporter(base.TestCase):
             check=True,
         )
         self.assertEqual(8 * SIZE, json.loads(info.stdout)['virtual-size'])
+
+    def test_what_a_guest_sees_is_served_by_content(self):
+        path = str(self.directory / 'top,1.qcow2')
+        subprocess.run(
+            [
+                *('qemu-img', 'create', '-q', '-f', 'qcow2', path),
+                *('-b', self.image.path, '-F', 'raw'),
+            ],
+            check=True,
+        )
+        what = 'write -P 0x79 64k 4k'
+        subprocess.run(
+            ['qemu-io', '-f', 'qcow2', '-c', what, path],
+            check=True,
+            capture_output=True,
+        )
+        top = samples.image(path, samples.FILE, samples.QCOW2, self.image)
+        started = self.exporter.start(
+            planned(self.name, 1), top, by_content=True
+        )
+        self.addCleanup(self.kill, started)
+        self.assertEqual(SIZE, started.size_bytes)
+        for order in ('read -P 0x78 0 64k', 'read -P 0x79 64k 4k'):
+            self.assertNotIn(
+                'verification failed', self.qemu_io(started, order)
+            )
 
     def test_a_dead_server_is_revived_where_its_client_looks(self):
         started = self.start()

@@ -16,7 +16,9 @@ import threading
 from unittest import mock
 
 import ddt
+import fixtures
 import libvirt
+import tenacity
 
 from nova_blockcopy import exception
 from nova_blockcopy import plan
@@ -116,6 +118,40 @@ class TestGuest(GuestTestCase):
         self.guest.abort_migration()
         self.assertTrue(aborted.is_set())
 
+    def test_a_snapshot_of_all_disks_or_none_that_leaves_no_record(self):
+        self.guest.snapshot('<domainsnapshot/>')
+        self.assertEqual(
+            [
+                (
+                    '<domainsnapshot/>',
+                    libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_DISK_ONLY
+                    | libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_ATOMIC
+                    | libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_NO_METADATA
+                    | libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_REUSE_EXT,
+                )
+            ],
+            self.connection.snapshots,
+        )
+
+    def test_undefined_twice_is_undefined_once(self):
+        self.machine.power_off()
+        for _time in range(2):
+            self.guest.undefine()
+            self.assertIsNone(self.here.find(samples.UUID))
+        self.assertEqual(
+            [libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM],
+            self.connection.undefined,
+        )
+
+    @ddt.data(('snapshot', '<domainsnapshot/>'), ('undefine',))
+    def test_what_fails_is_told(self, call):
+        self.connection.broken = fakes.libvirt_error(message='no daemon')
+        method, *arguments = call
+        error = self.assertRaises(
+            exception.HypervisorError, getattr(self.guest, method), *arguments
+        )
+        self.assertIn('no daemon', str(error))
+
     def test_a_transient_guest_has_no_definition(self):
         self.machine.definition = None
         self.assertIsNone(self.guest.persistent_xml())
@@ -146,6 +182,83 @@ class TestHypervisor(GuestTestCase):
         self.assertRaises(
             exception.HypervisorError, self.here.find, samples.UUID
         )
+
+
+@ddt.ddt
+class TestPatience(GuestTestCase):
+    """A libvirt that starts again, as at an upgrade."""
+
+    def setUp(self):
+        super().setUp()
+        self.asked = 0
+        #: How often nobody answers.
+        self.silent = 2
+        self.error = fakes.libvirt_error(
+            message='no daemon', domain=libvirt.VIR_FROM_RPC
+        )
+        self.here.connect = self.connect
+        for kind in (hypervisor.Hypervisor, hypervisor.Guest):
+            for name, method in vars(kind).items():
+                if hasattr(method, 'retry'):
+                    place = f'{kind.__module__}.{kind.__name__}.{name}.retry'
+                    self.patch_(f'{place}.wait', tenacity.wait_fixed(0.001))
+                    self.patch_(
+                        f'{place}.stop', tenacity.stop_after_delay(0.1)
+                    )
+
+    def patch_(self, name, value):
+        self.useFixture(fixtures.MonkeyPatch(name, value))
+
+    def connect(self):
+        self.asked += 1
+        if self.asked <= self.silent:
+            raise self.error
+        return self.connection
+
+    def ask(self, whom, method, *arguments):
+        return getattr(getattr(self, whom), method)(*arguments)
+
+    @ddt.data(
+        ('here', 'versions'),
+        ('here', 'find', samples.UUID),
+        ('here', 'define', samples.domain()),
+        ('guest', 'power'),
+        ('guest', 'running_xml'),
+        ('guest', 'live_xml'),
+        ('guest', 'persistent_xml'),
+        ('guest', 'resume'),
+        ('guest', 'undefine'),
+        ('guest', 'migrating'),
+    )
+    def test_what_can_be_asked_twice_is(self, call):
+        self.silent = 0
+        expected = str(self.ask(*call))
+        if call[1] == 'undefine':
+            self.connection.machines[samples.UUID] = self.machine
+        usual, self.asked, self.silent = self.asked, 0, 2
+        self.assertEqual(
+            expected.partition(' object ')[0],
+            str(self.ask(*call)).partition(' object ')[0],
+        )
+        self.assertEqual(usual + self.silent, self.asked)
+
+    @ddt.data(('snapshot', '<domainsnapshot/>'), ('abort_migration',))
+    def test_what_cannot_is_not(self, call):
+        self.assertRaises(exception.Disconnected, self.ask, 'guest', *call)
+        self.assertEqual(1, self.asked)
+
+    def test_it_has_an_end(self):
+        self.silent = 10**9
+        error = self.assertRaises(exception.Disconnected, self.guest.power)
+        for part in ('host-a', 'no daemon'):
+            self.assertIn(part, str(error))
+        self.assertGreater(self.asked, 1)
+
+    def test_an_error_that_is_an_answer_is_taken_at_once(self):
+        self.error = fakes.libvirt_error(domain=libvirt.VIR_FROM_QEMU)
+        error = self.assertRaises(exception.HypervisorError, self.guest.power)
+        self.assertIs(exception.HypervisorError, type(error))
+        self.assertEqual(1, self.asked)
 
 
 class TestConnector(base.TestCase):

@@ -14,6 +14,7 @@
 
 import errno
 import glob
+import hashlib
 import os
 import stat
 import subprocess
@@ -391,3 +392,91 @@ class TestExtend(ImageTestCase):
         ):
             said = self.refused(images.extend_for_export, image, 30)
         self.assertIn('File too large', said)
+
+
+@ddt.ddt
+class TestDataExtents(ImageTestCase):
+    def found(self, image):
+        found = images.data_extents(image.path)
+        return [
+            (extent.offset // MIB, extent.length / MIB) for extent in found
+        ]
+
+    def with_data(self, size, *offsets):
+        image = self.raw(size=size)
+        with open(image.path, 'r+b') as f:
+            for offset in offsets:
+                f.seek(offset)
+                f.write(b'x' * 4096)
+        return image
+
+    @ddt.data(0, 1, 5 * MIB)
+    def test_a_hole_has_none(self, size):
+        self.assertEqual([], self.found(self.raw(size=size)))
+
+    def test_they_are_rounded_and_joined(self):
+        image = self.with_data(
+            9 * MIB, MIB + 8192, MIB + 65536, 2 * MIB, 7 * MIB
+        )
+        self.assertEqual([(1, 2), (7, 1)], self.found(image))
+
+    def test_data_over_a_boundary(self):
+        image = self.with_data(9 * MIB, 2 * MIB - 512)
+        self.assertEqual([(1, 2)], self.found(image))
+
+    def test_they_end_where_the_image_ends(self):
+        image = self.with_data(2 * MIB + MIB // 2, 2 * MIB)
+        self.assertEqual([(2, 0.5)], self.found(image))
+
+    def test_there_are_not_too_many(self):
+        image = self.with_data(16 * MIB, *range(0, 16 * MIB, 2 * MIB))
+        with mock.patch.object(images, '_MOST_EXTENTS', 3):
+            found = self.found(image)
+        self.assertEqual([(0, 16)], found)
+
+    def test_a_block_device_has_data_everywhere(self):
+        image = self.raw(size=3 * MIB)
+        with mock.patch.object(
+            images, 'kind', autospec=True, return_value=samples.BLOCK
+        ):
+            self.assertEqual([(0, 3)], self.found(image))
+
+    def test_nothing(self):
+        said = self.refused(images.data_extents, self.path('gone'))
+        self.assertIn('does not exist', said)
+
+    def test_a_file_system_that_fails(self):
+        image = self.with_data(2 * MIB, 0)
+        opened = mock.mock_open()
+        opened.return_value.seek.side_effect = OSError(errno.EIO, 'I/O')
+        with mock.patch('builtins.open', new=opened):
+            self.assertRaises(OSError, images.data_extents, image.path)
+
+
+class TestExtentDigests(ImageTestCase):
+    def digests(self, path, *pairs):
+        wanted = [model.Extent(offset=o, length=n) for o, n in pairs]
+        return images.extent_digests(path, wanted, self.cancelled)
+
+    def setUp(self):
+        super().setUp()
+        self.cancelled = threading.Event()
+        self.path_ = self.raw(content=b'x' * 4096 + b'y' * 4096).path
+
+    def test_each_part_has_its_own(self):
+        one, two, three = self.digests(
+            self.path_, (0, 4096), (4096, 4096), (0, 4096)
+        )
+        self.assertEqual(one, three)
+        self.assertNotEqual(one, two)
+        self.assertEqual(hashlib.sha256(b'x' * 4096).hexdigest(), one)
+
+    def test_on_request_it_ends(self):
+        self.cancelled.set()
+        self.assertRaises(
+            exception.Aborted, self.digests, self.path_, (0, 4096)
+        )
+
+    def test_one_that_is_not_there(self):
+        said = self.refused(self.digests, self.path('gone'), (0, 1))
+        self.assertIn('does not exist', said)

@@ -49,7 +49,13 @@ class ArrivalTestCase(world.WorldTestCase):
         self.b.machines[samples.UUID] = self.guest
 
     def copy(self):
-        self.far.copy(self.home_xml, 0, unwatched, self.cancelled)
+        self.far.copy(
+            self.home_xml,
+            0,
+            unwatched,
+            self.cancelled,
+            synchronous_writes=False,
+        )
 
     def pivot(self):
         self.far.pivot(unwatched)
@@ -161,6 +167,7 @@ class TestCopyAndPivot(ArrivalTestCase):
 
     def test_a_definition_that_does_not_take_it_is_no_success(self):
         self.arrive()
+        self.guest.follows = False
         self.copy()
         self.b.deaf = True
         error = self.refused(exception.JobFailed, self.pivot)

@@ -77,7 +77,14 @@ class TestHandle(world.WorldTestCase):
         self.assertIn(missing, str(error))
 
     @ddt.data(
-        ('copy', {'persistent_xml': '', 'bandwidth': 0}),
+        (
+            'copy',
+            {
+                'persistent_xml': '',
+                'bandwidth': 0,
+                'synchronous_writes': False,
+            },
+        ),
         ('pivot', {}),
         (
             'give_back',

@@ -65,7 +65,13 @@ class TestRemoteDestination(base.TestCase):
         return self.answers[0]
 
     def copy(self, watch=lambda _state, _disks: None):
-        self.destination.copy('<domain/>', 5, watch, self.cancelled)
+        self.destination.copy(
+            '<domain/>',
+            5,
+            watch,
+            self.cancelled,
+            synchronous_writes=False,
+        )
 
     def test_a_task_is_waited_for_and_watched(self):
         disk = {
@@ -127,11 +133,10 @@ class TestRemoteDestination(base.TestCase):
         self.destination.pivot(lambda _state, _disks: None)
         self.assertEqual(['pivot'], self.asked)
 
-    def test_a_guest_that_is_off_has_no_copies_to_abort(self):
-        self.answers = [{**IDLE, 'power': 'off'}]
-        self.destination.abort()
-        self.assertEqual([], self.asked)
-        self.answers = [{**IDLE, 'task': 'abort'}]
+    @ddt.data('running', 'off')
+    def test_an_abort_is_always_asked_for(self, power):
+        # without a guest, too: something may be under way all the same
+        self.answers = [{**IDLE, 'power': power, 'task': 'abort'}]
         self.destination.abort()
         self.assertEqual(['abort'], self.asked)
 

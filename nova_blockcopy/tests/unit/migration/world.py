@@ -12,16 +12,24 @@
 
 """Two hosts in memory with the whole engine on them, and real image files."""
 
+import shutil
 import socket
+import subprocess
 import threading
+from typing import Any
 
 import fixtures
 
+from nova_blockcopy import domxml
 from nova_blockcopy import exception
 from nova_blockcopy import journal
 from nova_blockcopy import model
 from nova_blockcopy import plan
+from nova_blockcopy import states
+from nova_blockcopy.host import command
 from nova_blockcopy.host import export
+from nova_blockcopy.host import overlay
+from nova_blockcopy.host import transfer
 from nova_blockcopy.migration import arrival
 from nova_blockcopy.migration import destination
 from nova_blockcopy.migration import migration as engine
@@ -36,10 +44,17 @@ SIZE = 1024 * 1024
 HOME = 'qemu+tcp://host-a/system'
 
 
+def qemu(*argv):
+    subprocess.run(argv, check=True, capture_output=True)
+
+
 class WorldTestCase(base.TestCase):
     """A guest with two raw files runs on host a; host b has their bases."""
 
     disks: tuple[str, ...] = ('vda', 'vdb')
+    mode: model.Mode = model.Mode.DIRECT
+    #: The last state before the release.
+    proven: states.State = states.State.PIVOTING
 
     def setUp(self):
         super().setUp()
@@ -47,6 +62,11 @@ class WorldTestCase(base.TestCase):
             (self.directory / name).mkdir()
             for disk in self.disks:
                 self.make_image(name, disk)
+        #: What the guest has on its disks.
+        self.content = {
+            disk: bytearray(b'x' * 4096).ljust(SIZE, b'\0')
+            for disk in self.disks
+        }
         self.home_xml = samples.domain(
             *(
                 samples.file_xml(disk, self.path('a', disk))
@@ -56,6 +76,7 @@ class WorldTestCase(base.TestCase):
         self.machine = fakes.Machine(self.home_xml, self.home_xml)
         self.a = fakes.Connection(self.machine)
         self.b = fakes.Connection()
+        self.machine.carry = self.a.carry = self.b.carry = self.carry
         listener = socket.create_server(('127.0.0.1', 0))
         self.addCleanup(listener.close)
         self.away = f'qemu+tcp://127.0.0.1:{listener.getsockname()[1]}/system'
@@ -65,6 +86,7 @@ class WorldTestCase(base.TestCase):
         self.exporter = fakes.Exporter()
         for target, name, value in (
             (export, 'Exporter', lambda **_options: self.exporter),
+            (transfer, 'run', self.transfer),
             # nothing here needs time to come to its senses
             (arrival, '_WAKE_INTERVAL', 0.01),
         ):
@@ -76,6 +98,9 @@ class WorldTestCase(base.TestCase):
         self.asked = []
         self.on_message = lambda _message: None
         self.seen = []
+        self.pieces = []
+        self.pen = threading.Lock()
+        self.on_piece = lambda _seed, _piece: None
         self.on_progress = lambda _state: None
         self.restart_destination()
 
@@ -84,10 +109,17 @@ class WorldTestCase(base.TestCase):
 
     def make_image(self, host, disk, size=SIZE):
         with open(self.path(host, disk), 'wb') as f:
+            if host == 'a':
+                f.write(b'x' * 4096)
             f.truncate(size)
 
     def host_settings(self, name):
-        options = {'call_timeout': 5, 'pivot_timeout': 5, **self.options}
+        options = {
+            'call_timeout': 5,
+            'pivot_timeout': 5,
+            'mode': self.mode,
+            **self.options,
+        }
         return samples.settings(self.directory / name, **options)
 
     def restart_destination(self):
@@ -128,6 +160,7 @@ class WorldTestCase(base.TestCase):
             bases=self.request().bases,
             left_alone={},
             tls=tls,
+            mode=self.host_settings('a').mode,
             dry_run=dry_run,
             cancelled=self.cancelled,
         )
@@ -223,15 +256,28 @@ class WorldTestCase(base.TestCase):
         self.assertEqual([samples.UUID], list(self.a.machines))
         self.assertEqual({}, self.b.machines)
         machine = self.a.machines[samples.UUID]
-        self.assertEqual(
-            (self.home_xml, self.home_xml), (machine.xml, machine.definition)
-        )
+        home = domxml.disks(self.home_xml)
+        if not machine.off:
+            self.assertEqual(home, domxml.disks(machine.shown()))
+        self.assertEqual(home, domxml.disks(machine.definition or ''))
+        self.assert_content('a')
         self.assert_no_litter()
 
     def assert_no_litter(self):
         self.assertEqual({}, self.exporter.served)
         self.assertIsNone(self.record('a'))
         self.assertIsNone(self.record('b'))
+        self.assertEqual([], self.overlays('a') + self.overlays('b'))
+
+    def overlays(self, host):
+        directory = self.directory / host / 'deltas'
+        return sorted(path.name for path in directory.glob('*'))
+
+    def assert_content(self, host):
+        """The disks on this host are what the guest has written."""
+        for disk, content in self.content.items():
+            with open(self.path(host, disk), 'rb') as f:
+                self.assertTrue(f.read() == content, f'{disk} differs')
 
     def assert_arrived(self):
         """The guest lives on its bases on host b, and nowhere else."""
@@ -242,4 +288,58 @@ class WorldTestCase(base.TestCase):
                 self.assertIn(self.path('b', disk), xml or '')
                 self.assertNotIn(self.path('a', disk), xml or '')
         self.assertNotIn('nbd', machine.shown() + (machine.definition or ''))
+        self.assert_content('b')
         self.assert_no_litter()
+
+    # -- what the guest writes, and where it goes ------------------------
+
+    def write(self, machine, disk, offset, text, length=4096):
+        """Have the guest write to a disk, wherever that is now."""
+        source: Any = domxml.disks(machine.xml)[disk].source
+        self.content[disk][offset : offset + length] = text.encode() * length
+        if isinstance(source, model.NetworkSource):
+            source = self.exporter.served[source.name]
+        what = f'write -q -P {ord(text)} {offset} {length}'
+        with self.pen:
+            qemu('qemu-io', '-f', source.format, '-c', what, source.path)
+
+    def carry(self, machine, disk, job):
+        """Do to the images what a job has done by its pivot."""
+        source = domxml.disks(machine.xml)[disk].source
+        if job.commit:
+            assert isinstance(source, model.Image)
+            overlay.commit(source.path, job.base.path, 30)
+            return
+        assert isinstance(source, model.NetworkSource)
+        shutil.copyfile(self.exporter.served[source.name].path, job.base.path)
+        if job.base.backing is not None:
+            overlay.stand_on(job.base, 30)
+
+    def transfer(self, seed, piece, *, rate, zeroed, tls_dir, timeout):
+        """Carry a piece from its export, as qemu-img does."""
+        self.pieces.append((seed, piece))
+        self.on_piece(seed, piece)
+        image = self.exporter.served.get(seed.export.name)
+        if image is None:
+            raise command.CommandFailed(command='qemu-img', reason='refused')
+        path = image.path
+        if seed.by_content:
+            path = f'{seed.target.path}.{piece.offset}'
+            qemu('qemu-img', 'convert', '-U', '-O', 'raw', image.path, path)
+        with open(path, 'rb') as f, open(seed.target.path, 'r+b') as g:
+            f.seek(piece.offset)
+            g.seek(piece.offset)
+            g.write(f.read(piece.length))
+
+    def steady_writes(self):
+        """Have the guest write whenever a piece of its disks travels."""
+        self.on_piece = lambda _seed, _piece: self.write(
+            self.a.machines[samples.UUID], 'vda', 65536, 'm'
+        )
+
+
+class Seeded:
+    """Makes a test of direct mode one of seeded mode."""
+
+    mode: model.Mode = model.Mode.SEEDED
+    proven: states.State = states.State.FLATTENING

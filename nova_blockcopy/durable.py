@@ -1,0 +1,67 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Small JSON files that are whole after a crash: the old or the new."""
+
+import json
+import os
+import pathlib
+import tempfile
+from typing import Any
+
+#: What the name of a file begins with while it is written.
+_UNFINISHED = '.unfinished'
+
+
+def write(path: str, data: Any) -> None:
+    """Replace a file; it is on the disk when this returns.
+
+    :raises OSError: it is as it was
+    """
+    directory = os.path.dirname(path)
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    # a domain's XML may hold secrets: mkstemp's mode 0600 is kept
+    fd, temporary = tempfile.mkstemp(dir=directory, prefix=_UNFINISHED)
+    try:
+        with os.fdopen(fd, 'w', encoding='utf-8') as f:
+            json.dump(data, f, indent=2)
+            f.write('\n')
+            f.flush()
+            os.fsync(f.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    _sync(directory)
+
+
+def remove(path: str) -> None:
+    """Remove a file for good; done twice is done once."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return
+    _sync(os.path.dirname(path))
+
+
+def tidy(directory: str) -> None:
+    """Remove what a writer left that was killed; nobody may write now."""
+    for path in pathlib.Path(directory).rglob(f'{_UNFINISHED}*'):
+        path.unlink(missing_ok=True)
+
+
+def _sync(directory: str) -> None:
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,76 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""How long a guest will depend on two hosts, and what to do about it. Pure."""
+
+import dataclasses
+import enum
+
+
+class Advice(enum.StrEnum):
+    """What to do after a round of seeding."""
+
+    SWITCH = 'switch over'
+    AGAIN = 'seed another round'
+    #: Another round would be of no use, or none is left.
+    SHORTFALL = 'the guest writes too fast'
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """Of the time after the switchover: bytes, bytes/s and seconds."""
+
+    delta_bytes: int
+    rate: float
+
+    @property
+    def window_s(self) -> float | None:
+        """Seconds for which the guest will depend on both hosts, if known."""
+        if not self.delta_bytes:
+            return 0.0
+        return self.delta_bytes / self.rate if self.rate else None
+
+    def __str__(self) -> str:
+        """In words, for logs and journals."""
+        left = f'{self.delta_bytes / 2**20:.1f} MiB are left'
+        if self.window_s is None:
+            return f'{left}, at a rate that is not known'
+        rate_ = f'{self.rate / 2**20:.1f} MiB/s'
+        return f'{left}, {self.window_s:.1f} s at {rate_}'
+
+
+def rate(moved_bytes: int, elapsed_s: float, before: float) -> float:
+    """The rate of a round of seeding, in bytes/s.
+
+    :param before: of the round before; it stands where this one was too
+        short to tell
+    """
+    if elapsed_s < 0.1 or (before and moved_bytes < 4 * 2**20):
+        return before or moved_bytes / max(elapsed_s, 0.1)
+    return moved_bytes / elapsed_s
+
+
+def advise(
+    now: Forecast, before: Forecast | None, *, longest: float, rounds_left: int
+) -> Advice:
+    """Decide on another round.
+
+    :param before: the forecast of the round before this one
+    :param longest: seconds that the window may take
+    """
+    if now.window_s is None or now.window_s <= longest:
+        return Advice.SWITCH
+    if not rounds_left or (
+        before is not None and now.delta_bytes >= before.delta_bytes
+    ):
+        return Advice.SHORTFALL
+    return Advice.AGAIN

@@ -1,0 +1,62 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Which steps a migration has, in order, in each mode."""
+
+from nova_blockcopy import journal
+from nova_blockcopy import model
+from nova_blockcopy.migration import seeding
+from nova_blockcopy.migration import steps
+
+
+def all_steps(mode: model.Mode) -> tuple[steps.Step, ...]:
+    if mode is model.Mode.DIRECT:
+        return (
+            steps.Prepare(),
+            steps.Export(),
+            steps.Switchover(),
+            steps.Copy(),
+            steps.Pivot(),
+            steps.Release(),
+        )
+    return (
+        steps.Prepare(),
+        seeding.Freeze(),
+        seeding.Seed(),
+        steps.Export(),
+        steps.Switchover(),
+        steps.Copy(),
+        steps.Pivot(),
+        seeding.Flatten(),
+        steps.Release(),
+    )
+
+
+def begun(record: journal.Record) -> tuple[steps.Step, ...]:
+    """The steps that a record tells of, in order."""
+    seen = {entry.state for entry in record.history}
+    return tuple(
+        step for step in all_steps(_mode(record)) if step.state in seen
+    )
+
+
+def ahead(record: journal.Record) -> tuple[steps.Step, ...]:
+    """The steps that are left, once a disk has pivoted."""
+    # not from the pivot again: it is proven where a later one was begun
+    last = begun(record)[-1].state
+    steps_ = all_steps(_mode(record))
+    return steps_[[step.state for step in steps_].index(last) :]
+
+
+def _mode(record: journal.Record) -> model.Mode:
+    seeded = any(move.overlay for move in record.moves)
+    return model.Mode.SEEDED if seeded else model.Mode.DIRECT

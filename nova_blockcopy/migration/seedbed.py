@@ -1,0 +1,233 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The bases of one guest before it comes: overlays, seeds, checksums.
+
+Runs on the destination.
+"""
+
+import os
+import threading
+from collections.abc import Mapping
+
+from nova_blockcopy import bandwidth
+from nova_blockcopy import conf
+from nova_blockcopy import exception
+from nova_blockcopy import extents
+from nova_blockcopy import model
+from nova_blockcopy import received
+from nova_blockcopy.copies import seeder
+from nova_blockcopy.host import export
+from nova_blockcopy.host import images
+from nova_blockcopy.host import overlay
+
+
+class Seedbed:
+    """What is prepared for one guest.
+
+    :param guest: UUID
+    :param migration: its id
+    """
+
+    def __init__(
+        self, settings: conf.Settings, guest: str, migration: str
+    ) -> None:
+        self._settings = settings
+        self._migration = migration
+        self._book = received.Book(settings.journal_dir, guest)
+        self._seeder: seeder.Seeder | None = None
+
+    def overlay_path(self, disk: str) -> str:
+        """Where the last delta of a disk is to be copied to."""
+        return os.path.join(
+            self._settings.delta_dir, f'{self._migration}-{disk}.qcow2'
+        )
+
+    def check(self, host: str) -> None:
+        """Pass if this host can be seeded.
+
+        :param host: its name
+        :raises NoRoom: what is copied to overlays has none
+        :raises CertificateError: the exports could not be read
+        """
+        if self._settings.export_tls:
+            export.check_certificates(
+                host, self._settings.export_tls_dir, 'client'
+            )
+        overlay.check_room(
+            self._settings.delta_dir,
+            self._settings.delta_min_free * bandwidth.MIB,
+        )
+
+    def make_overlays(self, moves: tuple[model.Move, ...]) -> None:
+        """Make what the last deltas are copied to.
+
+        :raises ImageError: they cannot be made
+        """
+        for move in moves:
+            overlay.create(
+                move.window().base,
+                move.size_bytes,
+                self._settings.call_timeout,
+            )
+
+    def describe(
+        self,
+        disk: str,
+        path: str,
+        format_: model.ImageFormat,
+        *,
+        by_book: bool,
+    ) -> tuple[model.Image, int]:
+        """A base, by its header unless that is being filled; and its size.
+
+        :param by_book: whether its header will be filled
+        :returns: with bytes that a guest sees
+        :raises ImageError: it is missing, or leaves something to be guessed
+        """
+        known = by_book and self._book.of(disk, images.identity(path))
+        if known and (known.base.path, known.base.format) == (path, format_):
+            return known.base, known.size_bytes
+        image = images.describe(path, format_)
+        return image, images.size(image)
+
+    def received(
+        self, moves: tuple[model.Move, ...], cancelled: threading.Event
+    ) -> dict[str, list[tuple[int, str]]]:
+        """Checksums of the units that were filled by an earlier attempt.
+
+        :returns: by disk, offsets in bytes with their checksums
+        """
+        found = {}
+        for move in moves:
+            path = move.base.path
+            known = self._book.of(move.disk, images.identity(path))
+            units = extents.covered(
+                images.length(path), known.extents if known else ()
+            )
+            sums = self.digest(path, units, cancelled)
+            found[move.disk] = [
+                (unit.offset, checksum)
+                for unit, checksum in zip(units, sums, strict=True)
+            ]
+        return found
+
+    def digest(
+        self,
+        path: str,
+        wanted: tuple[model.Extent, ...],
+        cancelled: threading.Event,
+    ) -> list[str]:
+        """Checksums of parts of an image.
+
+        :raises Aborted: on request
+        """
+        return images.extent_digests(path, wanted, cancelled)
+
+    def fill(
+        self,
+        guest: str,
+        seeds: tuple[model.Seed, ...],
+        sizes: Mapping[str, int],
+        limit: int,
+        cancelled: threading.Event,
+        report: seeder.Report,
+    ) -> None:
+        """Copy what is to be copied.
+
+        :param guest: name, for messages
+        :param sizes: of the disks, bytes that a guest sees
+        :param limit: bytes/s for all together; 0 = no limit
+        """
+        lasting = {
+            seed.disk: seed
+            for seed in seeds
+            if not seed.delta and not seed.by_content
+        }
+        for disk, seed in lasting.items():
+            if seed.afresh:
+                self._book.begin(
+                    disk,
+                    received.Received(
+                        identity=images.identity(seed.target.path),
+                        base=seed.target,
+                        size_bytes=sizes[disk],
+                    ),
+                )
+
+        def arrived(disk: str, piece: model.Extent) -> None:
+            if disk in lasting:
+                self._book.add(disk, [piece])
+
+        self._seeder = seeder.Seeder(
+            guest, seeds, self._settings, limit, arrived
+        )
+        try:
+            self._seeder.run(cancelled, report)
+        finally:
+            self._book.save()
+
+    def set_limit(self, bytes_per_s: int) -> None:
+        """Change the limit of what is being copied; 0 lifts it."""
+        if self._seeder is not None:
+            self._seeder.set_limit(bytes_per_s)
+
+    def apply(self, seeds: tuple[model.Seed, ...]) -> None:
+        """Have the bases take in what was copied. Can be done twice.
+
+        :raises ImageError: a base could not take it
+        """
+        for seed in seeds:
+            below = seed.target.backing
+            if below is None:
+                continue
+            path = seed.target.path
+            if seed.delta and not overlay.present([path]):
+                continue  # the base has taken it in
+            overlay.stand_on(seed.target, self._settings.call_timeout)
+            if seed.delta:
+                stalled = self._settings.stall_timeout
+                limit = overlay.time_limit(stalled, [path])
+                overlay.commit(path, below.path, limit)
+                overlay.remove([path])
+
+    def clear(self, moves: tuple[model.Move, ...]) -> None:
+        """Remove what is not part of the bases."""
+        for move in moves:
+            if move.overlay is not None:
+                overlay.remove([move.overlay, landing(move.overlay)])
+
+    def forget(self) -> None:
+        """Forget what was received: it is of no more use."""
+        self._book.close()
+
+
+def landing(overlay_path: str) -> str:
+    """Where a delta that is to be merged into a base is copied to."""
+    return f'{overlay_path}.seed'
+
+
+def check(
+    disk: str,
+    wanted: tuple[model.Extent, ...],
+    ours: list[str],
+    theirs: list[str],
+) -> None:
+    """Pass if the checksums of both hosts are the same.
+
+    :raises VerifyFailed: they are not
+    """
+    for extent, one, other in zip(wanted, ours, theirs, strict=True):
+        if one != other:
+            raise exception.VerifyFailed(
+                disk=disk, offset=extent.offset, length=extent.length
+            )

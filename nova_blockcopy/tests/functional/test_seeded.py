@@ -1,0 +1,187 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""What seeded mode adds: rounds, a second attempt, and proof."""
+
+import signal
+
+import psutil
+
+from nova_blockcopy import exception
+from nova_blockcopy import forecast
+from nova_blockcopy import states
+from nova_blockcopy.tests.functional import base
+
+SEEDING = states.State.SEEDING
+
+
+class SeededTestCase(base.TestCase):
+    def set_scene(self, *kinds, **options):
+        return super().set_scene(*kinds, mode='seeded', **options)
+
+
+class TestRounds(SeededTestCase):
+    """The guest writes a region again and again, faster than the link."""
+
+    def _busy(self, **options):
+        return self.set_scene(
+            *('block', 'layered'),
+            load=64 * base.MIB,
+            block_migration_bandwidth=8,
+            max_remote_window=0.5,
+            seed_rounds=3,
+            **options,
+        )
+
+    def test_it_goes_on_all_the_same(self):
+        made = self._busy()
+        forecasts: dict[states.State, forecast.Forecast | None] = {}
+
+        def listen(now):
+            forecasts[now.state] = moving.forecast
+
+        moving = made.migration(listen)
+        record = made.run(moving)
+        rounds = [e for e in record.history if 'round' in e.note]
+        self.assertTrue(1 < len(rounds) <= 3, rounds)
+        self.assertIn('too fast', rounds[-1].note)
+        # said before the guest depends on two hosts
+        said = forecasts[states.State.EXPORTING]
+        assert said is not None
+        self.assertGreater(said.window_s or 0, 0.5)
+        self.assert_intact(made, self.lab.b)
+
+    def test_it_is_taken_back(self):
+        made = self._busy(seed_shortfall_action='abort')
+        undone = self.assertRaises(
+            exception.MigrationUndone, made.run, made.migration()
+        )
+        self.assertIsInstance(undone.__cause__, exception.SeedFailed)
+        self.assertIn('max_remote_window', str(undone))
+        self.assert_intact(made, self.lab.a)
+
+    def test_one_round_is_enough_for_a_quiet_guest(self):
+        made = self.set_scene('block', interval=0.1, max_remote_window=2)
+        record = made.run(made.migration())
+        rounds = [e for e in record.history if 'round' in e.note]
+        self.assertEqual(1, len(rounds))
+        self.assertIn('switch over', rounds[0].note)
+        self.assert_intact(made, self.lab.b)
+
+
+class TestAgain(SeededTestCase):
+    """A second attempt goes on with what is there."""
+
+    def _interrupted(self, *kinds):
+        made = self.set_scene(
+            *kinds,
+            size=512 * base.MIB,
+            data=480 * base.MIB,
+            region=base.MIB,
+            interval=0.1,
+            block_migration_bandwidth=96,
+        )
+
+        def listen(now):
+            if now.state is SEEDING and (
+                now.processed_bytes >= now.total_bytes / 2 > 0
+            ):
+                moving.abort()
+
+        moving = made.migration(listen)
+        self.assertRaises(exception.MigrationUndone, made.run, moving)
+        for target in made.guest.targets:
+            made.guest.log.wait_for_more(target, 5)
+        return made
+
+    def _again(self, made):
+        """The share of the disk that travels now."""
+        travelled = [0]
+
+        def listen(now):
+            if now.state is SEEDING:
+                travelled[0] = max(travelled[0], now.total_bytes)
+
+        made.run(made.migration(listen))
+        self.assert_intact(made, self.lab.b)
+        size = sum(disk.size_bytes for disk in made.sources.values())
+        return travelled[0] / size
+
+    def test_half_of_it_need_not_travel_again(self):
+        for kind in ('block', 'raw'):
+            made = self._interrupted(kind)
+            self.assertLess(self._again(made), 0.55)
+            self.hosts._empty()
+
+    def test_a_base_that_was_altered_is_noticed(self):
+        made = self._interrupted('raw')
+        with made.bases['vda'].file.open('r+b') as f:
+            f.seek(20 * base.MIB)
+            f.write(b'altered')
+        self.assertLess(self._again(made), 0.6)
+
+    def test_a_base_that_was_made_anew_is_filled_anew(self):
+        made = self._interrupted('raw')
+        file = made.bases['vda'].file
+        file.rename(file.with_suffix('.old'))
+        with file.open('wb') as f:
+            f.truncate(made.bases['vda'].size_bytes)
+        self.assertGreater(self._again(made), 0.9)
+
+
+class TestVerify(SeededTestCase):
+    def _damaged(self, **options):
+        made = self.set_scene(
+            'block', size=128 * base.MIB, data=64 * base.MIB, **options
+        )
+
+        def listen(now):
+            if now.state is SEEDING and (
+                now.processed_bytes == now.total_bytes > 0
+            ):
+                with made.bases['vda'].file.open('r+b') as f:
+                    f.seek(100 * base.MIB)
+                    f.write(b'damaged')
+
+        return made, made.migration(listen)
+
+    def test_damage_is_noticed_before_the_switchover(self):
+        for verify in ('full', 'sample'):  # of a disk that small, all
+            made, moving = self._damaged(verify=verify)
+            undone = self.assertRaises(
+                exception.MigrationUndone, made.run, moving
+            )
+            self.assertIsInstance(undone.__cause__, exception.VerifyFailed)
+            self.assertIn(f'at {96 * base.MIB}', str(undone))
+            self.assert_intact(made, self.lab.a)
+            made.guest.end()
+            self.hosts._empty()
+
+
+class TestExporterDies(SeededTestCase):
+    def test_while_seeding(self):
+        made = self.set_scene(
+            'raw', data=48 * base.MIB, block_migration_bandwidth=16
+        )
+        killed: list[psutil.Process] = []
+
+        def kill(now):
+            if now.state is SEEDING and now.processed_bytes and not killed:
+                killed.extend(
+                    p for p in self.lab.a.processes() if p.name() == 'qemu-nbd'
+                )
+                for process in killed:
+                    process.send_signal(signal.SIGKILL)
+
+        made.run(made.migration(kill))
+        self.assertEqual(1, len(killed))
+        self.assert_intact(made, self.lab.b)

@@ -1,0 +1,176 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Pieces by a real qemu-img, from a real qemu-nbd."""
+
+import dataclasses
+import os
+import subprocess
+
+import ddt
+
+from nova_blockcopy import exception
+from nova_blockcopy import model
+from nova_blockcopy.host import command
+from nova_blockcopy.host import export
+from nova_blockcopy.host import transfer
+from nova_blockcopy.model import Extent
+from nova_blockcopy.tests.unit import base
+from nova_blockcopy.tests.unit import samples
+from nova_blockcopy.tests.unit.host import test_export
+
+MIB = 1024 * 1024
+PIECES = (Extent(offset=0, length=MIB), Extent(offset=MIB, length=MIB))
+
+
+@ddt.ddt
+class TestTransfer(base.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.useFixture(test_export.Orphans())
+        self.content = b'a' * MIB + bytes(MIB // 2) + b'b' * (MIB // 2)
+        path = self.directory / 'source,raw'
+        path.write_bytes(self.content)
+        self.image = samples.image(str(path), samples.FILE)
+        first = test_export.free_port()
+        self.exporter = export.Exporter(
+            address='127.0.0.1',
+            ports=range(first, first + 30),
+            timeout=10,
+        )
+        self.target = self.directory / 'target,raw'
+        self.target.write_bytes(b'?' * 3 * MIB)
+
+    def seed(self, image=None, **changes):
+        image = image or self.image
+        by_content = changes.get('by_content', False)
+        name = f'unit-{os.getpid()}-{self.directory.name}'
+        started = self.exporter.start(
+            test_export.planned(name, 1), image, by_content=by_content
+        )
+        self.addCleanup(self.exporter.stop, [started])
+        values = {
+            'disk': 'vda',
+            'source': image,
+            'target': samples.image(str(self.target), samples.FILE),
+            'export': started,
+            'extents': PIECES,
+            'size_bytes': started.size_bytes,
+            **changes,
+        }
+        return model.Seed(**values)
+
+    def qemu(self, *argv):
+        return subprocess.run(argv, check=True, capture_output=True).stdout
+
+    def carry(self, seed, zeroed=False, rate=0):
+        for piece in PIECES:
+            transfer.run(
+                seed, piece, rate=rate, zeroed=zeroed, tls_dir='', timeout=30
+            )
+
+    @ddt.data(0, 100 * MIB)
+    def test_bytes_as_they_are(self, rate):
+        seed = self.seed()
+        self.assertTrue(transfer.begin(seed, seed.size_bytes))
+        self.assertEqual(bytes(2 * MIB), self.target.read_bytes())
+        self.carry(seed, zeroed=True, rate=rate)
+        self.assertEqual(self.content, self.target.read_bytes())
+        # what is zeroes is a hole
+        self.assertLess(self.target.stat().st_blocks * 512, 2 * MIB)
+
+    def test_over_what_is_there(self):
+        seed = self.seed()
+        with open(self.target, 'r+b') as f:
+            f.truncate(2 * MIB)
+        self.carry(seed)
+        self.assertEqual(self.content, self.target.read_bytes())
+
+    def test_one_piece_leaves_the_others(self):
+        seed = self.seed()
+        self.target.write_bytes(b'?' * 2 * MIB)
+        transfer.run(
+            seed, PIECES[1], rate=0, zeroed=False, tls_dir='', timeout=30
+        )
+        self.assertEqual(
+            b'?' * MIB + self.content[MIB:], self.target.read_bytes()
+        )
+
+    def layered(self):
+        """What a guest sees is in two layers."""
+        path = str(self.directory / 'top,qcow2')
+        self.qemu(
+            *('qemu-img', 'create', '-q', '-f', 'qcow2', path),
+            *('-b', self.image.path, '-F', 'raw'),
+        )
+        self.qemu('qemu-io', '-f', 'qcow2', '-c', 'write -P 122 1M 4k', path)
+        self.content = (
+            self.content[:MIB] + b'z' * 4096 + self.content[MIB + 4096 :]
+        )
+        return samples.image(path, samples.FILE, samples.QCOW2, self.image)
+
+    def test_all_layers_into_a_raw_base(self):
+        seed = self.seed(self.layered(), by_content=True)
+        self.assertEqual(2 * MIB, seed.size_bytes)
+        self.assertFalse(transfer.is_serial(seed))
+        self.assertTrue(transfer.begin(seed, seed.size_bytes))
+        self.carry(seed, zeroed=True)
+        self.assertEqual(self.content, self.target.read_bytes())
+
+    def test_all_layers_into_a_qcow2(self):
+        self.qemu(
+            *('qemu-img', 'create', '-q', '-f', 'qcow2'),
+            *(str(self.target), '2M'),
+        )
+        seed = self.seed(
+            self.layered(),
+            by_content=True,
+            target=samples.image(
+                str(self.target), samples.FILE, samples.QCOW2
+            ),
+        )
+        self.assertTrue(transfer.is_serial(seed))
+        # what is in it is not what a guest sees of it
+        self.assertFalse(transfer.begin(seed, seed.size_bytes))
+        self.carry(seed)
+        raw = self.directory / 'raw'
+        self.qemu(
+            *('qemu-img', 'convert', '-f', 'qcow2', '-O', 'raw'),
+            *(str(self.target), str(raw)),
+        )
+        self.assertEqual(self.content, raw.read_bytes())
+
+    def test_a_qcow2_as_it_is_needs_no_turns(self):
+        target = samples.image(str(self.target), samples.FILE, samples.QCOW2)
+        self.assertFalse(transfer.is_serial(self.seed(target=target)))
+
+    def test_a_block_device_is_not_emptied(self):
+        seed = self.seed(target=samples.image())
+        self.assertFalse(transfer.begin(seed, 5))
+
+    def test_only_what_a_delta_is_brought_to_is_made(self):
+        seed = self.seed()
+        self.target.unlink()
+        error = self.assertRaises(
+            exception.ImageError, transfer.begin, seed, 5
+        )
+        self.assertIn(str(self.target), str(error))
+        seed = dataclasses.replace(seed, delta=True)
+        self.assertTrue(transfer.begin(seed, 5))
+        self.assertEqual(bytes(5), self.target.read_bytes())
+
+    def test_an_export_that_is_gone(self):
+        seed = self.seed()
+        self.exporter.stop([seed.export])
+        error = self.assertRaises(command.CommandFailed, self.carry, seed)
+        self.assertIn('qemu-img', str(error))
+        self.assertEqual(b'?' * 3 * MIB, self.target.read_bytes())

@@ -1,0 +1,557 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Seeded mode over both real sides of the engine, down to the bytes."""
+
+import dataclasses
+import json
+import os
+import shutil
+import threading
+import types
+
+import ddt
+import fixtures
+import libvirt
+
+from nova_blockcopy import exception
+from nova_blockcopy import model
+from nova_blockcopy import states
+from nova_blockcopy.copies import seeder
+from nova_blockcopy.host import overlay
+from nova_blockcopy.migration import seeding
+from nova_blockcopy.tests.unit import fakes
+from nova_blockcopy.tests.unit import samples
+from nova_blockcopy.tests.unit.migration import world
+
+State = states.State
+IO_ERROR = (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_IOERROR)
+
+
+class SeedingTestCase(world.Seeded, world.WorldTestCase):
+    def writes(self, *sizes):
+        """Have the guest write so much in each round."""
+        left = list(sizes)
+
+        def on_piece(seed, _piece):
+            if seed.disk == 'vda' and left:
+                self.write(
+                    self.a.machines[samples.UUID], 'vda', 0, 'm', left.pop(0)
+                )
+
+        self.on_piece = on_piece
+
+    def convert(self, host, disk, before, after):
+        """Make an image one of another format, of the same content."""
+        path = self.path(host, disk)
+        shutil.move(path, f'{path}.{before}')
+        world.qemu(
+            *('qemu-img', 'convert', '-f', before, '-O', after),
+            *(f'{path}.{before}', path),
+        )
+
+    def make_qcow2(self, disk):
+        """Have the guest run on a qcow2."""
+        self.convert('a', disk, 'raw', 'qcow2')
+        image = samples.image(
+            self.path('a', disk), samples.FILE, samples.QCOW2
+        )
+        self.home_xml = fakes.with_source(self.home_xml, disk, image)
+        self.machine.xml = self.machine.definition = self.home_xml
+
+
+@ddt.ddt
+class TestRounds(SeedingTestCase):
+    def test_one_round(self):
+        self.writes(8192)
+        record = self.migration().run()
+        self.assert_arrived()
+        order = (
+            'preparing freezing seeding exporting switching copying ready '
+            'pivoting flattening releasing ended'
+        )
+        self.assertEqual(order.split(), self.seen)
+        self.assertEqual(
+            [
+                *('prepare', 'received', 'seed', 'digest', 'digest'),
+                *('apply', 'copy', 'pivot', 'flatten', 'finish'),
+            ],
+            self.asked,
+        )
+        self.assertEqual(model.Role.DESTINATION, record.authority)
+        self.assertIsNotNone(self.running.forecast)
+        (snapshot,) = self.a.snapshots
+        self.assertTrue(
+            snapshot[1] & libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_ATOMIC
+        )
+
+    def test_as_many_rounds_as_are_of_use(self):
+        self.options = {'max_remote_window': 0, 'seed_rounds': 4}
+        self.writes(900_000, 500_000, 200_000, 100_000)
+        record = self.migration().run()
+        self.assert_arrived()
+        self.assertEqual(4, len(self.a.snapshots))
+        self.assertEqual(4, self.asked.count('apply'))
+        self.assertEqual(
+            4, sum('round' in entry.note for entry in record.history)
+        )
+
+    def test_no_more_rounds_when_they_are_of_no_use(self):
+        self.options = {'max_remote_window': 0, 'seed_rounds': 4}
+        self.writes(200_000, 500_000, 900_000)
+        self.migration().run()
+        self.assert_arrived()
+        self.assertEqual(2, len(self.a.snapshots))
+        self.assertIn('the guest writes too fast', self.log.output)
+
+    def test_a_shortfall_can_end_it(self):
+        self.options = {
+            'max_remote_window': 0,
+            'seed_rounds': 2,
+            'seed_shortfall_action': 'abort',
+        }
+        self.writes(8192, 8192)
+        error = self.undone()
+        self.assertIsInstance(error.__cause__, exception.SeedFailed)
+        self.assertIn('max_remote_window', str(error))
+        self.assertEqual([], self.a.migrations)
+
+    @ddt.data('none', 'sample', 'full')
+    def test_what_arrives_is_compared(self, verify):
+        self.options = {'verify': verify}
+        self.migration().run()
+        self.assert_arrived()
+        self.assertEqual(
+            0 if verify == 'none' else 2, self.asked.count('digest')
+        )
+
+    @ddt.data('sample', 'full')
+    def test_what_arrives_damaged_is_refused(self, verify):
+        self.options = {'verify': verify}
+
+        def on_message(message):
+            if message['operation'] == 'digest':
+                with open(self.path('b', 'vdb'), 'r+b') as f:
+                    f.seek(500_000)
+                    f.write(b'?')
+
+        self.on_message = on_message
+        error = self.undone()
+        self.assertIsInstance(error.__cause__, exception.VerifyFailed)
+        self.assertIn('vdb', str(error))
+
+    def test_a_window_after_writes_on_both_hosts(self):
+        migration = self.migration()
+        migration.run(through=State.EXPORTING)
+        self.write(self.machine, 'vda', 8192, 'e')
+        migration.run(through=State.COPYING)
+        self.write(self.b.machines[samples.UUID], 'vdb', 8192, 'c')
+        migration.run(through=State.PIVOTING)
+        self.write(self.b.machines[samples.UUID], 'vda', 12288, 'p')
+        migration.run()
+        self.assert_arrived()
+
+    def test_a_transient_guest(self):
+        self.machine.definition = None
+        self.writes(8192)
+        self.migration().run()
+        self.assertIsNone(self.b.machines[samples.UUID].definition)
+        self.assert_content('b')
+        self.assert_no_litter()
+
+    def test_a_transient_guest_that_is_put_back(self):
+        self.machine.definition = None
+        self.a.on_migrate = failing
+        self.writes(8192)
+        self.refused(exception.MigrationUndone, self.migration().run)
+        self.assertIsNone(self.machine.definition)
+        self.assert_content('a')
+        self.assert_no_litter()
+
+    def test_a_qcow2_into_a_raw_base_travels_by_content(self):
+        self.make_qcow2('vda')
+        bases = {
+            disk: model.BaseRequest(
+                path=self.path('b', disk), format=samples.RAW, whole=True
+            )
+            for disk in self.disks
+        }
+        self.migration(bases=bases).run()
+        machine = self.b.machines[samples.UUID]
+        self.assertIn(self.path('b', 'vda'), machine.xml)
+        # nothing that is not the same on both hosts can be compared
+        self.assertEqual(0, self.asked.count('digest'))
+        self.assert_content('b')
+
+
+def failing(*_arguments):
+    raise fakes.libvirt_error(message='it broke')
+
+
+@ddt.ddt
+class TestFreeze(SeedingTestCase):
+    @ddt.data('on_snapshot', 'after_snapshot')
+    def test_a_snapshot_that_fails(self, moment):
+        setattr(self.a, moment, failing)
+        self.assertIn('it broke', str(self.undone()))
+        self.assertFalse(self.machine.off)
+        self.assertEqual(['prepare', 'discard'], self.asked)
+
+    @ddt.data('on_snapshot', 'after_snapshot')
+    def test_a_snapshot_in_which_a_guest_ends(self, moment):
+        def end(machine):
+            self.write(machine, 'vda', 8192, 'w')
+            machine.power_off()
+            failing()
+
+        setattr(self.a, moment, end)
+        self.undone()
+        self.assertTrue(self.machine.off)
+
+    @ddt.data('on_snapshot', 'after_snapshot')
+    def test_a_second_snapshot_that_fails(self, moment):
+        self.options = {'max_remote_window': 0, 'seed_rounds': 2}
+        self.writes(8192)
+
+        def fail(machine):
+            if len(self.a.snapshots) == 2:
+                self.write(machine, 'vdb', 8192, 'w')
+                failing()
+
+        setattr(self.a, moment, fail)
+        self.assertIn('it broke', str(self.undone()))
+
+    def test_a_second_delta_that_cannot_be_made(self):
+        self.options = {'max_remote_window': 0, 'seed_rounds': 2}
+        self.writes(8192)
+
+        def on_message(message):
+            if message['operation'] == 'apply':
+                self.machine.power_off()
+                self.options = {}
+                # in the way of the next one
+                name = f'{self.running.id}-vdb.1.qcow2'
+                (self.directory / 'a' / 'deltas' / name).mkdir()
+                self.in_the_way = self.directory / 'a' / 'deltas' / name
+
+        self.on_message = on_message
+        error = self.refused(exception.MigrationStuck, self.migration().run)
+        self.assertIn('vdb.1', str(error))
+        # nothing that the guest has written is gone
+        self.assertIn(f'{self.running.id}-vda.0.qcow2', self.overlays('a'))
+
+    def test_a_snapshot_that_changed_nothing(self):
+        self.a.deaf = True
+        error = self.undone()
+        self.assertIn('does not use', str(error))
+
+    def test_the_deltas_are_written_down_before_they_are_made(self):
+        said = []
+        self.a.on_snapshot = lambda _machine: said.append(self.record('a'))
+        self.migration().run()
+        self.assertEqual('freezing', said[0].state)
+        for move in said[0].moves:
+            (delta,) = move.deltas
+            self.assertIn(f'{self.running.id}-{move.disk}.0', delta)
+
+    def test_what_is_left_alone_is_not_frozen(self):
+        drive = samples.disk_xml('sda', '', device='cdrom')
+        drive = drive.replace('<target', '<readonly/><target')
+        xml = self.home_xml.replace('<console', f'{drive}<console')
+        self.machine.xml = self.machine.definition = xml
+        self.migration().run()
+        self.assertIn('name="sda" snapshot="no"', self.a.snapshots[0][0])
+        self.assert_arrived()
+
+    @ddt.data('a', 'b')
+    def test_no_room_is_a_refusal(self, host):
+        (self.directory / host / 'deltas').write_text('in the way')
+        error = self.refused(exception.NoRoom, self.migration().run)
+        self.assertIn('delta_dir', str(error))
+        (self.directory / host / 'deltas').unlink()
+        self.assert_untouched()
+
+    def test_a_guest_that_had_no_room_goes_on(self):
+        woken = []
+
+        def on_resume(machine):
+            woken.append(machine)
+            machine.condition = (libvirt.VIR_DOMAIN_RUNNING, 1)
+
+        def on_migrate(machine):
+            machine.condition = IO_ERROR
+            failing()
+
+        self.a.on_resume = on_resume
+        self.a.on_migrate = on_migrate
+        self.undone()
+        self.assertEqual([self.machine], woken)
+
+    def test_a_definition_that_did_not_follow_is_put_back(self):
+        self.machine.follows = False
+        self.a.on_migrate = failing
+        self.undone()
+
+
+@ddt.ddt
+class TestUndo(SeedingTestCase):
+    def abort(self, _seed, _piece):
+        self.running.abort()
+
+    @ddt.data('seeding', 'exporting', 'switching', 'copying', 'ready')
+    def test_an_abort(self, state):
+        self.writes(8192)
+        self.when(state, lambda: self.running.abort())
+        error = self.undone()
+        self.assertIsInstance(error.__cause__, exception.Aborted)
+        self.assertFalse(self.a.machines[samples.UUID].off)
+
+    def test_an_abort_in_mid_seed(self):
+        self.on_piece = self.abort
+        self.assertIsInstance(self.undone().__cause__, exception.Aborted)
+        self.assertIn('abort', self.asked)
+
+    def test_a_merge_that_fails_is_stuck_and_can_be_settled(self):
+        self.machine.lost = {'vdb'}
+        self.a.on_migrate = failing
+        error = self.stuck()
+        self.assertIn('vdb', str(error))
+        # what has not been merged stays
+        self.assertEqual(
+            [f'{self.running.id}-vdb.0.qcow2'], self.overlays('a')
+        )
+        self.assertIsNotNone(self.record('b'))
+
+    def test_a_guest_that_ends_in_mid_merge(self):
+        def on_pivot(disk):
+            if disk == 'vdb':
+                self.write(self.machine, 'vda', 0, 'n')
+                self.machine.power_off()
+
+        self.writes(8192)
+        self.machine.on_pivot = on_pivot
+        self.a.on_migrate = failing
+        self.undone()
+        self.assertTrue(self.machine.off)
+
+    def test_a_destination_that_does_not_end_its_seeding(self):
+        def on_message(message):
+            if message['operation'] == 'abort':
+                raise exception.PeerError(operation='abort', reason='away.')
+
+        self.on_piece = self.abort
+        self.on_message = on_message
+        self.undone()
+        self.assertIn('still seeds', self.log.output)
+
+    def test_exports_are_revived_for_the_way_back(self):
+        def on_start(disk):
+            self.exporter.served.clear()
+            raise exception.DriverError(
+                action='start', disk=disk, reason='it broke'
+            )
+
+        self.arriving(on_start=on_start)
+        self.undone()
+        self.assertIn('revive vda', self.exporter.log)
+
+
+class TestMeanwhile(SeedingTestCase):
+    """What happens to the source while it is seeded from."""
+
+    def replace(self, target, value):
+        self.useFixture(fixtures.MonkeyPatch(target, value))
+
+    def test_exports_that_die_are_served_again(self):
+        died = threading.Event()
+
+        def on_piece(seed, _piece):
+            if seed.disk == 'vdb' and not died.is_set():
+                self.exporter.served.clear()
+                died.set()
+
+        self.replace(f'{seeder.__name__}._PAUSE', 0.01)
+        self.replace(
+            f'{seeding.__name__}.psutil.pid_exists',
+            lambda _pid: not died.is_set(),
+        )
+        # with vda there, what fails is tried again
+        self.options = {'seed_workers': 1}
+        self.on_piece = on_piece
+        self.migration().run()
+        self.assert_arrived()
+        self.assertIn('refused', self.log.output)
+        self.assertEqual(
+            ['revive vda', 'revive vdb'],
+            [done for done in self.exporter.log if 'revive' in done],
+        )
+
+    def test_room_that_runs_out(self):
+        full = threading.Event()
+        aborted = threading.Event()
+        self.addCleanup(aborted.set)
+        woken = []
+        statvfs = os.statvfs
+
+        def room(path):
+            found = statvfs(path)
+            if not full.is_set() or self.path('a', '') not in path:
+                return found
+            return types.SimpleNamespace(f_bavail=0, f_frsize=found.f_frsize)
+
+        def on_piece(_seed, _piece):
+            self.machine.condition = IO_ERROR
+            full.set()
+            aborted.wait(30)
+
+        def on_message(message):
+            if message['operation'] == 'abort':
+                aborted.set()
+
+        def on_resume(machine):
+            woken.append(machine)
+            machine.condition = (libvirt.VIR_DOMAIN_RUNNING, 1)
+
+        self.replace(f'{overlay.__name__}.os.statvfs', room)
+        self.on_piece = on_piece
+        self.on_message = on_message
+        self.a.on_resume = on_resume
+        error = self.undone()
+        self.assertIsInstance(error.__cause__, exception.NoRoom)
+        self.assertIn(str(self.directory / 'a' / 'deltas'), str(error))
+        self.assertEqual([self.machine], woken)
+        self.assertEqual([], self.a.migrations)
+
+
+class TestFlatten(SeedingTestCase):
+    def test_a_flatten_that_fails_is_not_taken_back(self):
+        self.arriving(stays=set())
+        migration = self.migration()
+        migration.run(through=State.PIVOTING)
+        machine = self.b.machines[samples.UUID]
+        machine.lost = {'vdb'}
+        error = self.refused(exception.MigrationStuck, migration.run)
+        self.assertIn('at home on its destination', str(error))
+        self.assertEqual(model.Role.DESTINATION, self.record('a').authority)
+        self.assertEqual(model.Role.DESTINATION, self.record('b').authority)
+        self.assertEqual('flattening', self.record('b').state)
+        self.assertEqual(1, len(self.overlays('b')))
+        self.assertNotIn('give_back', self.asked)
+
+    def test_done_twice_is_done_once(self):
+        migration = self.migration()
+        migration.run(through=State.FLATTENING)
+        commits = len(self.b.block_commits)
+        far = self.remote(migration.id)
+        far.flatten(lambda _state, _disks: None)
+        self.assertEqual(commits, len(self.b.block_commits))
+        migration.run()
+        self.assert_arrived()
+
+
+@ddt.ddt
+class TestResume(SeedingTestCase):
+    """A second attempt begins where the first one ended."""
+
+    def book(self):
+        return self.directory / ('b/journal/received') / f'{samples.UUID}.json'
+
+    def fail_once(self):
+        """The first attempt is taken back after its seeding."""
+        self.a.on_migrate = failing
+        self.undone()
+        self.a.on_migrate = lambda _machine: None
+        self.assertTrue(self.book().exists())
+        self.pieces.clear()
+
+    def again(self):
+        self.migration().run()
+        self.assert_arrived()
+        self.assertFalse(self.book().exists())
+        return sorted(seed.disk for seed, _ in self.pieces if not seed.delta)
+
+    def test_what_is_the_same_does_not_travel_again(self):
+        self.fail_once()
+        self.assertEqual([], self.again())
+
+    def test_what_has_changed_travels_again(self):
+        self.fail_once()
+        self.write(self.machine, 'vdb', 8192, 'd')
+        self.assertEqual(['vdb'], self.again())
+
+    def test_what_was_damaged_travels_again(self):
+        self.fail_once()
+        with open(self.path('b', 'vda'), 'r+b') as f:
+            f.write(b'damage')
+        self.assertEqual(['vda'], self.again())
+
+    def test_another_base_is_filled_anew(self):
+        self.fail_once()
+        path = self.path('b', 'vda')
+        shutil.move(path, f'{path}.old')
+        self.make_image('b', 'vda')
+        self.assertEqual(['vda'], self.again())
+
+    def fail_in_mid_seed(self):
+        """Leave a qcow2 of zeroes in the place of vda's base."""
+
+        def on_piece(_seed, _piece):
+            raise SystemError('it broke')
+
+        self.make_qcow2('vda')
+        self.convert('b', 'vda', 'raw', 'qcow2')
+        self.on_piece = on_piece
+        self.refused(exception.MigrationUndone, self.migration().run)
+        self.on_piece = lambda _seed, _piece: None
+        with open(self.path('b', 'vda'), 'rb') as f:
+            self.assertEqual(bytes(512), f.read(512))
+
+    def test_a_qcow2_whose_header_did_not_arrive(self):
+        self.fail_in_mid_seed()
+        self.migration().run()
+        self.convert('b', 'vda', 'qcow2', 'raw')
+        self.assert_content('b')
+        self.assert_no_litter()
+
+    @ddt.data((model.Mode.DIRECT, False), (model.Mode.SEEDED, True))
+    @ddt.unpack
+    def test_a_qcow2_without_header_is_not_copied_to(self, mode, whole):
+        self.fail_in_mid_seed()
+        self.mode = mode
+        bases = {
+            disk: dataclasses.replace(base, whole=whole)
+            for disk, base in self.request().bases.items()
+        }
+        error = self.refused(
+            exception.BaseRefused, self.migration(bases=bases).run
+        )
+        self.assertIn(self.path('b', 'vda'), str(error))
+        self.assertIsNone(self.record('b'))
+
+    @ddt.data('', '[]', '{"vda": 1}', '{"vda": {"colour": "red"}}', 'null')
+    def test_a_book_that_cannot_be_read_is_of_no_use(self, text):
+        self.fail_once()
+        self.book().write_text(text)
+        self.assertEqual(['vda', 'vdb'], self.again())
+
+    def test_a_seed_that_broke_goes_on(self):
+        def on_piece(seed, _piece):
+            if seed.disk == 'vdb':
+                raise SystemError('it broke')
+
+        self.on_piece = on_piece
+        self.undone()
+        self.on_piece = lambda _seed, _piece: None
+        known = json.loads(self.book().read_text())
+        self.pieces.clear()
+        self.assertIn('vdb', self.again())
+        self.assertEqual({'vda', 'vdb'}, set(known))
