@@ -27,9 +27,8 @@ def main() -> int:
     arguments = _parser().parse_args()
     # it would print each attempt to reach a libvirtd that starts
     libvirt.registerErrorHandler(lambda *_ignored: None, None)
-    it = cloud.Cloud()
     try:
-        return _COMMANDS[arguments.command](it, arguments)
+        return _COMMANDS[arguments.command](cloud.Cloud(), arguments)
     except host.LabError as e:
         print(e, file=sys.stderr)
         return 1

@@ -33,6 +33,7 @@ SERVICES = {
     'image': ('glance', f'http://{ADDRESS}:9292'),
     'network': ('neutron', f'http://{ADDRESS}:9696'),
     'compute': ('nova', f'http://{ADDRESS}:8774/v2.1'),
+    'volumev3': ('cinder', f'http://{ADDRESS}:8776/v3'),
 }
 REGION = 'RegionOne'
 #: Nobody else can reach the network that it opens anything on.

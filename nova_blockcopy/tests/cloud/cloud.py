@@ -37,6 +37,7 @@ _PROGRAMS = {
     'mariadbd': 'mariadb-server-core',
     'mariadb-install-db': 'mariadb-server-core',
     'mariadb': 'mariadb-client-core',
+    'bindfs': 'bindfs',
     'genisoimage': 'genisoimage',
     'mkfs.ext4': 'e2fsprogs',
     'mkswap': 'util-linux',
@@ -141,6 +142,7 @@ class Cloud:
             compute.Settings(
                 images=images or before.images,
                 driver=driver or before.driver,
+                shared=before.shared,
                 extra=groups,
             )
         )
@@ -151,10 +153,11 @@ class Cloud:
         :raises LabError: servers have disks of another type
         """
         before = self.settings
-        if settings.images != before.images and self.servers():
+        where = (settings.images, settings.shared)
+        if where != (before.images, before.shared) and self.servers():
             raise host.LabError(
-                'The type of images can change only while there are no '
-                'servers; delete them first.'
+                'The type of images and their place can change only while '
+                'there are no servers; delete them first.'
             )
         self._remember(settings)
         with concurrent.futures.ThreadPoolExecutor() as pool:
@@ -171,10 +174,18 @@ class Cloud:
         *,
         name: str = 'guest',
         writes: image.Writes | None = None,
+        from_volume: bool = False,
+        port: str | None = None,
     ) -> server.Server:
         """Boot a server on a compute; see :func:`server.boot`."""
+        if from_volume:
+            self.control.start_volumes()
         return server.boot(
-            self.api, self.computes, at, name=name, writes=writes
+            *(self.api, self.computes, at),
+            name=name,
+            writes=writes,
+            from_volume=from_volume,
+            port=port,
         )
 
     def servers(self) -> list[str]:
@@ -196,6 +207,7 @@ class Cloud:
         values = {
             'images': settings.images,
             'driver': settings.driver,
+            'shared': settings.shared,
             'extra': options.merge(settings.extra),
         }
         (self.directory / 'settings').write_text(

@@ -16,6 +16,7 @@ import http.client
 import pathlib
 import socket
 import urllib.parse
+from collections.abc import Callable
 from collections.abc import Iterable
 
 from nova_blockcopy.tests.cloud import api
@@ -32,6 +33,7 @@ NOVA_SERVES = 'Join ServiceGroup membership'
 #: For Nova: how often a service says that it is alive, and after how many
 #: seconds of silence it is not. Not less: the machine is small, and busy.
 REPORTS = {'report_interval': 5, 'service_down_time': 40}
+_VOLUME_DRIVER = 'nova_blockcopy.tests.cloud.volumes.LoopDriver'
 _ETC = service.PREFIX / 'etc'
 _SERVER = (service.program('python'), '-m', 'nova_blockcopy.tests.cloud.wsgi')
 
@@ -80,6 +82,20 @@ class Control:
                 OS_PLACEMENT_CONFIG_DIR=str(self._etc),
             ),
         )
+        self._volumes = (
+            self._wsgi(
+                *('cinder', 'cinder.wsgi.api', api.SERVICES['volumev3'][1]),
+                *self._cinder,
+            ),
+            self._manager(
+                'cinder-scheduler', self._cinder, answers=service.runs
+            ),
+            self._manager(
+                'cinder-volume',
+                self._cinder,
+                answers=lambda _service: self._has_volumes(),
+            ),
+        )
 
     @property
     def services(self) -> tuple[service.Service, ...]:
@@ -109,6 +125,13 @@ class Control:
     def wait(self) -> None:
         """Wait until all of them answer."""
         for each in self.services:
+            each.wait()
+
+    def start_volumes(self) -> None:
+        """Start cinder, and wait until it can make volumes."""
+        for each in self._volumes:
+            each.start()
+        for each in self._volumes:
             each.wait()
 
     def openstack(self, arguments: Iterable[str]) -> int:
@@ -148,26 +171,49 @@ class Control:
         )
 
     def _wsgi(
-        self, name: str, module: str, url: str, **environment: str
+        self,
+        name: str,
+        module: str,
+        url: str,
+        *arguments: str,
+        **environment: str,
     ) -> service.Service:
         port = urllib.parse.urlsplit(url).port
         return service.Service(
             name=name,
             at=self.host,
-            argv=(*_SERVER, module, api.ADDRESS, str(port)),
+            argv=(*_SERVER, module, api.ADDRESS, str(port), *arguments),
             log=self._log(name),
             answers=lambda _service: self._speaks_http(url),
             environment=environment,
         )
 
     def _nova(self, name: str) -> service.Service:
-        file = str(self._etc / 'nova' / 'nova.conf')
+        file = ('--config-file', str(self._etc / 'nova' / 'nova.conf'))
+        return self._manager(name, file, answers=service.says(NOVA_SERVES))
+
+    def _manager(
+        self,
+        name: str,
+        file: Iterable[str],
+        answers: Callable[[service.Service], bool],
+    ) -> service.Service:
         return service.Service(
             name=name,
             at=self.host,
-            argv=(service.program(name), '--config-file', file, '--debug'),
+            argv=(service.program(name), *file, '--debug'),
             log=self._log(name),
-            answers=service.says(NOVA_SERVES),
+            answers=answers,
+        )
+
+    @property
+    def _cinder(self) -> tuple[str, str]:
+        return '--config-file', str(self._etc / 'cinder.conf')
+
+    def _has_volumes(self) -> bool:
+        """Whether cinder's scheduler knows of where to make them."""
+        return self.api.call(
+            lambda to: any(True for _pool in to.block_storage.backend_pools())
         )
 
     def _listens(self, url: str) -> bool:
@@ -177,7 +223,7 @@ class Control:
         return self.host.call(_gets, urllib.parse.urlsplit(url))
 
     def _write_files(self) -> None:
-        for name in ('content', 'rabbitmq', 'images', 'lock'):
+        for name in ('content', 'rabbitmq', 'images', 'lock', 'cinder'):
             (self._state / name).mkdir(parents=True, exist_ok=True)
         self._etc.mkdir(exist_ok=True)
         (self._etc / 'plugins').write_text('[].\n')
@@ -192,6 +238,7 @@ class Control:
             'glance/glance-api.conf': self._glance_conf(),
             'neutron.conf': self._neutron_conf(),
             'nova/nova.conf': self._nova_conf(),
+            'cinder.conf': self._cinder_conf(),
         }
         for name, content in files.items():
             options.write(self._etc / name, content)
@@ -240,7 +287,7 @@ class Control:
     def _neutron_conf(self) -> options.Options:
         return {
             'DEFAULT': {
-                'core_plugin': 'ml2',
+                'core_plugin': 'nova_blockcopy.tests.cloud.ports.Plugin',
                 'service_plugins': '',
                 'api_paste_config': _ETC / 'neutron' / 'api-paste.ini',
                 'state_path': self._state / 'neutron',
@@ -250,7 +297,6 @@ class Control:
                 'rpc_workers': 0,
             },
             'database': {'connection': database.url('neutron')},
-            # ports of servers are not our subject: there are no agents
             'ml2': {
                 'type_drivers': 'local',
                 'tenant_network_types': 'local',
@@ -260,6 +306,32 @@ class Control:
             'oslo_concurrency': {'lock_path': self._state / 'lock'},
             'oslo_messaging_notifications': {'driver': 'noop'},
             'keystone_authtoken': _token(),
+        }
+
+    def _cinder_conf(self) -> options.Options:
+        etc = _ETC / 'cinder'
+        return {
+            'DEFAULT': {
+                'transport_url': TRANSPORT,
+                'my_ip': api.ADDRESS,
+                'state_path': self._state / 'cinder',
+                'api_paste_config': etc / 'api-paste.ini',
+                'resource_query_filters_file': etc / 'resource_filters.json',
+                'glance_api_servers': api.SERVICES['image'][1],
+                'enabled_backends': 'loop',
+                **REPORTS,
+            },
+            'loop': {
+                'volume_driver': _VOLUME_DRIVER,
+                'lab_directory': self.host.directory.parent,
+            },
+            'database': {'connection': database.url('cinder')},
+            'oslo_concurrency': {'lock_path': self._state / 'lock'},
+            'oslo_messaging_notifications': {'driver': 'noop'},
+            'keystone_authtoken': {
+                **_token(),
+                'service_token_roles_required': True,
+            },
         }
 
     def _nova_conf(self) -> options.Options:
@@ -299,7 +371,7 @@ def nova() -> options.Options:
             'endpoint_override': api.SERVICES['network'][1],
         },
         'glance': _login(),
-        'service_user': _login(),
+        'service_user': {**_login(), 'send_service_user_token': True},
         'cinder': _login(),
         'vnc': {'enabled': False},
         'oslo_messaging_notifications': {'driver': 'noop'},

@@ -25,7 +25,7 @@ from nova_blockcopy.tests.lab import host
 #: In the host's own /run, so it is the same in every cloud.
 _SOCKET = '/run/mariadb.sock'
 _NAMES = (
-    *('keystone', 'placement', 'glance', 'neutron'),
+    *('keystone', 'placement', 'glance', 'neutron', 'cinder'),
     *('nova', 'nova_api', 'nova_cell0'),
 )
 

@@ -14,6 +14,7 @@
 
 import dataclasses
 import random
+from collections.abc import Mapping
 
 from openstack import connection  # type: ignore[import-not-found]
 
@@ -25,8 +26,10 @@ MIB = 1024 * 1024
 TARGETS = ('vda', 'vdb', 'vdc')
 #: Before the records, a disk image has something to be recognised by.
 CONTENT = random.Random(34).randbytes(MIB)
-_FLAVOR = {'ram': 128, 'vcpus': 1, 'disk': 1, 'ephemeral': 1, 'swap': 64}
-_FLAVOR_NAME = 'three-disks'
+_FLAVORS: Mapping[str, Mapping[str, int]] = {
+    'three-disks': {'disk': 1, 'ephemeral': 1, 'swap': 64},
+    'no-disks': {'disk': 0},
+}
 _DISK = CONTENT + bytes(MIB)
 
 
@@ -34,12 +37,14 @@ _DISK = CONTENT + bytes(MIB)
 class Writes:
     """What the guest writes to each of its disks; see init.c.
 
+    :param disks: how many it has
     :param region: bytes for records, from the first MiB on
     :param interval: seconds between two records of a disk
     :param load: bytes/s of other writes, behind the region
     :param load_length: bytes that those go round in
     """
 
+    disks: int = len(TARGETS)
     region: int = 24 * MIB
     interval: float = 0.02
     load: int = 0
@@ -48,7 +53,7 @@ class Writes:
     @property
     def command_line(self) -> str:
         parameters = {
-            'disks': len(TARGETS),
+            'disks': self.disks,
             'offset': MIB,
             'length': self.region,
             'interval': int(self.interval * 1_000_000),
@@ -57,6 +62,10 @@ class Writes:
         }
         ours = ' '.join(f'nbc.{k}={v}' for k, v in parameters.items())
         return f'console=ttyS0 quiet {ours}'
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        return TARGETS[: self.disks]
 
     @property
     def where(self) -> records.Region:
@@ -85,11 +94,13 @@ def ensure(to: connection.Connection, writes: Writes) -> str:
     )
 
 
-def flavor(to: connection.Connection) -> str:
-    """The id of the flavor with all three disks; it is made if need be."""
-    found = to.compute.find_flavor(_FLAVOR_NAME)
+def flavor(to: connection.Connection, name: str = 'three-disks') -> str:
+    """The id of a flavor, with all three disks or none; made if need be."""
+    found = to.compute.find_flavor(name)
     if found is None:
-        found = to.compute.create_flavor(name=_FLAVOR_NAME, **_FLAVOR)
+        found = to.compute.create_flavor(
+            name=name, ram=128, vcpus=1, **_FLAVORS[name]
+        )
     return str(found.id)
 
 

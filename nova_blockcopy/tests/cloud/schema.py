@@ -36,7 +36,10 @@ from nova_blockcopy.tests.lab import kernel
 
 #: Seconds; one that is not used for so long is removed.
 _KEPT_FOR = 24 * 3600
-_PACKAGES = ('nova', 'keystone', 'glance', 'neutron', 'openstack-placement')
+_PACKAGES = (
+    *('nova', 'keystone', 'glance', 'neutron', 'cinder'),
+    'openstack-placement',
+)
 
 
 class Schema:
@@ -97,7 +100,7 @@ class Schema:
         with concurrent.futures.ThreadPoolExecutor() as pool:
             steps: list[Callable[[], None]] = [
                 *(self._neutron, self._nova, self._keystone),
-                *(self._glance, self._placement),
+                *(self._glance, self._placement, self._cinder),
             ]
             for done in [pool.submit(step) for step in steps]:
                 done.result()
@@ -127,6 +130,9 @@ class Schema:
 
     def _glance(self) -> None:
         self._run('glance-manage', 'glance/glance-api.conf', 'db_sync')
+
+    def _cinder(self) -> None:
+        self._run('cinder-manage', 'cinder.conf', 'db', 'sync')
 
     def _neutron(self) -> None:
         self._run('neutron-db-manage', 'neutron.conf', 'upgrade', 'heads')

@@ -52,11 +52,13 @@ class Server:
         writes: image.Writes,
     ) -> None:
         self.uuid = uuid
-        self.targets = image.TARGETS
+        self.targets = writes.targets
         self._api = to
         self._computes = computes
         self._writes = writes
-        self.log = Log([each.path(uuid, 'console.log') for each in computes])
+        self.log = Log(
+            [path for each in computes for path in each.consoles(uuid)]
+        )
 
     @property
     def status(self) -> str:
@@ -267,19 +269,24 @@ def boot(
     *,
     name: str = 'guest',
     writes: image.Writes | None = None,
+    from_volume: bool = False,
+    port: str | None = None,
 ) -> Server:
     """Boot a server on a host, and wait for a record on each of its disks.
 
     :param writes: what its guest does, if not the usual
+    :param from_volume: its only disk is a volume of cinder's, so nothing of
+        it is on the host
+    :param port: the id of its port; it has none if not given
     """
-    what = writes or image.Writes()
+    usual = image.Writes(disks=1) if from_volume else image.Writes()
+    what = writes or usual
+    picture = to.call(lambda c: image.ensure(c, what))
     request = {
         'name': name,
-        'imageRef': to.call(lambda c: image.ensure(c, what)),
-        'flavorRef': to.call(image.flavor),
-        'networks': 'none',
-        'config_drive': True,
+        'networks': [{'port': port}] if port else 'none',
         'host': at.name,
+        **(_on_volume(to, picture) if from_volume else _local(to, picture)),
     }
     made = to.compute('POST', '/servers', {'server': request})
     server = Server(to, computes, made['server']['id'], what)
@@ -288,10 +295,34 @@ def boot(
         raise AssertionError(
             f'server {server.uuid} does not boot: {server.facts()["fault"]}'
         )
+    at.part_consoles(server.uuid)
     server.log.start()
     for target in server.targets:
         server.log.wait_for_more(target, 1)
     return server
+
+
+def _local(to: api.Api, picture: str) -> dict[str, Any]:
+    return {
+        'imageRef': picture,
+        'flavorRef': to.call(image.flavor),
+        'config_drive': True,
+    }
+
+
+def _on_volume(to: api.Api, picture: str) -> dict[str, Any]:
+    volume = {
+        'boot_index': 0,
+        'uuid': picture,
+        'source_type': 'image',
+        'destination_type': 'volume',
+        'volume_size': 1,
+        'delete_on_termination': True,
+    }
+    return {
+        'flavorRef': to.call(lambda c: image.flavor(c, 'no-disks')),
+        'block_device_mapping_v2': [volume],
+    }
 
 
 def _disks(xml: str) -> list[tuple[str, str, str]]:

@@ -140,6 +140,11 @@ def search_path(*first: pathlib.Path) -> str:
     )
 
 
+def runs(_service: Service) -> bool:
+    """Tells nothing of a service but that it has not ended."""
+    return True
+
+
 def says(text: str) -> Callable[[Service], bool]:
     """Tells that a service has said something since it was started."""
     return lambda service: text in service.output()

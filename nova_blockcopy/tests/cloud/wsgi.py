@@ -24,9 +24,9 @@ _THREADS = 4
 _LARGEST_IMAGE = 1 << 34
 
 
-def main(module: str, address: str, port: str) -> None:
+def main(module: str, address: str, port: str, *arguments: str) -> None:
     # they read it as their own command line
-    sys.argv = [module]
+    sys.argv = [module, *arguments]
     if module.startswith('neutron'):
         _complete_neutron()
     waitress.serve(

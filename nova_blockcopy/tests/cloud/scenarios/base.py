@@ -33,10 +33,13 @@ class CloudTestCase(testtools.TestCase):
         *,
         images: str = 'qcow2',
         driver: str = compute.DRIVER,
+        shared: bool = False,
         **groups: dict[str, Any],
     ) -> cloud.Cloud:
         """The cloud, with the computes so configured; see ``Cloud.up``."""
-        settings = compute.Settings(images=images, driver=driver, extra=groups)
+        settings = compute.Settings(
+            images=images, driver=driver, shared=shared, extra=groups
+        )
         it = self.useFixture(fixture.CloudFixture(settings)).cloud
         for each in (it.control.conductor, *(c.service for c in it.computes)):
             self.addDetail(each.log.name, _said(each.log))

@@ -13,9 +13,11 @@
 """What scenarios of our driver have in common."""
 
 import json
+import os
 import pathlib
 import typing
 
+from nova_blockcopy import model
 from nova_blockcopy import waiting
 from nova_blockcopy.tests.cloud import compute
 from nova_blockcopy.tests.cloud import image
@@ -23,22 +25,40 @@ from nova_blockcopy.tests.cloud import server
 from nova_blockcopy.tests.cloud.scenarios import base
 
 DRIVER = 'blockcopy.BlockCopyLibvirtDriver'
+#: Each scenario is for both modes; one run has one of them.
+MODE = os.environ.get('NOVA_BLOCKCOPY_MODE', model.Mode.DIRECT)
 
 
 class BlockCopyTestCase(base.CloudTestCase):
     """On a cloud whose computes have our driver."""
 
     images = 'qcow2'
+    shared = False
     options: typing.ClassVar[dict[str, dict[str, typing.Any]]] = {}
 
     def setUp(self):
         super().setUp()
         self.cloud = self.set_cloud(
-            images=self.images, driver=DRIVER, **self.options
+            images=self.images,
+            driver=DRIVER,
+            blockcopy={'mode': MODE},
+            shared=self.shared,
+            **self.options,
         )
 
-    def boot(self, **writes: typing.Any) -> server.Server:
-        guest = self.cloud.boot(self.cloud.a, writes=image.Writes(**writes))
+    def boot(
+        self,
+        *,
+        from_volume: bool = False,
+        port: str | None = None,
+        **writes: typing.Any,
+    ) -> server.Server:
+        guest = self.cloud.boot(
+            self.cloud.a,
+            writes=image.Writes(**writes) if writes else None,
+            from_volume=from_volume,
+            port=port,
+        )
         self.addCleanup(self._delete, guest)
         return guest
 
@@ -66,7 +86,7 @@ class BlockCopyTestCase(base.CloudTestCase):
             for line in each.litter()
         ]
         for each in self.cloud.computes:
-            state = each.path().parent / 'blockcopy'
+            state = each.state / 'blockcopy'
             found += [
                 f'{path.name} in {path.parent.name} on {each.name}'
                 for path in state.rglob('*')
@@ -109,12 +129,16 @@ class BlockCopyTestCase(base.CloudTestCase):
             return None
 
     def wait_for_state(
-        self, guest: server.Server, at: compute.Compute, state: str
+        self,
+        guest: server.Server,
+        at: compute.Compute,
+        state: str,
+        interval: float = 0.02,
     ) -> None:
         if not waiting.until(
             lambda: self.state(guest, at) == state,
             timeout=120,
-            interval=0.02,
+            interval=interval,
         ):
             raise AssertionError(
                 f'{guest.uuid} is {self.state(guest, at)} on {at.name}, not '
@@ -124,5 +148,4 @@ class BlockCopyTestCase(base.CloudTestCase):
     def _journal(
         self, guest: server.Server, at: compute.Compute
     ) -> pathlib.Path:
-        state_path = at.path().parent
-        return state_path / 'blockcopy' / 'journal' / f'{guest.uuid}.json'
+        return at.state / 'blockcopy' / 'journal' / f'{guest.uuid}.json'

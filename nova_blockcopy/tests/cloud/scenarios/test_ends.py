@@ -12,13 +12,23 @@
 
 """A migration that does not end as it was meant to, and the next one."""
 
+import contextlib
+import os
 import typing
+from collections.abc import Iterator
+
+import psutil
 
 from nova_blockcopy import waiting
+from nova_blockcopy.tests.cloud import hosts
+from nova_blockcopy.tests.cloud import lvm
 from nova_blockcopy.tests.cloud.scenarios import blockcopy
 
 #: MiB/s; two disks of 1 GiB take half a minute.
 _BANDWIDTH = 64
+_INSTANCES = str(hosts.STATE / 'instances')
+#: Bytes that a file system needs for itself to give a file all the others.
+_METADATA = 1 << 20
 
 
 class EndsTestCase(blockcopy.BlockCopyTestCase):
@@ -31,12 +41,12 @@ class EndsTestCase(blockcopy.BlockCopyTestCase):
             'live_migration_monitor_interval': 1,
         },
         # shorter than the copy takes, so that nothing may depend on them
-        'DEFAULT': {'rpc_response_timeout': 10, 'long_rpc_timeout': 20},
+        'DEFAULT': {'rpc_response_timeout': 10, 'long_rpc_timeout': 30},
     }
 
-    def moving(self, state):
+    def moving(self, state, **writes):
         """A guest whose migration is in this state."""
-        guest = self.boot()
+        guest = self.boot(**writes)
         guest.live_migrate(self.cloud.b)
         self.wait_for_state(guest, self.cloud.a, state)
         return guest
@@ -46,6 +56,25 @@ class EndsTestCase(blockcopy.BlockCopyTestCase):
         self.assert_intact(guest, self.cloud.a)
         self.assert_nothing_left(self.cloud.a)
         self.assertEqual([self.cloud.a.name], self.allocated(guest))
+
+    def kill_in(self, guest, state, victim):
+        """End a nova-compute without notice, in a state of the source.
+
+        It is stopped first, so that what is read of the state is true.
+        """
+        self.wait_for_state(guest, self.cloud.a, state, interval=0.002)
+        victim.service.process.suspend()
+        found = self.state(guest, self.cloud.a)
+        victim.kill()
+        self.assertEqual(state, found, 'it was too late')
+
+    def run_lvm(self, command, *arguments, check=True):
+        """Run a command of LVM's on the destination."""
+        volumes = self.cloud.b.volumes
+        program = command
+        if volumes.commands is not None:
+            program = f'{volumes.commands}/{command}'
+        self.cloud.b.host.run(program, *arguments, check=check)
 
 
 class TestAbort(EndsTestCase):
@@ -84,23 +113,112 @@ class TestRefused(EndsTestCase):
         guest = self.boot()
         group = self.cloud.b.volumes.group
         name = f'{guest.uuid}_disk'
-        self._lvm('lvcreate', '-L', '67108864b', '-n', name, group)
+        self.run_lvm('lvcreate', '-L', '67108864b', '-n', name, group)
         self.addCleanup(
-            self._lvm, 'lvremove', '-f', f'/dev/{group}/{name}', check=False
+            self.run_lvm, 'lvremove', '-f', f'/dev/{group}/{name}', check=False
         )
         guest.live_migrate(self.cloud.b)
         self.assertEqual('error', guest.wait_for_migration().status)
         self.assert_intact(guest, self.cloud.a)
         self.assertEqual([name], self.cloud.b.volumes.names())
-        self._lvm('lvremove', '-f', f'/dev/{group}/{name}')
+        self.run_lvm('lvremove', '-f', f'/dev/{group}/{name}')
         self.move(guest, self.cloud.b)
 
-    def _lvm(self, command, *arguments, check=True):
-        volumes = self.cloud.b.volumes
-        program = command
-        if volumes.commands is not None:
-            program = f'{volumes.commands}/{command}'
-        self.cloud.b.host.run(program, *arguments, check=check)
+
+class TestNoSpace(EndsTestCase):
+    def test_a_group_that_is_full(self):
+        """The root disk finds place, the ephemeral disk does not."""
+        guest = self.boot()
+        group = self.cloud.b.volumes.group
+        size = lvm.SIZE - (3 << 29)
+        self.run_lvm('lvcreate', '-L', f'{size}b', '-n', 'filler', group)
+        self.addCleanup(
+            self.run_lvm, 'lvremove', '-f', f'/dev/{group}/filler', check=False
+        )
+        guest.live_migrate(self.cloud.b)
+        guest.wait_for_migration('failed', 'error')
+        self.run_lvm('lvremove', '-f', f'/dev/{group}/filler')
+        self.assert_at_home(guest)
+        self.move(guest, self.cloud.b)
+
+
+class TestNoSpaceForFiles(EndsTestCase):
+    """It is found out when there is nothing left to write to."""
+
+    images = 'raw'
+    options: typing.ClassVar = {
+        **EndsTestCase.options,
+        'libvirt': {
+            **EndsTestCase.options['libvirt'],
+            'block_migration_bandwidth': 2,
+        },
+    }
+
+    def test_during_the_copy(self):
+        with self.filesystem():
+            guest = self.moving('copying', load=4 << 20)
+            with self.full():
+                guest.wait_for_migration('failed')
+            self.assert_at_home(guest)
+            guest.live_migrate(self.cloud.b)
+            self.wait_for_state(guest, self.cloud.a, 'copying')
+            guest.delete()
+
+    @contextlib.contextmanager
+    def filesystem(self) -> Iterator[None]:
+        """One of its own for the destination's instances."""
+        run = self.cloud.b.host.run
+        image = f'{self.cloud.b.host.home}/filesystem'
+        run('truncate', '-s', '16G', image)
+        make = ('mkfs.ext4', '-q', '-m', '0', '-O', '^has_journal')
+        run(*make, '-N', '4096', image)
+        run('mount', '-o', 'loop', image, _INSTANCES)
+        run('rmdir', f'{_INSTANCES}/lost+found')
+        try:
+            yield
+        finally:
+            run('umount', '-l', _INSTANCES)
+            run('rm', image)
+
+    @contextlib.contextmanager
+    def full(self) -> Iterator[None]:
+        """Nothing more can be written there."""
+        filler = self.cloud.b.path('filler')
+        found = os.statvfs(filler.parent)
+        with filler.open('wb') as f:
+            os.posix_fallocate(
+                f.fileno(), 0, found.f_bavail * found.f_frsize - _METADATA
+            )
+        try:
+            yield
+        finally:
+            filler.unlink()
+
+
+class TestSwitchover(EndsTestCase):
+    def test_the_destinations_qemu_dies(self):
+        guest = self.moving('switching')
+        self.kill_incoming(guest)
+        guest.wait_for_migration('failed')
+        self.assert_at_home(guest)
+        self.move(guest, self.cloud.b)
+
+    def kill_incoming(self, guest):
+        """End what waits for the guest's memory, as soon as it is there."""
+        self.assertTrue(
+            waiting.until(
+                lambda: self._kill_incoming(guest), timeout=30, interval=0.005
+            )
+        )
+
+    def _kill_incoming(self, guest):
+        for process in self.cloud.b.host.processes():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                words = process.cmdline()
+                if '-incoming' in words and guest.uuid in words:
+                    process.kill()
+                    return True
+        return False
 
 
 class TestRestart(EndsTestCase):
@@ -152,3 +270,51 @@ class TestRestart(EndsTestCase):
         guest.wait_for_migration('completed')
         self.assert_intact(guest, self.cloud.b)
         self.assert_nothing_left(self.cloud.b)
+
+    def test_the_source_in_short_states(self):
+        guest = self.boot()
+        for state in ('preparing', 'exporting'):
+            guest.live_migrate(self.cloud.b)
+            self.kill_in(guest, state, self.cloud.a)
+            self.cloud.a.restart()
+            guest.wait_for_status('ACTIVE')
+            self.assert_at_home(guest)
+        guest.live_migrate(self.cloud.b)
+        self.kill_in(guest, 'releasing', self.cloud.a)
+        self.cloud.a.restart()
+        guest.wait_for_status('ACTIVE')
+        self.assert_intact(guest, self.cloud.b)
+        self.assert_nothing_left(self.cloud.b)
+
+    def test_the_destination_in_short_states(self):
+        guest = self.boot()
+        for state in ('preparing', 'exporting'):
+            guest.live_migrate(self.cloud.b)
+            self.kill_in(guest, state, self.cloud.b)
+            self.cloud.b.restart()
+            guest.wait_for_migration()
+            guest.wait_for_status('ACTIVE')
+            self.assert_at_home(guest)
+        guest.live_migrate(self.cloud.b)
+        self.kill_in(guest, 'releasing', self.cloud.b)
+        self.cloud.b.restart()
+        guest.wait_for_migration('completed')
+        self.assert_intact(guest, self.cloud.b)
+        self.assert_nothing_left(self.cloud.b)
+
+
+class TestBothRestart(EndsTestCase):
+    def test_the_destination_comes_back_last(self):
+        """The source cannot settle it alone, and needs nobody for it."""
+        guest = self.moving('copying')
+        for each in self.cloud.computes:
+            each.kill()
+        self.cloud.a.restart()
+        self.assertEqual('migrating', guest.task)
+        # the one thing that Nova's API lets a user do to it
+        self.cloud.api.compute('DELETE', f'/servers/{guest.uuid}')
+        guest.wait_for_status('ERROR')
+        self.assertEqual([self.cloud.b.name], guest.runs_on())
+        self.cloud.b.restart()
+        guest.wait_for_status('ACTIVE')
+        self.assert_at_home(guest)

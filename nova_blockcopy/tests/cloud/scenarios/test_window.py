@@ -66,6 +66,32 @@ class TestWindow(test_ends.EndsTestCase):
         guest.wait_for_status('ACTIVE')
         self.assert_at_home(guest)
 
+    def test_evacuated(self):
+        """Its guest is where it is to be built."""
+        guest = self.moving('copying')
+        self.cloud.a.kill()
+        self._evacuate(guest)
+
+    def test_evacuated_before_the_switchover(self):
+        """Nova takes the bases for disks that both hosts share."""
+        guest = self.boot()
+        guest.live_migrate(self.cloud.b)
+        self.kill_in(guest, 'exporting', self.cloud.a)
+        self._evacuate(guest)
+
+    def _evacuate(self, guest):
+        """Its host counts as dead, and comes back: all is as before."""
+        before = guest.runs_on()
+        self.cloud.a.force_down(down=True)
+        self.addCleanup(self.cloud.a.force_down, down=False)
+        self._act(guest, {'evacuate': {'host': self.cloud.b.name}})
+        guest.wait_for_status('ERROR')
+        self.assertEqual(before, guest.runs_on())
+        self.cloud.a.force_down(down=False)
+        self.cloud.a.restart()
+        guest.wait_for_status('ACTIVE')
+        self.assert_at_home(guest)
+
     def _act(self, guest, action):
         self.cloud.api.compute('POST', f'/servers/{guest.uuid}/action', action)
 

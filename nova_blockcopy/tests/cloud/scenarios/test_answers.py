@@ -1,0 +1,53 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""That both nova-computes do their other work while a guest moves."""
+
+import time
+
+from nova_blockcopy.tests.cloud import image
+from nova_blockcopy.tests.cloud.scenarios import test_ends
+
+#: Seconds; the machine is small, and busy.
+_PROMPT = 10
+
+
+class TestAnswers(test_ends.EndsTestCase):
+    def test_both_hosts_answer_during_the_copy(self):
+        guest = self.boot()
+        others = [self._other(each) for each in self.cloud.computes]
+        guest.live_migrate(self.cloud.b)
+        self.wait_for_state(guest, self.cloud.a, 'copying')
+        times = []
+        while self.state(guest, self.cloud.a) == 'copying':
+            times += [self._ask(other) for other in others]
+        guest.wait_for_migration('completed')
+        self.assert_intact(guest, self.cloud.b)
+        self.assertGreater(len(times), 10)
+        self.assertLess(max(times), _PROMPT, times)
+
+    def _other(self, at):
+        idle = image.Writes(interval=1)
+        other = self.cloud.boot(at, name='other', writes=idle)
+        self.addCleanup(other.delete)
+        return other
+
+    def _ask(self, other):
+        """Seconds that a nova-compute takes to read a console."""
+        begin = time.monotonic()
+        said = self.cloud.api.compute(
+            'POST',
+            f'/servers/{other.uuid}/action',
+            {'os-getConsoleOutput': {}},
+        )
+        self.assertTrue(said['output'])
+        return time.monotonic() - begin

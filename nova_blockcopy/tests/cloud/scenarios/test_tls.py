@@ -1,0 +1,46 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Nova's native TLS encrypts the disks too, with a key that is root's."""
+
+import typing
+
+from nova_blockcopy import domxml
+from nova_blockcopy import model
+from nova_blockcopy.tests.cloud.scenarios import blockcopy
+
+
+class TestTls(blockcopy.BlockCopyTestCase):
+    images = 'lvm'  # without holes, so that there is time
+    options: typing.ClassVar = {
+        'libvirt': {
+            'live_migration_with_native_tls': True,
+            'block_migration_bandwidth': 64,
+        },
+        'blockcopy': {'allow_plaintext': False},
+    }
+
+    def test_there_and_back(self):
+        guest = self.boot()
+        guest.live_migrate(self.cloud.b)
+        self.wait_for_state(guest, self.cloud.b, 'copying')
+        disks = domxml.disks(self.cloud.b.domain(guest.uuid).XMLDesc())
+        exports = [
+            disk.source
+            for disk in disks.values()
+            if isinstance(disk.source, model.NetworkSource)
+        ]
+        self.assertNotEqual([], exports)
+        self.assertEqual({True}, {export.tls for export in exports})
+        self.assertEqual('completed', guest.wait_for_migration().status)
+        self.assert_intact(guest, self.cloud.b)
+        self.move(guest, self.cloud.a)
