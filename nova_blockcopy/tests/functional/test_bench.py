@@ -1,0 +1,60 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The benchmark runs, and what it writes down is what it has measured."""
+
+import contextlib
+import io
+import json
+import tempfile
+from typing import Any
+
+import testtools
+
+from nova_blockcopy.tests.lab import bench
+
+
+def run(*options: str) -> tuple[int, str, dict[str, Any]]:
+    """Run a small one; its exit code, what it printed, and its figures."""
+    printed = io.StringIO()
+    with tempfile.NamedTemporaryFile('r', suffix='.json') as figures:
+        with contextlib.redirect_stdout(printed):
+            code = bench.main([*options, '--quick', '--json', figures.name])
+        return code, printed.getvalue(), json.load(figures)
+
+
+class TestBench(testtools.TestCase):
+    def test_windows(self):
+        code, printed, found = run('windows', '--sizes', '64')
+        self.assertEqual(0, code)
+        self.assertIn('remote window', printed)
+        self.assertEqual(
+            ['quiet', 'writing'],
+            [row['load'] for row in found['parts']['windows']],
+        )
+        for row in found['parts']['windows']:
+            # each phase is part of the whole
+            self.assertGreater(row['window_s'], 0)
+            self.assertGreater(row['total_s'], sum(row['phases'].values()))
+
+    def test_a_full_link_is_no_more_than_full(self):
+        code, printed, found = run('seed')
+        self.assertEqual(0, code)
+        self.assertIn('what TCP can carry', printed)
+        rows = found['parts']['seed']
+        for row in (row for row in rows if 'frame_share' in row):
+            # what a link has in its bucket at first comes on top
+            self.assertLess(row['frame_share'], 1.05)
+            self.assertGreater(row['wire_bytes'], row['data_bytes'])
+        limited = [row['limit_share'] for row in rows if 'limit_share' in row]
+        # the last piece of each worker may end too soon
+        self.assertEqual(2, len([each for each in limited if each < 1.3]))

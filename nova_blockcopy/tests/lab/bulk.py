@@ -1,0 +1,220 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Bringing an image from host a to host b, without a guest, in every way.
+
+What seeding does, and what it could do instead.
+"""
+
+import dataclasses
+import json
+import os
+import resource
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from unittest import mock
+
+import psutil
+
+from nova_blockcopy import conf
+from nova_blockcopy import extents
+from nova_blockcopy import model
+from nova_blockcopy.copies import seeder
+from nova_blockcopy.host import command
+from nova_blockcopy.host import export
+from nova_blockcopy.host import images
+from nova_blockcopy.host import transfer
+from nova_blockcopy.tests.lab import disks
+from nova_blockcopy.tests.lab import host
+from nova_blockcopy.tests.lab import lab
+from nova_blockcopy.tests.lab import scene
+
+_MOST_SECONDS = 3600
+#: Copies all of a seed; returns when that is durable.
+Way = Callable[[model.Seed], None]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What one run took: seconds, and processor seconds of all programs.
+
+    ``wire_bytes`` are whole frames, as a limited link counts them; 0 if it
+    is not limited.
+    """
+
+    seconds: float
+    data_bytes: int
+    client_cpu_s: float
+    server_cpu_s: float
+    wire_bytes: int
+
+    @property
+    def rate(self) -> float:
+        """Bytes/s of the image's data."""
+        return self.data_bytes / self.seconds
+
+
+class Bulk:
+    """An image full of data on host a, and one for it on host b.
+
+    :param kind: ``block`` or ``raw``
+    """
+
+    def __init__(self, it: lab.Lab, kind: str, size: int) -> None:
+        self._lab = it
+        self._settings = scene.settings(it.a)
+        here, there = (disks.Maker(each, it.directory) for each in it.hosts)
+        self._source = here.of_kind(kind, 'bulk.img', size)
+        self._target = there.of_kind(kind, 'bulk.img', size)
+        disks.fill(self._source.file, 1, 0, size)
+
+    def run(self, way: Way, mbit: int | None) -> Run:
+        """Empty the target, copy all of it, and check that it is the same.
+
+        :param mbit: what the link is limited to, in Mbit/s
+        :raises LabError: it is not the same
+        """
+        self._lab.set_link_rate(mbit)
+        self._lab.b.run(
+            *('fallocate', '--punch-hole', '--offset', '0'),
+            *('--length', str(self._target.size_bytes)),
+            str(self._target.file),
+        )
+        os.sync()  # what others wrote is not to be waited for
+        exporter = export.Exporter(
+            address=self._lab.a.address,
+            ports=range(49216, 49300),
+            timeout=30,
+        )
+        exported = self._lab.a.call(
+            exporter.start,
+            model.Export(
+                disk='vda', address='', port=0, name='x', size_bytes=0, pid=0
+            ),
+            self._source.image,
+        )
+        try:
+            found = self._lab.b.call(self._measure, way, exported)
+        finally:
+            self._lab.a.call(exporter.stop, [exported])
+        self._check()
+        return found
+
+    def _measure(self, way: Way, exported: model.Export) -> Run:
+        source = self._source.image
+        seed = model.Seed(
+            disk='vda',
+            source=source,
+            target=self._target.image,
+            export=exported,
+            extents=self._lab.a.call(images.data_extents, source.path),
+            size_bytes=exported.size_bytes,
+        )
+        server = psutil.Process(exported.pid)
+        before = _sent(self._lab.a), _cpu(server), _children_cpu()
+        began = time.monotonic()
+        way(seed)
+        seconds = time.monotonic() - began
+        return Run(
+            seconds=seconds,
+            data_bytes=self._source.size_bytes,
+            client_cpu_s=_children_cpu() - before[2],
+            server_cpu_s=_cpu(server) - before[1],
+            wire_bytes=_sent(self._lab.a) - before[0],
+        )
+
+    def _check(self) -> None:
+        never = threading.Event()
+        whole = list(extents.units(self._source.size_bytes))
+        one, other = (
+            images.extent_digests(str(disk.file), whole, never)
+            for disk in (self._source, self._target)
+        )
+        if one != other:
+            raise host.LabError('What has arrived is not what was sent.')
+
+
+def pieces(
+    settings: conf.Settings,
+    *,
+    workers: int,
+    piece: int = extents.PIECE,
+    limit: int = 0,
+) -> Way:
+    """As the engine does it: ``qemu-img convert``, piece by piece.
+
+    :param piece: most bytes of one
+    :param limit: bytes/s for all workers together; 0 = no limit
+    """
+
+    def copy(seed: model.Seed) -> None:
+        with mock.patch.object(extents, 'PIECE', piece):
+            seeder.Seeder(
+                'bench',
+                [seed],
+                dataclasses.replace(settings, seed_workers=workers),
+                limit,
+                lambda _disk, _piece: None,
+            ).run(threading.Event(), lambda _progress: None)
+
+    return copy
+
+
+def whole(seed: model.Seed) -> None:
+    """One ``qemu-img convert`` of the whole image."""
+    transfer.run(
+        seed,
+        model.Extent(offset=0, length=seed.size_bytes),
+        rate=0,
+        zeroed=transfer.begin(seed, seed.size_bytes),
+        tls_dir='',
+        timeout=_MOST_SECONDS,
+    )
+
+
+def nbdcopy(seed: model.Seed) -> None:
+    """libnbd's tool, as it comes; it has no limit and no pieces."""
+    at = seed.export
+    zeroed = transfer.begin(seed, seed.size_bytes)
+    command.run(
+        *('nbdcopy', '--flush'),
+        *(('--destination-is-zero',) if zeroed else ()),
+        *(f'nbd://{at.address}:{at.port}/{at.name}', seed.target.path),
+        timeout=_MOST_SECONDS,
+    )
+
+
+def has_nbdcopy() -> bool:
+    return shutil.which('nbdcopy') is not None
+
+
+def _cpu(process: psutil.Process) -> float:
+    used = process.cpu_times()
+    return float(used.user + used.system)
+
+
+def _children_cpu() -> float:
+    """Of the programs that this process has run and seen the end of."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _sent(at: host.Host) -> int:
+    """Bytes that a limited link has let pass, headers of all frames too."""
+    shown = at.run('tc', '-s', '-j', 'qdisc', 'show', 'dev', 'eth0').stdout
+    return sum(
+        int(found['bytes'])
+        for found in json.loads(shown)
+        if found['kind'] == 'tbf'
+    )
