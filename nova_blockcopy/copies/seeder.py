@@ -114,6 +114,8 @@ class Seeder:
         for work in self._works:
             if work.seed.afresh:
                 self._begin(work)
+            else:
+                transfer.fit(work.seed)
         self._moved_at = time.monotonic()
         workers = self._settings.seed_workers
         with concurrent.futures.ThreadPoolExecutor(workers) as pool:

@@ -61,6 +61,26 @@ def begin(seed: model.Seed, length: int) -> bool:
     return True
 
 
+def fit(seed: model.Seed) -> None:
+    """Give the target the length of its source, which may have grown since.
+
+    :raises ImageError: it cannot be done
+    """
+    if seed.target.kind is model.ImageKind.FILE and not is_serial(seed):
+        _resize(seed.target.path, seed.size_bytes)
+
+
+@privsep.entrypoint
+def _resize(path: str, length: int) -> None:
+    try:
+        os.truncate(path, length)
+    except OSError as e:
+        raise exception.ImageError(
+            path=path,
+            reason=f'it cannot be made {length} bytes long ({e.strerror}).',
+        ) from e
+
+
 @privsep.entrypoint
 def _empty(path: str, length: int, new: bool) -> None:
     try:

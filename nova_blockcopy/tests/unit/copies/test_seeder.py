@@ -173,7 +173,8 @@ class TestSeeder(base.TestCase):
             extents=(Extent(offset=UNIT, length=MIB),), afresh=False
         )
         self.run_it(self.make(seed))
-        self.assertEqual(b'old', (self.directory / 'vda').read_bytes())
+        with open(self.directory / 'vda', 'rb') as f:
+            self.assertEqual(b'old', f.read(3))
         self.assertEqual(
             [('vda', Extent(offset=UNIT, length=MIB), 0, False)], self.tried
         )

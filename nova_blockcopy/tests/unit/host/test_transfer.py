@@ -95,6 +95,21 @@ class TestTransfer(base.TestCase):
         self.carry(seed)
         self.assertEqual(self.content, self.target.read_bytes())
 
+    @ddt.data(MIB, 3 * MIB)
+    def test_a_source_that_has_another_length_now(self, length):
+        seed = self.seed(afresh=False)
+        self.target.write_bytes(self.content[:MIB])
+        os.truncate(self.target, length)
+        transfer.fit(seed)
+        self.carry(seed)
+        self.assertEqual(self.content, self.target.read_bytes())
+
+    def test_one_that_cannot_be_resized(self):
+        seed = self.seed()
+        self.target.unlink()
+        error = self.assertRaises(exception.ImageError, transfer.fit, seed)
+        self.assertIn(str(self.target), str(error))
+
     def test_one_piece_leaves_the_others(self):
         seed = self.seed()
         self.target.write_bytes(b'?' * 2 * MIB)
