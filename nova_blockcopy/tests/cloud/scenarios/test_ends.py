@@ -22,6 +22,7 @@ import psutil
 from nova_blockcopy import waiting
 from nova_blockcopy.tests.cloud import hosts
 from nova_blockcopy.tests.cloud import lvm
+from nova_blockcopy.tests.cloud import user
 from nova_blockcopy.tests.cloud.scenarios import blockcopy
 
 #: MiB/s; two disks of 1 GiB take half a minute.
@@ -174,6 +175,7 @@ class TestNoSpaceForFiles(EndsTestCase):
         run(*make, '-N', '4096', image)
         run('mount', '-o', 'loop', image, _INSTANCES)
         run('rmdir', f'{_INSTANCES}/lost+found')
+        run('chown', f'{user.NUMBER}:{user.NUMBER}', _INSTANCES)
         try:
             yield
         finally:
