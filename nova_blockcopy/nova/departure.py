@@ -188,11 +188,16 @@ class Switch:
 
     Nova makes the destination's XML (interfaces, consoles, volumes, NUMA);
     only the disks that move are put in by us.
+
+    ``arrived`` is called when the guest runs there. Nova binds its ports
+    then, if libvirt's event finds the job completed, which is a race, and
+    else when all is over, which may be hours later.
     """
 
     operation: Operation
     guest: Any
     disks: tuple[str, ...]
+    arrived: Callable[[], None]
 
     def __call__(
         self, live_xml: str, _persistent_xml: str, cancelled: threading.Event
@@ -211,6 +216,7 @@ class Switch:
             raise exception.SwitchoverError(
                 guest=self.guest.name, reason=e
             ) from e
+        self.arrived()
 
 
 class TravellingGuest:

@@ -238,24 +238,26 @@ class BlockCopyLibvirtDriver(compat.LibvirtDriver):  # type: ignore[misc]
     ) -> None:
         """Bind the ports here again, before the other binding is removed.
 
-        Nova binds them to the destination as soon as libvirt has moved the
+        They are bound to the destination as soon as libvirt has moved the
         guest, from where there is no way back in Nova alone.
         """
         if handshake.agreed(migrate_data):
-            try:
-                compat.bind_ports(
-                    self.virtapi._compute, context, instance, compat.CONF.host
-                )
-            except compat.NovaException as e:
-                LOG.error(
-                    'It is back, but its ports are not bound to this host; '
-                    'bind them here by hand: %s',
-                    e,
-                    instance=instance,
-                )
+            self._bind_ports(context, instance, compat.CONF.host)
         super().rollback_live_migration_at_source(
             context, instance, migrate_data
         )
+
+    def _bind_ports(self, context: Any, instance: Any, host: str) -> None:
+        """Let the network reach a guest where it runs now."""
+        try:
+            compat.bind_ports(self.virtapi._compute, context, instance, host)
+        except compat.NovaException as e:
+            LOG.error(
+                'It runs on %s, but its ports are not bound to that host; '
+                'bind them there by hand: %s',
+                *(host, e),
+                instance=instance,
+            )
 
     def live_migration(
         self,
@@ -335,7 +337,12 @@ class BlockCopyLibvirtDriver(compat.LibvirtDriver):  # type: ignore[misc]
                 self._endpoint(_address(migrate_data, dest)),
                 self._endpoint(_own_address()),
                 lambda disks: departure.Switch(
-                    operation=operation, guest=guest, disks=disks
+                    operation=operation,
+                    guest=guest,
+                    disks=disks,
+                    arrived=functools.partial(
+                        self._bind_ports, context, instance, dest
+                    ),
                 ),
                 leaving.note,
             )

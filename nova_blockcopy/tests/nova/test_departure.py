@@ -447,6 +447,8 @@ class TestSwitch(base.TestCase):
         super().setUp()
         self.domain = Domain()
         self.cancelled = threading.Event()
+        #: How often it had travelled when it was told that it had.
+        self.arrived = []
 
     def operation(self, guest, device_names):
         """As Nova's is: it logs what happened and lets it through."""
@@ -458,10 +460,12 @@ class TestSwitch(base.TestCase):
             operation=operation or self.operation,
             guest=nova_guest.Guest(self.domain),
             disks=DISKS,
+            arrived=lambda: self.arrived.append(len(self.domain.migrated)),
         )(REMOTE, '', self.cancelled)
 
     def test_the_guest_travels(self):
         self.switch()
+        self.assertEqual([1], self.arrived)
         ((_uri, params, flags),) = self.domain.migrated
         found = domxml.disks(params['destination_xml'])
         for target in DISKS:
@@ -480,6 +484,7 @@ class TestSwitch(base.TestCase):
         self.assertIn('no route', str(raised))
         self.assertIn('instance-00000001', str(raised))
         self.assertIs(error, raised.__cause__)
+        self.assertEqual([], self.arrived)
 
     def test_a_failure_after_somebody_asked_for_it(self):
         self.domain.error = fakes.libvirt_error(message='cancelled by client')

@@ -611,6 +611,15 @@ class Spawned:
         """Nova is not told that it ended: that decides nothing here."""
 
 
+def network(driver):
+    """What a driver's compute manager asks Neutron with."""
+    made = mock.create_autospec(neutron.API, instance=True)
+    compute = mock.create_autospec(manager.ComputeManager, instance=True)
+    compute.network_api = made
+    driver.virtapi._compute = compute
+    return made
+
+
 class LiveMigrationTestCase(DriverTestCase):
     """Nova's own live migration and monitor, around our engine's end."""
 
@@ -638,6 +647,7 @@ class LiveMigrationTestCase(DriverTestCase):
         self.fake(objects.Migration, 'save', side_effect=self.saved.append)
         self.ended: list[Any] = []
         self.act = lambda moving: None
+        self.network = network(self.driver)
 
     def departure(self, _self, *given):
         """The engine's migration, and what it was made of."""
@@ -770,6 +780,8 @@ class TestLiveMigration(LiveMigrationTestCase):
         self.assertTrue(flags & libvirt.VIR_MIGRATE_UNSAFE)
         self.assertFalse(flags & libvirt.VIR_MIGRATE_NON_SHARED_INC)
         self.assertNotIn('migrate_disks', params)
+        (call,) = self.network.migrate_instance_start.call_args_list
+        self.assertEqual(base.THERE, call.args[2].dest_compute)
 
     def test_a_guest_that_is_over_there_is_not_at_home_yet(self):
         """Nova goes on when the disks are there too, not before."""
@@ -929,11 +941,7 @@ class TestRollbackAtSource(DriverTestCase):
     def setUp(self):
         super().setUp()
         self.stock = self.fake_nova('rollback_live_migration_at_source')
-        self.network = mock.create_autospec(neutron.API, instance=True)
-        self.driver.virtapi._compute = mock.create_autospec(
-            manager.ComputeManager, instance=True
-        )
-        self.driver.virtapi._compute.network_api = self.network
+        self.network = network(self.driver)
 
     def roll_back(self, terms=AGREED):
         data = self.said(terms)

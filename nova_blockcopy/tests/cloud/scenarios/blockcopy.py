@@ -38,12 +38,12 @@ class BlockCopyTestCase(base.CloudTestCase):
 
     def setUp(self):
         super().setUp()
+        ours = {'mode': MODE, **self.options.get('blockcopy', {})}
         self.cloud = self.set_cloud(
             images=self.images,
             driver=DRIVER,
-            blockcopy={'mode': MODE},
             shared=self.shared,
-            **self.options,
+            **{**self.options, 'blockcopy': ours},
         )
 
     def boot(

@@ -57,5 +57,5 @@ class TestPorts(test_ends.EndsTestCase):
 
     def _wait_for_bindings(self, port, wanted):
         """Nova has them changed by events, and by casts to the other host."""
-        waiting.until(lambda: self._bindings(port) == wanted, timeout=30)
+        waiting.until(lambda: self._bindings(port) == wanted, timeout=60)
         self.assertEqual(wanted, self._bindings(port))
