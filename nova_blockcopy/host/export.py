@@ -37,13 +37,10 @@ from nova_blockcopy import waiting
 from nova_blockcopy import wire
 from nova_blockcopy.host import command
 from nova_blockcopy.host import images
+from nova_blockcopy.host import qemu
 
 LOG = logging.getLogger(__name__)
 
-_DRIVER = {
-    model.ImageKind.BLOCK: 'host_device',
-    model.ImageKind.FILE: 'file',
-}
 #: Connections at a time: the guest's, or those of all that seed it, and room
 #: for some that are made again while the old ones are not known to be dead.
 _CLIENTS = 20
@@ -271,10 +268,7 @@ def _listener(export: model.Export) -> socket.socket:
 
 
 def _argv(export: model.Export, node: str, tls_dir: str) -> tuple[str, ...]:
-    credentials = (
-        f'tls-creds-x509,id=tls,endpoint=server,verify-peer=yes,'
-        f'dir={_escaped(tls_dir)}'
-    )
+    credentials = qemu.credentials('server', tls_dir)
     return (
         *('qemu-nbd', '--fork'),
         *('--persistent', '--shared', str(_CLIENTS)),
@@ -283,7 +277,7 @@ def _argv(export: model.Export, node: str, tls_dir: str) -> tuple[str, ...]:
         # what lies below other guests' disks too is never written
         *(('--read-only',) if export.depth else ()),
         *(
-            ('--object', credentials, '--tls-creds', 'tls')
+            ('--object', credentials, '--tls-creds', qemu.TLS)
             if export.tls
             else ()
         ),
@@ -309,11 +303,6 @@ def _node(image: model.Image, by_content: bool) -> str:
 
 def _file(image: model.Image, prefix: str) -> str:
     return (
-        f'{prefix}driver={_DRIVER[image.kind]},'
-        f'{prefix}filename={_escaped(image.path)},{prefix}locking=off'
+        f'{prefix}driver={qemu.DRIVER[image.kind]},'
+        f'{prefix}filename={qemu.escaped(image.path)},{prefix}locking=off'
     )
-
-
-def _escaped(value: str) -> str:
-    """A value among others, as QEMU reads them."""
-    return value.replace(',', ',,')

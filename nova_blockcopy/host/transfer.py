@@ -27,15 +27,10 @@ from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import privsep
 from nova_blockcopy.host import command
+from nova_blockcopy.host import qemu
 
 #: Requests in flight of one process; qemu-img takes no more.
 _REQUESTS = 16
-_DRIVER = {
-    model.ImageKind.BLOCK: 'host_device',
-    model.ImageKind.FILE: 'file',
-}
-#: The name of the credentials, where there are any.
-_TLS = 'tls'
 _Node = dict[str, Any]
 
 
@@ -117,11 +112,7 @@ def run(
     if rate:
         options += ['-r', str(rate)]
     if seed.export.tls:
-        credentials = (
-            f'tls-creds-x509,id={_TLS},endpoint=client,verify-peer=yes,'
-            f'dir={_escaped(tls_dir)}'
-        )
-        options += ['--object', credentials]
+        options += ['--object', qemu.credentials('client', tls_dir)]
     _convert(
         options,
         f'json:{json.dumps(_slice(_source(seed), piece))}',
@@ -161,12 +152,12 @@ def _source(seed: model.Seed) -> _Node:
         },
         'export': export.name,
     }
-    return {**node, 'tls-creds': _TLS} if export.tls else node
+    return {**node, 'tls-creds': qemu.TLS} if export.tls else node
 
 
 def _target(seed: model.Seed) -> _Node:
     node: _Node = {
-        'driver': _DRIVER[seed.target.kind],
+        'driver': qemu.DRIVER[seed.target.kind],
         'filename': os.path.abspath(seed.target.path),
     }
     if is_serial(seed):
@@ -179,9 +170,4 @@ def _dotted(node: _Node, prefix: str = '') -> Iterator[str]:
         if isinstance(value, dict):
             yield from _dotted(value, f'{prefix}{name}.')
         else:
-            yield f'{prefix}{name}={_escaped(str(value))}'
-
-
-def _escaped(value: str) -> str:
-    """A value among others, as QEMU reads them."""
-    return value.replace(',', ',,')
+            yield f'{prefix}{name}={qemu.escaped(str(value))}'

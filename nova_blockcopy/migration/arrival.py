@@ -162,7 +162,7 @@ class Arrival:
         parts = wire.unpack(wanted, tuple[model.Extent, ...])
         return self._begin(
             'digest',
-            lambda cancelled: self._bed.digest(path, parts, cancelled),
+            lambda cancelled: images.extent_digests(path, parts, cancelled),
         )
 
     def apply(self, *, seeds: list[Any]) -> peer.Message:

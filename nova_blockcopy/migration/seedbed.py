@@ -114,24 +114,12 @@ class Seedbed:
             units = extents.covered(
                 images.length(path), known.extents if known else ()
             )
-            sums = self.digest(path, units, cancelled)
+            sums = images.extent_digests(path, units, cancelled)
             found[move.disk] = [
                 (unit.offset, checksum)
                 for unit, checksum in zip(units, sums, strict=True)
             ]
         return found
-
-    def digest(
-        self,
-        path: str,
-        wanted: tuple[model.Extent, ...],
-        cancelled: threading.Event,
-    ) -> list[str]:
-        """Checksums of parts of an image.
-
-        :raises Aborted: on request
-        """
-        return images.extent_digests(path, wanted, cancelled)
 
     def fill(
         self,
