@@ -228,6 +228,25 @@ def bind_ports(manager: Any, context: Any, instance: Any, host: str) -> None:
     )
 
 
+def take_ports_back(
+    manager: Any, context: Any, instance: Any, dest: str
+) -> None:
+    """Bind an instance's ports to this host again, and to no other.
+
+    Neutron forgets how a port is bound when another host's binding becomes
+    the active one (``Ml2Plugin.activate``), and binds it again here only
+    with the port's next change, which is what takes the destination's
+    bindings away. Nova's record of the ports is made afterwards, as the next
+    migration unplugs them by it.
+
+    :raises NovaException: Neutron refuses it
+    """
+    bind_ports(manager, context, instance, CONF.host)
+    api = manager.network_api
+    api.setup_networks_on_host(context, instance, host=dest, teardown=True)
+    api.get_instance_nw_info(context, instance)
+
+
 def version() -> str:
     return importlib.metadata.version('nova')
 

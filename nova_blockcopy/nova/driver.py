@@ -18,8 +18,10 @@ libvirt driver, untouched. What each override stands for, and in which order
 Nova calls them, is in the contributor guide.
 """
 
+import contextlib
 import functools
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import libvirt
@@ -236,28 +238,24 @@ class BlockCopyLibvirtDriver(compat.LibvirtDriver):  # type: ignore[misc]
     def rollback_live_migration_at_source(
         self, context: Any, instance: Any, migrate_data: Any
     ) -> None:
-        """Bind the ports here again, before the other binding is removed.
+        """Bind the ports here again.
 
         They are bound to the destination as soon as libvirt has moved the
         guest, from where there is no way back in Nova alone.
         """
         if handshake.agreed(migrate_data):
-            self._bind_ports(context, instance, compat.CONF.host)
+            dest = migrate_data.migration.dest_compute
+            with _ports_bound(instance, compat.CONF.host):
+                compat.take_ports_back(
+                    self.virtapi._compute, context, instance, dest
+                )
         super().rollback_live_migration_at_source(
             context, instance, migrate_data
         )
 
     def _bind_ports(self, context: Any, instance: Any, host: str) -> None:
-        """Let the network reach a guest where it runs now."""
-        try:
+        with _ports_bound(instance, host):
             compat.bind_ports(self.virtapi._compute, context, instance, host)
-        except compat.NovaException as e:
-            LOG.error(
-                'It runs on %s, but its ports are not bound to that host; '
-                'bind them there by hand: %s',
-                *(host, e),
-                instance=instance,
-            )
 
     def live_migration(
         self,
@@ -542,6 +540,20 @@ class BlockCopyLibvirtDriver(compat.LibvirtDriver):  # type: ignore[misc]
                 'hosts share is not supported: Nova takes the volumes for '
                 'shared too.'
             )
+
+
+@contextlib.contextmanager
+def _ports_bound(instance: Any, host: str) -> Iterator[None]:
+    """Let the network reach a guest where it runs, or say that it does not."""
+    try:
+        yield
+    except compat.NovaException as e:
+        LOG.error(
+            'It runs on %s, but its ports are not bound to that host; bind '
+            'them there by hand: %s',
+            *(host, e),
+            instance=instance,
+        )
 
 
 def _bases(migrate_data: Any) -> dict[str, model.BaseRequest]:

@@ -29,6 +29,7 @@ from nova_blockcopy.tests.cloud import image
 from nova_blockcopy.tests.cloud import options
 from nova_blockcopy.tests.cloud import server
 from nova_blockcopy.tests.lab import host
+from nova_blockcopy.tests.lab import kernel
 from nova_blockcopy.tests.lab import lab
 
 NAME = 'cloud'
@@ -199,6 +200,8 @@ class Cloud:
 
     def _prepare(self) -> None:
         """What a server needs, so that it need not be made by hand."""
+        # fetched from here: no package is within reach of the control host
+        kernel.initramfs()
         self.control.wait()
         self.api.call(lambda to: image.ensure(to, image.Writes()))
         self.api.call(image.flavor)

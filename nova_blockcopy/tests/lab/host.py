@@ -37,6 +37,12 @@ _LIBVIRT = {
     '/etc/libvirt': 'etc',
 }
 _SOCKET = 'run/libvirt/libvirt-sock'
+#: /sys shows the network devices of the namespace that it was mounted in.
+_OWN_SYSFS = (
+    'mount --rbind /sys/fs/cgroup /run/cgroup',
+    'mount --types sysfs sysfs /sys',
+    'mount --move /run/cgroup /sys/fs/cgroup',
+)
 #: libvirtd resolves these names when it starts, whatever qemu.conf says.
 _PASSWD = 'libvirt-qemu:x:64055:64055::/nonexistent:/usr/sbin/nologin\n'
 _GROUP = 'libvirt-qemu:x:64055:\nkvm:x:64056:\n'
@@ -91,7 +97,8 @@ class Host:
                 'mount --make-rprivate /',
                 'ip link set lo up',
                 'mount -t tmpfs -o mode=755 run /run',
-                'mkdir /run/libvirt /run/lock',
+                'mkdir /run/libvirt /run/lock /run/cgroup',
+                *_OWN_SYSFS,
                 *(
                     f'mount --bind {self.directory}/{name} {path}'
                     for path, name in self._mounts().items()

@@ -945,6 +945,7 @@ class TestRollbackAtSource(DriverTestCase):
 
     def roll_back(self, terms=AGREED):
         data = self.said(terms)
+        data.migration = objects.Migration(dest_compute=base.THERE)
         self.driver.rollback_live_migration_at_source(
             self.context, self.instance, data
         )
@@ -954,10 +955,16 @@ class TestRollbackAtSource(DriverTestCase):
 
     def test_ports(self):
         self.roll_back()
-        (call,) = self.network.migrate_instance_start.call_args_list
-        _context, found, migration = call.args
+        back, others_off, noted = self.network.method_calls
+        self.assertEqual('migrate_instance_start', back[0])
+        _context, found, migration = back.args
         self.assertIs(self.instance, found)
         self.assertEqual(base.HERE, migration.dest_compute)
+        self.assertEqual('setup_networks_on_host', others_off[0])
+        self.assertEqual(
+            {'host': base.THERE, 'teardown': True}, others_off.kwargs
+        )
+        self.assertEqual('get_instance_nw_info', noted[0])
 
     def test_ports_that_neutron_does_not_bind(self):
         self.network.migrate_instance_start.side_effect = (
@@ -968,7 +975,7 @@ class TestRollbackAtSource(DriverTestCase):
 
     def test_a_migration_that_is_not_ours(self):
         self.roll_back(terms=None)
-        self.network.migrate_instance_start.assert_not_called()
+        self.assertEqual([], self.network.method_calls)
 
 
 #: Method, its arguments after context and instance, what is raised.

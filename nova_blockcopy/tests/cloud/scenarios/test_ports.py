@@ -29,6 +29,9 @@ class TestPorts(test_ends.EndsTestCase):
         guest.wait_for_migration('cancelled')
         self.assert_at_home(guest)
         self._wait_for_bindings(port, {here: 'ACTIVE'})
+        for to in (self.cloud.b, self.cloud.a):
+            self.move(guest, to)
+            self._wait_for_bindings(port, {to.name: 'ACTIVE'})
 
     def _port(self):
         """The id of a port on a network of its own."""
