@@ -26,6 +26,7 @@ from nova_blockcopy.tests.cloud import compute
 from nova_blockcopy.tests.cloud import control
 from nova_blockcopy.tests.cloud import hosts
 from nova_blockcopy.tests.cloud import image
+from nova_blockcopy.tests.cloud import network
 from nova_blockcopy.tests.cloud import options
 from nova_blockcopy.tests.cloud import server
 from nova_blockcopy.tests.lab import host
@@ -176,7 +177,6 @@ class Cloud:
         name: str = 'guest',
         writes: image.Writes | None = None,
         from_volume: bool = False,
-        port: str | None = None,
     ) -> server.Server:
         """Boot a server on a compute; see :func:`server.boot`."""
         if from_volume:
@@ -186,7 +186,6 @@ class Cloud:
             name=name,
             writes=writes,
             from_volume=from_volume,
-            port=port,
         )
 
     def servers(self) -> list[str]:
@@ -205,6 +204,7 @@ class Cloud:
         self.control.wait()
         self.api.call(lambda to: image.ensure(to, image.Writes()))
         self.api.call(image.flavor)
+        self.api.call(network.ensure)
 
     def _remember(self, settings: compute.Settings) -> None:
         values = {

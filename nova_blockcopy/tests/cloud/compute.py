@@ -224,7 +224,13 @@ class Compute:
             if entry.name not in _NOVA_OWN
         ]
         found += [f'process {name}' for name in self._strangers()]
+        found += [f'interface {name}' for name in self._taps()]
         return [f'{each} on {self.name}' for each in found]
+
+    def _taps(self) -> list[str]:
+        """The interfaces of servers; a host sees its own only."""
+        devices = f'/proc/{self.host.pid}/root/sys/class/net'
+        return [name for name in os.listdir(devices) if name.startswith('tap')]
 
     def _strangers(self) -> list[str]:
         """Processes that are not of the host itself, and stay."""

@@ -24,6 +24,7 @@ from nova_blockcopy import waiting
 from nova_blockcopy.tests.cloud import api
 from nova_blockcopy.tests.cloud import compute
 from nova_blockcopy.tests.cloud import image
+from nova_blockcopy.tests.cloud import network
 from nova_blockcopy.tests.lab import records
 
 #: A migration's record comes to rest with one of these.
@@ -168,6 +169,10 @@ class Server:
             each.name for each in self._computes if self.uuid in each.running()
         ]
 
+    def bindings(self) -> dict[str, str]:
+        """The states of its port's bindings, by host."""
+        return self._api.call(lambda to: network.bindings(to, self.uuid))
+
     def verdicts(self) -> list[records.Verdict]:
         """Account for each record, on each disk where the guest runs now.
 
@@ -270,21 +275,19 @@ def boot(
     name: str = 'guest',
     writes: image.Writes | None = None,
     from_volume: bool = False,
-    port: str | None = None,
 ) -> Server:
     """Boot a server on a host, and wait for a record on each of its disks.
 
     :param writes: what its guest does, if not the usual
     :param from_volume: its only disk is a volume of cinder's, so nothing of
         it is on the host
-    :param port: the id of its port; it has none if not given
     """
     usual = image.Writes(disks=1) if from_volume else image.Writes()
     what = writes or usual
     picture = to.call(lambda c: image.ensure(c, what))
     request = {
         'name': name,
-        'networks': [{'port': port}] if port else 'none',
+        'networks': [{'uuid': to.call(network.ensure)}],
         'host': at.name,
         **(_on_volume(to, picture) if from_volume else _local(to, picture)),
     }

@@ -19,6 +19,7 @@ import testtools
 from testtools import content
 from testtools import content_type
 
+from nova_blockcopy import waiting
 from nova_blockcopy.tests.cloud import cloud
 from nova_blockcopy.tests.cloud import compute
 from nova_blockcopy.tests.cloud import fixture
@@ -51,10 +52,19 @@ class CloudTestCase(testtools.TestCase):
         self.assertEqual(
             ('ACTIVE', None, at.name), (it.status, it.task, it.at.name)
         )
+        self.assert_bound(it, {at.name: 'ACTIVE'})
         for target in it.targets:
             it.log.wait_for_more(target, 10)
         for verdict in it.verdicts():
             self.assertTrue(verdict.intact, verdict)
+
+    def assert_bound(self, it: server.Server, to: dict[str, str]) -> None:
+        """Its port has these bindings, or soon has.
+
+        Nova has them changed by casts to the other host too.
+        """
+        waiting.until(lambda: it.bindings() == to, timeout=60)
+        self.assertEqual(to, it.bindings())
 
 
 def _said(log: pathlib.Path) -> content.Content:

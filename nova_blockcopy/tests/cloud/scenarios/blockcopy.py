@@ -50,14 +50,12 @@ class BlockCopyTestCase(base.CloudTestCase):
         self,
         *,
         from_volume: bool = False,
-        port: str | None = None,
         **writes: typing.Any,
     ) -> server.Server:
         guest = self.cloud.boot(
             self.cloud.a,
             writes=image.Writes(**writes) if writes else None,
             from_volume=from_volume,
-            port=port,
         )
         self.addCleanup(self._delete, guest)
         return guest

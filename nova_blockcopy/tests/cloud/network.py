@@ -1,0 +1,38 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The network of all servers, which leads nowhere; see ``ports``."""
+
+from openstack import connection  # type: ignore[import-not-found]
+
+_NAME = 'nowhere'
+
+
+def ensure(to: connection.Connection) -> str:
+    """The id of the network; it is made if need be."""
+    found = to.network.find_network(_NAME)
+    if found is None:
+        found = to.network.create_network(name=_NAME)
+        to.network.create_subnet(
+            network_id=found.id,
+            ip_version=4,
+            cidr='192.0.2.0/24',
+            enable_dhcp=False,
+        )
+    return str(found.id)
+
+
+def bindings(to: connection.Connection, server: str) -> dict[str, str]:
+    """The states of the bindings of a server's only port, by host."""
+    (port,) = to.network.ports(device_id=server)
+    found = to.network.get(f'/ports/{port.id}/bindings').json()
+    return {each['host']: each['status'] for each in found['bindings']}
