@@ -222,6 +222,15 @@ class PeerError(BlockCopyError):
     msg_fmt = 'The peer failed to %(operation)s: %(reason)s'
 
 
+class NoPeer(PeerError):
+    """The other host does not have this software."""
+
+    msg_fmt = (
+        'The peer failed to %(operation)s: %(host)s does not run '
+        'nova-blockcopy.'
+    )
+
+
 class TooLate(BlockCopyError):
     """The pivot has happened: the source's disks are old from there on."""
 

@@ -66,13 +66,12 @@ def ask(
     return answer
 
 
-def answered(work: Callable[[], None]) -> Message:
+def answered(work: Callable[[], Message | None]) -> Message:
     """Do what a message asks for; a failure is the answer."""
     try:
-        work()
+        return work() or {}
     except exception.BlockCopyError as e:
         return {'error': failure(e)}
-    return {}
 
 
 def failure(error: exception.BlockCopyError | None) -> Message | None:

@@ -79,8 +79,7 @@ class RpcChannel:
                 reason=f'no answer from {self._host} ({e}).',
             ) from e
         if not isinstance(answer, dict):
-            raise exception.PeerError(
-                operation=message['operation'],
-                reason=f'{self._host} does not run nova-blockcopy.',
+            raise exception.NoPeer(
+                operation=message['operation'], host=self._host
             )
         return answer

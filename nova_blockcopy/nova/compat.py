@@ -158,6 +158,20 @@ def block_devices(context: Any, uuid: str) -> Any:
     return objects.BlockDeviceMappingList.get_by_instance_uuid(context, uuid)
 
 
+def unbegun_migrations(context: Any) -> list[Any]:
+    """The live migrations from here that Nova was preparing when it ended."""
+    return list(
+        objects.MigrationList.get_by_filters(
+            context,
+            {
+                'migration_type': 'live-migration',
+                'source_compute': CONF.host,
+                'status': ['preparing', 'running'],
+            },
+        )
+    )
+
+
 def unfinished_migration(
     context: Any, uuid: str, dest: str, begun: datetime.datetime
 ) -> Any:
@@ -187,6 +201,18 @@ def unfinished_migration(
     if latest is None or latest.status not in ('running', 'error'):
         return None
     return latest
+
+
+def is_latest(context: Any, migration: Any) -> bool:
+    """Whether no other live migration of its instance came after it."""
+    found = objects.MigrationList.get_by_filters(
+        context,
+        {
+            'instance_uuid': migration.instance_uuid,
+            'migration_type': 'live-migration',
+        },
+    )
+    return bool(max(each.id for each in found) == migration.id)
 
 
 def reopen(instance: Any, migration: Any) -> None:

@@ -176,7 +176,8 @@ class BlockCopyLibvirtDriver(compat.LibvirtDriver):  # type: ignore[misc]
             return prepare()
         self._arriving[instance.uuid] = terms
         try:
-            data = prepare()
+            with self._service.expecting(instance.uuid):
+                data = prepare()
             handshake.write(data, self._arriving[instance.uuid])
         finally:
             del self._arriving[instance.uuid]
@@ -193,6 +194,18 @@ class BlockCopyLibvirtDriver(compat.LibvirtDriver):  # type: ignore[misc]
         terms = self._arriving.get(instance.uuid)
         left_to_nova = disk_info or []
         if terms is not None:
+            requests = {
+                info['path']: bases.request(info, instance_dir)
+                for info in left_to_nova
+            }
+            self._arriving[instance.uuid] = handshake.Terms(
+                agreed=True, bases=requests
+            )
+            self._service.note_bases(
+                instance.uuid,
+                instance.host,
+                [base.path for base in requests.values()],
+            )
             volumes = [d for d in left_to_nova if bases.is_volume(d['path'])]
             for info in volumes:
                 bases.create_volume(info['path'], info['virt_disk_size'])
@@ -201,13 +214,6 @@ class BlockCopyLibvirtDriver(compat.LibvirtDriver):  # type: ignore[misc]
                 for d in left_to_nova
                 if d not in volumes
             ]
-            self._arriving[instance.uuid] = handshake.Terms(
-                agreed=True,
-                bases={
-                    info['path']: bases.request(info, instance_dir)
-                    for info in disk_info or []
-                },
-            )
         super()._create_images_and_backing(
             context,
             instance,
@@ -231,7 +237,7 @@ class BlockCopyLibvirtDriver(compat.LibvirtDriver):  # type: ignore[misc]
         super().rollback_live_migration_at_destination(
             context, instance, *args, **kwargs
         )
-        self._service.forget_received(instance.uuid)
+        self._service.forget_bases(instance.uuid)
 
     # -- the source ------------------------------------------------------
 
@@ -442,26 +448,26 @@ class BlockCopyLibvirtDriver(compat.LibvirtDriver):  # type: ignore[misc]
     def _hard_reboot(
         self, context: Any, instance: Any, *args: Any, **kwargs: Any
     ) -> None:
-        self._forbid(instance, guards.forbids_start, 'hard reboot')
+        self._forbid_start(instance, 'hard reboot')
         super()._hard_reboot(context, instance, *args, **kwargs)
 
     def spawn(
         self, context: Any, instance: Any, *args: Any, **kwargs: Any
     ) -> None:
         """An evacuation would even take bases for disks that it shares."""
-        self._forbid(instance, guards.forbids_start, 'build')
+        self._forbid_start(instance, 'build')
         super().spawn(context, instance, *args, **kwargs)
 
     def _create_guest(
         self, context: Any, xml: str, instance: Any, *more: Any, **kwargs: Any
     ) -> Any:
-        self._forbid(instance, guards.forbids_start, 'start')
+        self._forbid_start(instance, 'start')
         return super()._create_guest(context, xml, instance, *more, **kwargs)
 
     def resume_state_on_host_boot(
         self, context: Any, instance: Any, *args: Any, **kwargs: Any
     ) -> None:
-        self._forbid(instance, guards.forbids_start, 'start')
+        self._forbid_start(instance, 'start')
         super().resume_state_on_host_boot(context, instance, *args, **kwargs)
 
     def snapshot(
@@ -487,6 +493,14 @@ class BlockCopyLibvirtDriver(compat.LibvirtDriver):  # type: ignore[misc]
         return super().migrate_disk_and_power_off(
             context, instance, *args, **kwargs
         )
+
+    def _forbid_start(self, instance: Any, action: str) -> None:
+        self._forbid(instance, guards.forbids_start, action)
+        if self._service.is_expected(instance.uuid):
+            raise compat.MigrationError(
+                reason=f'cannot {action} instance {instance.uuid}: this host '
+                f'has empty disks of it, for a migration that has not begun.'
+            )
 
     def _forbid_removal(self, instance: Any) -> None:
         self._forbid(instance, guards.forbids_removal, 'remove')

@@ -21,6 +21,7 @@ until it can.
 import datetime
 import threading
 import time
+from collections.abc import Callable
 from collections.abc import Iterable
 from typing import Any
 
@@ -29,6 +30,7 @@ from oslo_log import log as logging
 from nova_blockcopy import exception
 from nova_blockcopy import journal
 from nova_blockcopy import model
+from nova_blockcopy.migration import peer
 from nova_blockcopy.nova import channel
 from nova_blockcopy.nova import compat
 from nova_blockcopy.nova import handshake
@@ -56,6 +58,8 @@ class Reconciler:
         self._manager = manager
         self._door = threading.Lock()
         self._left: set[str] = set()
+        #: Nova's migrations by guest that may have got as far as bases.
+        self._unbegun: dict[str, Any] = {}
         self._works = False
 
     def run(self) -> list[str]:
@@ -65,7 +69,14 @@ class Reconciler:
         """
         self._engine.journal.tidy()
         guests = self._engine.journal.guests()
-        return [guest for guest in guests if not self._try(guest)]
+        self._unbegun = {
+            each.instance_uuid: each
+            for each in compat.unbegun_migrations(compat.admin_context())
+            if each.instance_uuid not in guests
+        }
+        unsettled = [guest for guest in guests if not self._try(guest)]
+        self.go_on(guest for guest in self._unbegun if not self._try(guest))
+        return unsettled
 
     def go_on(self, guests: Iterable[str]) -> None:
         """Try guests again in the background, until they are settled.
@@ -102,25 +113,40 @@ class Reconciler:
         except exception.JournalError as e:  # which no time will heal
             LOG.error('The migration of instance %s: %s', guest, e)
             return True
-        if record is None or record.role is not model.Role.SOURCE:
+        if record is None:
+            return self._try_unbegun(guest)
+        if record.role is not model.Role.SOURCE:
             return True
+        return self._attempt(guest, record.peer, lambda: self._settle(record))
+
+    def _try_unbegun(self, guest: str) -> bool:
+        migration = self._unbegun.get(guest)
+        if migration is None:
+            return True
+        return self._attempt(
+            *(guest, migration.dest_compute),
+            lambda: self._give_up(migration),
+        )
+
+    def _attempt(
+        self, guest: str, peer: str, action: Callable[[], None]
+    ) -> bool:
         try:
-            self._settle(compat.admin_context(), record)
+            action()
         except Exception as e:  # the host must come up for its other guests
             LOG.warning(
                 'The migration of instance %s to %s could not be settled; '
-                'its journal stays, nothing will be started or removed, and '
-                'it is tried again: %s',
-                guest,
-                record.peer,
-                e,
+                'what it has left stays, nothing of it will be started or '
+                'removed, and it is tried again: %s',
+                *(guest, peer, e),
                 exc_info=not isinstance(e, _EXPECTED),
             )
             return False
         return True
 
-    def _settle(self, context: Any, record: journal.Record) -> None:
+    def _settle(self, record: journal.Record) -> None:
         """Settle one; its journal guards it until Nova has done its part."""
+        context = compat.admin_context()
         self._check_ours(context, record)
         # a question that waits for an answer keeps the others waiting
         side = self._engine.settle(
@@ -133,24 +159,79 @@ class Reconciler:
         if migration is None:
             self._check_known(instance, record, side)
         else:
-            compat.reopen(instance, migration)
-            data = compat.migrate_data(migration)
-            handshake.write(data, handshake.Terms(agreed=True))
             go_on = {
                 model.Role.SOURCE: self._manager._rollback_live_migration,
                 model.Role.DESTINATION: self._manager._post_live_migration,
             }
-            # its resource tracker is empty this early, and is used there
-            self._manager.update_available_resource(context, startup=True)
             with self._engine.removable(record.guest):
-                go_on[side](
-                    context,
-                    instance,
-                    record.peer,
-                    migrate_data=data,
-                    source_bdms=compat.block_devices(context, record.guest),
-                )
+                self._end(context, instance, migration, go_on[side])
         self._engine.journal.close(record.guest)
+
+    def _give_up(self, migration: Any) -> None:
+        """Take back one that has no more than bases on the destination.
+
+        Nova forgets it at its start, and leaves the bases there.
+        """
+        context = compat.admin_context()
+        guest, peer_name = migration.instance_uuid, migration.dest_compute
+        try:
+            answer = peer.ask(
+                channel.RpcChannel(context, peer_name),
+                service.EXPECTED_OPERATION,
+                guest,
+                source=compat.CONF.host,
+            )
+        except exception.NoPeer:
+            return
+        if not answer['expected']:
+            return
+        instance = compat.instance(context, guest)
+        at_home = instance.host == compat.CONF.host
+        if not at_home or not compat.is_latest(context, migration):
+            LOG.error(
+                'Instance %s: its bases on %s, for a migration that had not '
+                'begun, have to be removed by hand: it has been moved since',
+                *(guest, peer_name),
+            )
+            return
+        self._check_idle(instance)
+        LOG.warning(
+            'Instance %s: its migration to %s had not begun', guest, peer_name
+        )
+        back = self._manager._rollback_live_migration
+        self._end(context, instance, migration, back)
+
+    def _end(
+        self,
+        context: Any,
+        instance: Any,
+        migration: Any,
+        go_on: Callable[..., None],
+    ) -> None:
+        """Have Nova do its part, as at the end of any migration."""
+        compat.reopen(instance, migration)
+        data = compat.migrate_data(migration)
+        handshake.write(data, handshake.Terms(agreed=True))
+        # its resource tracker is empty this early, and is used there
+        self._manager.update_available_resource(context, startup=True)
+        go_on(
+            context,
+            instance,
+            migration.dest_compute,
+            migrate_data=data,
+            source_bdms=compat.block_devices(context, instance.uuid),
+        )
+
+    def _check_idle(self, instance: Any) -> None:
+        """Pass if Nova does nothing with an instance.
+
+        :raises MigrationError: it does
+        """
+        state = (instance.vm_state, instance.task_state)
+        if state not in (('active', None), ('active', 'migrating')):
+            raise compat.MigrationError(
+                reason=f'the instance is {" and ".join(filter(None, state))}.'
+            )
 
     def _check_ours(self, context: Any, record: journal.Record) -> None:
         """Pass if Nova has the instance on a host of this migration.

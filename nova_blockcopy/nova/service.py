@@ -15,6 +15,7 @@
 import contextlib
 import os
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Iterator
 from typing import Any
 
@@ -33,8 +34,10 @@ from nova_blockcopy.migration import source
 from nova_blockcopy.nova import bases
 from nova_blockcopy.nova import compat
 from nova_blockcopy.nova import departure
+from nova_blockcopy.nova import expected
 
 CONFIG_DRIVE_OPERATION = 'config_drive'
+EXPECTED_OPERATION = 'expected'
 
 
 class Service:
@@ -52,6 +55,9 @@ class Service:
         _set_defaults()
         self.settings = conf.settings(compat.CONF, connection_uri=uri)
         self.journal = journal.Journal(self.settings.journal_dir)
+        self._expected = expected.Expected(self.settings.journal_dir)
+        #: The guests that Nova makes bases for just now.
+        self._preparing: set[str] = set()
         self._removable: set[str] = set()
         self._here = hypervisor.Hypervisor(host, connect)
         self._source = source.Source(self._here, self.settings)
@@ -61,13 +67,53 @@ class Service:
 
     def answer(self, message: peer.Message) -> peer.Message:
         """Answer a message of another host's driver."""
-        if message.get('operation') != CONFIG_DRIVE_OPERATION:
-            return self._destination.handle(message)
-        return peer.answered(
-            lambda: bases.write_config_drive(
+        operations = {
+            CONFIG_DRIVE_OPERATION: lambda: bases.write_config_drive(
                 message['guest'], message['content']
+            ),
+            EXPECTED_OPERATION: lambda: self._tell_expected(
+                message['guest'], message['source']
+            ),
+        }
+        ours = operations.get(str(message.get('operation')))
+        if ours is not None:
+            return peer.answered(ours)
+        answer = self._destination.handle(message)
+        if message.get('operation') == 'prepare' and not answer.get('error'):
+            # from here on there is a journal
+            self._expected.forget(message['guest'])
+        return answer
+
+    @contextlib.contextmanager
+    def expecting(self, guest: str) -> Iterator[None]:
+        """While Nova prepares for a guest, by UUID, that is to come."""
+        self._preparing.add(guest)
+        try:
+            yield
+        finally:
+            self._preparing.remove(guest)
+
+    def note_bases(
+        self, guest: str, source: str, paths: Iterable[str]
+    ) -> None:
+        """Note which bases are about to be made for a guest of a host."""
+        self._expected.note(guest, source, paths)
+
+    def is_expected(self, guest: str) -> bool:
+        """Whether there are bases here of a guest that no journal names."""
+        return self._expected.find(guest) is not None
+
+    def _tell_expected(self, guest: str, source: str) -> peer.Message:
+        """Whether Nova has made bases for a host's guest, and no more.
+
+        :raises PeerError: it is still at it
+        """
+        if guest in self._preparing:
+            raise exception.PeerError(
+                operation=EXPECTED_OPERATION,
+                reason='bases are still being made for the guest.',
             )
-        )
+        return {'expected': self._expected.find(guest) == source}
 
     def settle(
         self, record: journal.Record, channel: peer.Channel
@@ -75,9 +121,10 @@ class Service:
         """Bring to its end what a crash left; see ``reconcile``."""
         return reconcile.settle(record, self._here, channel, self.settings)
 
-    def forget_received(self, guest: str) -> None:
-        """Forget what was seeded here for a guest: Nova removes its bases."""
+    def forget_bases(self, guest: str) -> None:
+        """Forget what is known of a guest's bases here: Nova removes them."""
         received.Book(self.settings.journal_dir, guest).close()
+        self._expected.forget(guest)
 
     @contextlib.contextmanager
     def removable(self, guest: str) -> Iterator[None]:

@@ -491,6 +491,51 @@ class TestPreLiveMigration(DriverTestCase):
             {path: request.path for path, request in self.bases(data).items()},
         )
 
+    def assert_start_is_refused(self):
+        self.assert_refused(
+            compat.MigrationError,
+            samples.UUID,
+            'empty disks',
+            call=lambda: self.driver.spawn(
+                self.context, self.instance, 'meta', [], 'pw', {}
+            ),
+        )
+
+    def test_bases_are_no_disks_to_start_from(self):
+        """An evacuation would take them for disks that it shares."""
+        stock = self.fake_nova('spawn')
+        self.prepare(AGREED, test_bases.info('/old/disk'))
+        (self.folder / 'disk').touch()
+        self.assert_start_is_refused()
+        # also when it has been started again
+        self.driver._service = self.service()
+        self.assert_start_is_refused()
+        stock.assert_not_called()
+
+    def test_nova_removes_the_bases(self):
+        self.prepare(AGREED, test_bases.info('/old/disk'))
+        (self.folder / 'disk').touch()
+        self.fake_nova('rollback_live_migration_at_destination')
+        self.driver.rollback_live_migration_at_destination(
+            self.context, self.instance, [], {}, True, self.data
+        )
+        self.assertFalse(self.driver._service.is_expected(samples.UUID))
+
+    def test_it_is_known_what_is_about_to_be_made(self):
+        """A volume that is half made is found by its name."""
+        self.use_volumes('here')
+        noted: list[str] = []
+
+        def create(*_given):
+            note = pathlib.Path(self.directory).rglob(f'{samples.UUID}.json')
+            noted.extend(path.read_text() for path in note)
+
+        compat.create_volume.side_effect = create
+        name = f'{samples.UUID}_disk'
+        self.prepare(AGREED, test_bases.info(f'/dev/there/{name}'))
+        (note,) = noted
+        self.assertIn(f'/dev/here/{name}', note)
+
     def test_a_backing_file_that_all_hosts_have_the_same(self):
         cached = self.fake_nova('_try_fetch_image_cache')
         data = self.prepare(

@@ -12,6 +12,7 @@
 
 """What a crash of nova-compute left, and who in Nova goes on from there."""
 
+import contextlib
 import datetime
 import pathlib
 from typing import Any
@@ -27,7 +28,6 @@ from nova_blockcopy import journal
 from nova_blockcopy import model
 from nova_blockcopy import states
 from nova_blockcopy import waiting
-from nova_blockcopy.migration import destination
 from nova_blockcopy.migration import steps
 from nova_blockcopy.nova import channel
 from nova_blockcopy.nova import compat
@@ -68,16 +68,15 @@ class ReconcileTestCase(base.TestCase):
         )
         self.engine = self.service(self.connection)
         there = fakes.Connection()
-        self.there = destination.Destination(
-            there.hypervisor(base.THERE),
-            lambda: there,
-            self.settings(journal_dir=str(self.directory / 'there')),
-        )
+        with self.conf_of_there():
+            self.there = self.service(there)
         self.manager = mock.create_autospec(
             manager.ComputeManager, instance=True
         )
         self.manager._rollback_live_migration.side_effect = self.rolled_back
         self.manager._post_live_migration.side_effect = self.went_on
+        #: Whether there is a journal here of what ends.
+        self.begun = True
         self.ended: list[Any] = []
         self.asked: list[Any] = []
         #: How many questions are not answered.
@@ -114,19 +113,29 @@ class ReconcileTestCase(base.TestCase):
                 fixtures.MonkeyPatch(f'{patient.__name__}._PAUSE', 0)
             )
 
+    @contextlib.contextmanager
+    def conf_of_there(self):
+        directory = str(self.directory / 'there')
+        self.conf.config(group='blockcopy', journal_dir=directory)
+        yield
+        compat.CONF.clear_override('journal_dir', group='blockcopy')
+
     def answer(self, context, data, instance=None, host=None):
         message = data[channel.KEY]
         self.asked.append((host, message['operation'], message['guest']))
         if host != base.THERE or len(self.asked) <= self.silences:
             raise oslo_messaging.MessagingTimeout('no answer')
-        return self.there.handle(message)
+        return self.there.answer(message)
 
     def found_migrations(self, context, filters, **_more):
-        self.assertEqual(base.HERE, filters['source_compute'])
+        """As Nova's database would; without a UUID it is any instance's."""
+        self.assertEqual('live-migration', filters['migration_type'])
+        wanted = filters.get('status')
         found = []
         for each in self.migrations:
-            each.instance_uuid = filters['instance_uuid']
-            found.append(each)
+            if wanted is None or each.status in wanted:
+                each.instance_uuid = filters.get('instance_uuid', samples.UUID)
+                found.append(each)
         return found
 
     def rolled_back(self, context, instance, dest, **more):
@@ -147,7 +156,7 @@ class ReconcileTestCase(base.TestCase):
         )
         # Nova may clean up now, and only now
         self.assertIsNone(self.engine.guarding_record(instance.uuid))
-        self.assertIsNotNone(self.engine.journal.find(instance.uuid))
+        self.assertEqual(self.begun, instance.uuid in self.left())
         self.ended.append((where, instance.uuid, dest))
 
     def crashed(self, **values):
@@ -266,6 +275,90 @@ class TestReconcile(ReconcileTestCase):
         self.assertEqual([], self.ended)
         self.assertEqual([], self.left())
         self.assertIn('source', self.log.output)
+
+
+@ddt.ddt
+class TestUnbegun(ReconcileTestCase):
+    """Killed between Nova's preparation and the engine's journal."""
+
+    def setUp(self):
+        super().setUp()
+        self.begun = False
+        self.base = self.directory / 'base'
+        self.base.touch()
+        self.migrations = [migration(status='preparing')]
+
+    @contextlib.contextmanager
+    def preparing(self, source=base.HERE):
+        """Bases are being made there, for a guest of a host."""
+        with self.there.expecting(samples.UUID):
+            self.there.note_bases(samples.UUID, source, [str(self.base)])
+            yield
+
+    def assert_left_alone(self):
+        self.assertEqual([], self.run_it())
+        self.assertEqual([], self.ended)
+        self.assertEqual([], self.saved)
+
+    @ddt.data('preparing', 'running')
+    def test_it_is_rolled_back(self, status):
+        self.migrations = [migration(status=status)]
+        with self.preparing():
+            pass
+        self.assertEqual([], self.run_it())
+        self.assertEqual([('back', samples.UUID, base.THERE)], self.ended)
+
+    def test_once_the_bases_are_made(self):
+        with self.preparing():
+            self.assert_left_alone()
+        self.assertTrue(waiting.until(lambda: bool(self.ended), timeout=30))
+        self.assertEqual([('back', samples.UUID, base.THERE)], self.ended)
+
+    def test_no_bases_were_made(self):
+        self.assert_left_alone()
+
+    def test_bases_for_a_guest_of_another_host(self):
+        with self.preparing(source='host-c'):
+            pass
+        self.assert_left_alone()
+
+    def test_bases_that_are_gone(self):
+        with self.preparing():
+            pass
+        self.base.unlink()
+        self.assert_left_alone()
+
+    def test_a_destination_without_us(self):
+        """It says whether it has the file that it was not asked for."""
+        api = compat.ComputeAPI.return_value
+        api.check_instance_shared_storage.side_effect = (
+            lambda *_args, **_more: False
+        )
+        self.assert_left_alone()
+        self.assertNotIn('tried again', self.log.output)
+
+    def test_the_instance_is_somewhere_else(self):
+        self.facts = {'host': 'host-c'}
+        with self.preparing():
+            pass
+        self.assert_left_alone()
+        self.assertIn('by hand', self.log.output)
+
+    def test_another_migration_came_after_it(self):
+        self.migrations.append(migration(id=2, status='completed'))
+        with self.preparing():
+            pass
+        self.assert_left_alone()
+        self.assertIn('by hand', self.log.output)
+
+    def test_nova_is_busy_with_it(self):
+        self.facts = {'task_state': 'powering-off'}
+        with self.preparing():
+            pass
+        self.assert_left_alone()
+        self.assertIn('powering-off', self.log.output)
+        self.facts = {'task_state': None}
+        self.assertTrue(waiting.until(lambda: bool(self.ended), timeout=30))
 
 
 class TestLater(ReconcileTestCase):

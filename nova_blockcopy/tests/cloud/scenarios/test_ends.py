@@ -19,17 +19,31 @@ from collections.abc import Iterator
 
 import psutil
 
+from nova_blockcopy import model
 from nova_blockcopy import waiting
 from nova_blockcopy.tests.cloud import hosts
 from nova_blockcopy.tests.cloud import lvm
+from nova_blockcopy.tests.cloud import server
 from nova_blockcopy.tests.cloud import user
 from nova_blockcopy.tests.cloud.scenarios import blockcopy
 
 #: MiB/s; two disks of 1 GiB take half a minute.
-_BANDWIDTH = 64
 _INSTANCES = str(hosts.STATE / 'instances')
-#: Bytes that a file system needs for itself to give a file all the others.
 _METADATA = 1 << 20
+_ATTEMPTS = 5
+#: What a source's journal says, in this order.
+_STATES = {
+    model.Mode.DIRECT: (
+        *('preparing', 'exporting', 'switching', 'copying', 'pivoting'),
+        'releasing',
+    ),
+    model.Mode.SEEDED: (
+        *('preparing', 'freezing', 'seeding', 'exporting', 'switching'),
+        *('copying', 'pivoting', 'flattening', 'releasing'),
+    ),
+}[model.Mode(blockcopy.MODE)]
+#: The state that lasts the longer the larger the disks are.
+LONG = 'seeding' if 'seeding' in _STATES else 'copying'
 
 
 class EndsTestCase(blockcopy.BlockCopyTestCase):
@@ -38,12 +52,16 @@ class EndsTestCase(blockcopy.BlockCopyTestCase):
     images = 'lvm'
     options: typing.ClassVar = {
         'libvirt': {
-            'block_migration_bandwidth': _BANDWIDTH,
+            'block_migration_bandwidth': 256,
             'live_migration_monitor_interval': 1,
         },
-        # shorter than the copy takes, so that nothing may depend on them
-        'DEFAULT': {'rpc_response_timeout': 10, 'long_rpc_timeout': 30},
     }
+
+    def boot(self, **writes):
+        """A guest that writes enough for a window that can be looked into."""
+        if LONG == 'seeding' and not writes:
+            writes = {'load': 8 << 20, 'load_length': 32 << 20}
+        return super().boot(**writes)
 
     def moving(self, state, **writes):
         """A guest whose migration is in this state."""
@@ -52,22 +70,67 @@ class EndsTestCase(blockcopy.BlockCopyTestCase):
         self.wait_for_state(guest, self.cloud.a, state)
         return guest
 
-    def assert_at_home(self, guest):
-        """As before, with nothing left, and the next attempt succeeds."""
-        self.assert_intact(guest, self.cloud.a)
-        self.assert_nothing_left(self.cloud.a)
-        self.assertEqual([self.cloud.a.name], self.allocated(guest))
+    @contextlib.contextmanager
+    def held(self, guest: server.Server) -> Iterator[None]:
+        """While the source's disks do not answer, so that the window lasts."""
+        exporters = [
+            process
+            for process in self.cloud.a.host.processes()
+            if process.name() == 'qemu-nbd'
+        ]
+        for exporter in exporters:
+            exporter.suspend()
+        try:
+            self.assertEqual('copying', self.state(guest, self.cloud.a))
+            yield
+            self.assertEqual('copying', self.state(guest, self.cloud.a))
+        finally:
+            for exporter in exporters:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    exporter.resume()
 
-    def kill_in(self, guest, state, victim):
-        """End a nova-compute without notice, in a state of the source.
+    def assert_at_home(self, guest, at=None):
+        """As before, with nothing left on any other host."""
+        home = at or self.cloud.a
+        self.assert_intact(guest, home)
+        self.assert_nothing_left(home)
+        self.assertEqual([home.name], self.allocated(guest))
 
-        It is stopped first, so that what is read of the state is true.
+    def kill_in(self, guest, state, *, source):
+        """Move a guest, and end a nova-compute without notice in a state.
+
+        :param source: whether it is the source's, or the destination's
+        :returns: the source, the destination, and the one that was killed
         """
-        self.wait_for_state(guest, self.cloud.a, state, interval=0.002)
+        for _attempt in range(_ATTEMPTS):
+            here = guest.at
+            (there,) = (each for each in self.cloud.computes if each != here)
+            victim = here if source else there
+            guest.live_migrate(there)
+            if self._stopped_in(guest, state, here, victim):
+                victim.kill()
+                return here, there, victim
+            # the state was too short to be hit
+            guest.wait_for_migration('completed')
+        raise AssertionError(f'{state} was missed {_ATTEMPTS} times')
+
+    def _freeze(self, victim):
         victim.service.process.suspend()
-        found = self.state(guest, self.cloud.a)
-        victim.kill()
-        self.assertEqual(state, found, 'it was too late')
+
+    def _stopped_in(self, guest, state, here, victim):
+        """Stop a nova-compute, so that what is read of the state is true."""
+        wanted = _STATES.index(state)
+
+        def reached():
+            now = self.state(guest, here)
+            return now in _STATES and _STATES.index(now) >= wanted
+
+        waiting.until(reached, timeout=120, interval=0.002)
+        self._freeze(victim)
+        if self.state(guest, here) == state:
+            return True
+        victim.service.process.resume()
+        return False
 
     def run_lvm(self, command, *arguments, check=True):
         """Run a command of LVM's on the destination."""
@@ -79,20 +142,18 @@ class EndsTestCase(blockcopy.BlockCopyTestCase):
 
 
 class TestAbort(EndsTestCase):
-    def test_in_the_switchover(self):
-        guest = self.moving('switching')
-        guest.abort()
-        guest.wait_for_migration('cancelled')
-        self.assert_at_home(guest)
-
-    def test_during_the_copy_then_again(self):
-        guest = self.moving('copying')
-        shown = self._progress(guest)
-        self.assertGreater(shown['disk_total_bytes'], 0)
-        self.assertGreater(shown['disk_remaining_bytes'], 0)
-        guest.abort()
-        guest.wait_for_migration('cancelled')
-        self.assert_at_home(guest)
+    def test_in_each_long_state_then_again(self):
+        guest = self.boot()
+        for state in dict.fromkeys(('switching', LONG, 'copying')):
+            guest.live_migrate(self.cloud.b)
+            self.wait_for_state(guest, self.cloud.a, state)
+            if state == LONG:
+                shown = self._progress(guest)
+                self.assertGreater(shown['disk_total_bytes'], 0)
+                self.assertGreater(shown['disk_remaining_bytes'], 0)
+            guest.abort()
+            guest.wait_for_migration('cancelled')
+            self.assert_at_home(guest)
         self.move(guest, self.cloud.b)
 
     def _progress(self, guest):
@@ -157,12 +218,12 @@ class TestNoSpaceForFiles(EndsTestCase):
 
     def test_during_the_copy(self):
         with self.filesystem():
-            guest = self.moving('copying', load=4 << 20)
+            guest = self.moving(LONG, load=4 << 20)
             with self.full():
                 guest.wait_for_migration('failed')
             self.assert_at_home(guest)
             guest.live_migrate(self.cloud.b)
-            self.wait_for_state(guest, self.cloud.a, 'copying')
+            self.wait_for_state(guest, self.cloud.a, LONG)
             guest.delete()
 
     @contextlib.contextmanager
@@ -224,89 +285,57 @@ class TestSwitchover(EndsTestCase):
 
 
 class TestRestart(EndsTestCase):
-    """nova-compute is killed, and comes back."""
+    """nova-compute is killed in each state, and comes back."""
 
-    def test_the_source_during_the_copy(self):
-        guest = self.moving('copying')
-        self.cloud.a.kill()
-        self.cloud.a.restart()
-        guest.wait_for_status('ACTIVE')
-        self.assert_at_home(guest)
-
-    def test_the_source_during_the_switchover(self):
-        guest = self.moving('switching')
-        self.cloud.a.kill()
-        self.cloud.a.restart()
-        guest.wait_for_status('ACTIVE')
-        self.assert_at_home(guest)
-
-    def test_the_source_during_the_pivot(self):
-        guest = self.moving('pivoting')
-        self.cloud.a.kill()
-        self.cloud.a.restart()
-        guest.wait_for_status('ACTIVE')
-        self.assert_intact(guest, guest.at)
-        self.assert_nothing_left(guest.at)
-
-    def test_the_destination_during_the_copy(self):
-        guest = self.moving('copying')
-        self.cloud.b.kill()
-        self.cloud.b.restart()
-        guest.wait_for_migration()
-        guest.wait_for_status('ACTIVE')
-        self.assert_at_home(guest)
-
-    def test_the_destination_during_the_switchover(self):
-        guest = self.moving('switching')
-        self.cloud.b.kill()
-        self.cloud.b.restart()
-        guest.wait_for_migration()
-        guest.wait_for_status('ACTIVE')
-        self.assert_intact(guest, guest.at)
-        self.assert_nothing_left(guest.at)
-
-    def test_the_destination_during_the_pivot(self):
-        guest = self.moving('pivoting')
-        self.cloud.b.kill()
-        self.cloud.b.restart()
-        guest.wait_for_migration('completed')
-        self.assert_intact(guest, self.cloud.b)
-        self.assert_nothing_left(self.cloud.b)
-
-    def test_the_source_in_short_states(self):
+    def test_the_source(self):
+        """Back, as long as nothing has pivoted."""
         guest = self.boot()
-        for state in ('preparing', 'exporting'):
-            guest.live_migrate(self.cloud.b)
-            self.kill_in(guest, state, self.cloud.a)
-            self.cloud.a.restart()
+        for state in _STATES:
+            here, there, victim = self.kill_in(guest, state, source=True)
+            victim.restart()
             guest.wait_for_status('ACTIVE')
-            self.assert_at_home(guest)
-        guest.live_migrate(self.cloud.b)
-        self.kill_in(guest, 'releasing', self.cloud.a)
-        self.cloud.a.restart()
-        guest.wait_for_status('ACTIVE')
-        self.assert_intact(guest, self.cloud.b)
-        self.assert_nothing_left(self.cloud.b)
+            before = _STATES.index(state) - _STATES.index('pivoting')
+            if before < 0:
+                self.assert_at_home(guest, here)
+            elif before > 0:
+                self.assert_at_home(guest, there)
+            else:
+                self.assert_at_home(guest, guest.at)
 
-    def test_the_destination_in_short_states(self):
+    def test_the_destination(self):
+        """It may be back before it is asked for anything."""
         guest = self.boot()
-        for state in ('preparing', 'exporting'):
-            guest.live_migrate(self.cloud.b)
-            self.kill_in(guest, state, self.cloud.b)
-            self.cloud.b.restart()
+        for state in _STATES:
+            here, there, victim = self.kill_in(guest, state, source=False)
+            victim.restart()
             guest.wait_for_migration()
             guest.wait_for_status('ACTIVE')
-            # it may be back before it is asked for anything
-            self.assert_intact(guest, guest.at)
-            self.assert_nothing_left(guest.at)
-            if guest.at is self.cloud.b:
-                self.move(guest, self.cloud.a)
+            if state == 'copying':
+                self.assert_at_home(guest, here)
+            elif state in ('pivoting', 'flattening', 'releasing'):
+                self.assert_at_home(guest, there)
+            else:
+                self.assert_at_home(guest, guest.at)
+
+    def test_the_source_before_its_journal(self):
+        """When Nova has made bases, and nothing here tells of them."""
+        guest = self.boot()
         guest.live_migrate(self.cloud.b)
-        self.kill_in(guest, 'releasing', self.cloud.b)
-        self.cloud.b.restart()
-        guest.wait_for_migration('completed')
-        self.assert_intact(guest, self.cloud.b)
-        self.assert_nothing_left(self.cloud.b)
+        note = self.cloud.b.state / 'blockcopy' / 'journal' / 'expected'
+        waiting.until(
+            (note / f'{guest.uuid}.json').exists, timeout=60, interval=0.002
+        )
+        self._freeze(self.cloud.a)
+        self.assertIsNone(self.state(guest, self.cloud.a))
+        self.cloud.a.kill()
+        volumes = self.cloud.b.volumes
+        self.assertTrue(
+            waiting.until(lambda: bool(volumes.names()), timeout=60)
+        )
+        self.cloud.a.restart()
+        guest.wait_for_migration('failed')
+        self.assert_at_home(guest)
+        self.move(guest, self.cloud.b)
 
 
 class TestBothRestart(EndsTestCase):

@@ -23,8 +23,8 @@ class TestPorts(test_ends.EndsTestCase):
         self.assert_bound(guest, {here: 'ACTIVE'})
         guest.live_migrate(self.cloud.b)
         self.wait_for_state(guest, self.cloud.a, 'copying')
-        self.assert_bound(guest, {here: 'INACTIVE', there: 'ACTIVE'})
-        self.assertEqual('copying', self.state(guest, self.cloud.a))
+        with self.held(guest):
+            self.assert_bound(guest, {here: 'INACTIVE', there: 'ACTIVE'})
         guest.abort()
         guest.wait_for_migration('cancelled')
         self.assert_at_home(guest)

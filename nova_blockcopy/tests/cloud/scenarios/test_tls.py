@@ -16,23 +16,27 @@ import typing
 
 from nova_blockcopy import domxml
 from nova_blockcopy import model
-from nova_blockcopy.tests.cloud.scenarios import blockcopy
+from nova_blockcopy.tests.cloud.scenarios import test_ends
 
 
-class TestTls(blockcopy.BlockCopyTestCase):
-    images = 'lvm'  # without holes, so that there is time
+class TestTls(test_ends.EndsTestCase):
     options: typing.ClassVar = {
         'libvirt': {
+            **test_ends.EndsTestCase.options['libvirt'],
             'live_migration_with_native_tls': True,
-            'block_migration_bandwidth': 64,
         },
         'blockcopy': {'allow_plaintext': False},
     }
 
     def test_there_and_back(self):
-        guest = self.boot()
-        guest.live_migrate(self.cloud.b)
-        self.wait_for_state(guest, self.cloud.b, 'copying')
+        guest = self.moving('copying')
+        with self.held(guest):
+            self._assert_exports_are_encrypted(guest)
+        self.assertEqual('completed', guest.wait_for_migration().status)
+        self.assert_intact(guest, self.cloud.b)
+        self.move(guest, self.cloud.a)
+
+    def _assert_exports_are_encrypted(self, guest):
         disks = domxml.disks(self.cloud.b.domain(guest.uuid).XMLDesc())
         exports = [
             disk.source
@@ -41,6 +45,3 @@ class TestTls(blockcopy.BlockCopyTestCase):
         ]
         self.assertNotEqual([], exports)
         self.assertEqual({True}, {export.tls for export in exports})
-        self.assertEqual('completed', guest.wait_for_migration().status)
-        self.assert_intact(guest, self.cloud.b)
-        self.move(guest, self.cloud.a)

@@ -36,8 +36,11 @@ class TestWindow(test_ends.EndsTestCase):
             {'os-migrateLive': {'host': None, 'block_migration': True}},
             {'shelve': None},
         )
-        for action in actions:
-            self.assertRaises(exceptions.Conflict, self._act, guest, action)
+        with self.held(guest):
+            for action in actions:
+                self.assertRaises(
+                    exceptions.Conflict, self._act, guest, action
+                )
         guest.wait_for_migration('completed')
         self.assert_intact(guest, self.cloud.b)
         self.assert_nothing_left(self.cloud.b)
@@ -55,7 +58,7 @@ class TestWindow(test_ends.EndsTestCase):
         extra = {
             **settings.extra,
             'DEFAULT': {
-                **settings.extra['DEFAULT'],
+                **settings.extra.get('DEFAULT', {}),
                 'resume_guests_state_on_host_boot': True,
             },
         }
@@ -75,8 +78,7 @@ class TestWindow(test_ends.EndsTestCase):
     def test_evacuated_before_the_switchover(self):
         """Nova takes the bases for disks that both hosts share."""
         guest = self.boot()
-        guest.live_migrate(self.cloud.b)
-        self.kill_in(guest, 'exporting', self.cloud.a)
+        self.kill_in(guest, 'exporting', source=True)
         self._evacuate(guest)
 
     def _evacuate(self, guest):
