@@ -12,8 +12,6 @@
 
 """The engine, or the guest, is killed; afterwards all is settled."""
 
-import signal
-
 import ddt
 import psutil
 
@@ -58,77 +56,105 @@ class TestEngineIsKilled(base.TestCase):
         self._killed('seeded', state)
 
 
-@ddt.ddt
-class TestGuestIsKilled(base.TestCase):
-    """Its QEMU dies; all that it had acknowledged is on one host."""
+class ProcessTestCase(base.TestCase):
+    """The engine goes on when something that it relies on dies."""
 
-    def _killed(self, mode, state):
+    def kill_in(self, mode, state, kill):
+        """Migrate, and kill once when a state has begun.
+
+        :param kill: kills, and returns what it has killed
+        :returns: the scene, and the host that the guest is at home on
+        """
         made = self.set_scene(
             *('block', 'layered'), mode=mode, block_migration_bandwidth=64
         )
         killed: list[psutil.Process] = []
 
-        def kill(now):
+        def listen(now):
             if now.state == state and not killed:
-                for each in self.lab.hosts:
-                    for process in each.processes():
-                        if process.name().startswith('qemu-system'):
-                            process.send_signal(signal.SIGKILL)
-                            killed.append(process)
+                killed.extend(kill())
 
         try:
-            made.run(made.migration(kill))
+            made.run(made.migration(listen))
             at = self.lab.b
         except exception.MigrationUndone:
             at = self.lab.a
         self.assertNotEqual([], killed)
+        return made, at
+
+
+def _end(hosts, name):
+    """Kill what runs by a name, and wait for its end."""
+    found = [
+        process
+        for host in hosts
+        for process in host.processes()
+        if process.name().startswith(name)
+    ]
+    for process in found:
+        process.kill()
+    psutil.wait_procs(found, timeout=10)
+    return found
+
+
+@ddt.ddt
+class TestGuestIsKilled(ProcessTestCase):
+    """Its QEMU dies; all that it had acknowledged is on one host."""
+
+    def _killed(self, mode, state):
+        made, at = self.kill_in(
+            mode, state, lambda: _end(self.lab.hosts, 'qemu-system')
+        )
         self.assertEqual('', made.guest.runs_on())
         self.assert_no_litter(made, at)
         for verdict in made.verdicts(at):
             self.assertTrue(verdict.intact, verdict)
         self.assertEqual([], made.changed(at))
 
-    @ddt.data('freezing', 'seeding', 'exporting', 'copying', 'flattening')
+    @ddt.data(*_SEEDED)
     def test_in_seeded_mode(self, state):
         self._killed('seeded', state)
 
-    @ddt.data('exporting', 'copying')
+    @ddt.data(*_DIRECT)
     def test_in_direct_mode(self, state):
         self._killed('direct', state)
 
 
 @ddt.ddt
-class TestLibvirtdIsKilled(base.TestCase):
+class TestLibvirtdIsKilled(ProcessTestCase):
     """It is started again at once, as its service manager does."""
 
     def _killed(self, state, host):
-        made = self.set_scene(
-            *('block', 'layered'), mode='seeded', block_migration_bandwidth=64
-        )
-        at = {'a': self.lab.a, 'b': self.lab.b}[host]
-        killed: list[int] = []
+        def kill():
+            killed = _end([host], 'libvirtd')
+            host.start_libvirtd()
+            return killed
 
-        def kill(now):
-            if now.state == state and not killed:
-                for process in at.processes():
-                    if process.name() == 'libvirtd':
-                        process.kill()
-                        process.wait(10)
-                        killed.append(process.pid)
-                at.start_libvirtd()
+        self.assert_intact(*self.kill_in('seeded', state, kill))
 
-        try:
-            made.run(made.migration(kill))
-            to = self.lab.b
-        except exception.MigrationUndone:
-            to = self.lab.a
-        self.assertEqual(1, len(killed))
-        self.assert_intact(made, to)
-
-    @ddt.data('freezing', 'seeding', 'exporting')
+    @ddt.data(*_SEEDED)
     def test_on_the_source(self, state):
-        self._killed(state, 'a')
+        self._killed(state, self.lab.a)
 
-    @ddt.data('seeding', 'copying', 'flattening')
+    @ddt.data(*_SEEDED)
     def test_on_the_destination(self, state):
-        self._killed(state, 'b')
+        self._killed(state, self.lab.b)
+
+
+@ddt.ddt
+class TestExporterIsKilled(ProcessTestCase):
+    """What gives the source's disks to the destination dies."""
+
+    def _killed(self, mode, state):
+        made, at = self.kill_in(
+            mode, state, lambda: _end([self.lab.a], 'qemu-nbd')
+        )
+        self.assert_intact(made, at)
+
+    @ddt.data('seeding', 'switching', 'copying', 'ready', 'pivoting')
+    def test_in_seeded_mode(self, state):
+        self._killed('seeded', state)
+
+    @ddt.data('switching', 'copying', 'ready', 'pivoting')
+    def test_in_direct_mode(self, state):
+        self._killed('direct', state)
