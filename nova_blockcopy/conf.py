@@ -211,6 +211,17 @@ faster than the disks are copied.
         max=16,
         help='Pieces of the disks of one guest that are seeded at a time.',
     ),
+    cfg.IntOpt(
+        'keep_seeded',
+        default=0,
+        min=0,
+        help="""
+Seconds that nova-compute keeps the bases of a migration that was taken back,
+if something has been seeded into them. Another attempt to the same host within
+that time goes on with what it proves to be there. They need space that Nova
+does not count. 0 removes them at once, as Nova does.
+""",
+    ),
     cfg.StrOpt(
         'verify',
         default=model.Verify.SAMPLE.value,
@@ -381,6 +392,7 @@ class Settings:
     max_remote_window: float = 1.0
     seed_shortfall_action: str = 'proceed'
     seed_workers: int = 4
+    keep_seeded: int = 0
     verify: model.Verify = model.Verify.SAMPLE
     connection_uri: str = 'qemu:///system'
     journal_dir: str

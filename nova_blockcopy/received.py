@@ -75,6 +75,12 @@ class Book:
             return None
         return known
 
+    def bases(self) -> list[Received]:
+        """All bases that something is known of."""
+        with self._lock:
+            self._join()
+            return list(self._known.values())
+
     def begin(self, disk: str, base: Received) -> None:
         """Forget what was known of a base: it is filled anew."""
         with self._lock:

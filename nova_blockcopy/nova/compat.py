@@ -47,6 +47,7 @@ InstanceFaultRollback: Any = nova.exception.InstanceFaultRollback
 DestinationDiskExists: Any = nova.exception.DestinationDiskExists
 create_volume = lvm.create_volume
 list_volumes = lvm.list_volumes
+remove_volumes = lvm.remove_volumes
 instance_path = utils.get_instance_path
 
 #: Methods of Nova's driver that are overridden or called, and the leading

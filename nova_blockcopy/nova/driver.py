@@ -58,6 +58,7 @@ class BlockCopyLibvirtDriver(compat.LibvirtDriver):  # type: ignore[misc]
         self._service = service.Service(
             host, self._host.get_connection, self._uri()
         )
+        self._service.kept.start()
         self._reconciler = reconcile.Reconciler(
             self._service, self.virtapi._compute
         )
@@ -81,7 +82,10 @@ class BlockCopyLibvirtDriver(compat.LibvirtDriver):  # type: ignore[misc]
     ) -> Any:
         self._refuse_unfinished(instance)
         if compat.CONF.libvirt.images_type == 'lvm':
-            left = self._lvm_disks(instance)
+            kept = self._service.kept.volumes(instance.uuid)
+            left = [
+                path for path in self._lvm_disks(instance) if path not in kept
+            ]
             if left:
                 raise compat.MigrationPreCheckError(
                     reason=f'{", ".join(left)} exists on the destination '
@@ -206,9 +210,19 @@ class BlockCopyLibvirtDriver(compat.LibvirtDriver):  # type: ignore[misc]
                 instance.host,
                 [base.path for base in requests.values()],
             )
+            kept = self._service.kept.adopt(
+                instance.uuid,
+                {
+                    base.path: (base.format, info['virt_disk_size'])
+                    for info, base in zip(
+                        left_to_nova, requests.values(), strict=True
+                    )
+                },
+            )
             volumes = [d for d in left_to_nova if bases.is_volume(d['path'])]
             for info in volumes:
-                bases.create_volume(info['path'], info['virt_disk_size'])
+                if requests[info['path']].path not in kept:
+                    bases.create_volume(info['path'], info['virt_disk_size'])
             left_to_nova = [
                 {**d, 'backing_file': ''} if bases.is_made_here(d) else d
                 for d in left_to_nova
@@ -221,6 +235,8 @@ class BlockCopyLibvirtDriver(compat.LibvirtDriver):  # type: ignore[misc]
             left_to_nova,
             fallback_from_host=fallback_from_host,
         )
+        if terms is not None:
+            self._service.kept.put_back(instance.uuid)
 
     def check_instance_shared_storage_remote(
         self, context: Any, data: Any
@@ -231,11 +247,24 @@ class BlockCopyLibvirtDriver(compat.LibvirtDriver):  # type: ignore[misc]
         return self._service.answer(message)
 
     def rollback_live_migration_at_destination(
-        self, context: Any, instance: Any, *args: Any, **kwargs: Any
+        self,
+        context: Any,
+        instance: Any,
+        network_info: Any,
+        block_device_info: Any,
+        destroy_disks: bool = True,
+        migrate_data: Any = None,
     ) -> None:
         self._forbid_removal(instance)
+        if migrate_data is not None and handshake.agreed(migrate_data):
+            self._service.keep_bases(instance.uuid)
         super().rollback_live_migration_at_destination(
-            context, instance, *args, **kwargs
+            context,
+            instance,
+            network_info,
+            block_device_info,
+            destroy_disks=destroy_disks,
+            migrate_data=migrate_data,
         )
         self._service.forget_bases(instance.uuid)
 
@@ -439,6 +468,8 @@ class BlockCopyLibvirtDriver(compat.LibvirtDriver):  # type: ignore[misc]
 
     def _cleanup_lvm(self, instance: Any, block_device_info: Any) -> None:
         self._forbid_removal(instance)
+        if self._service.kept.volumes(instance.uuid):
+            return
         super()._cleanup_lvm(instance, block_device_info)
 
     def delete_instance_files(self, instance: Any) -> Any:
@@ -456,6 +487,7 @@ class BlockCopyLibvirtDriver(compat.LibvirtDriver):  # type: ignore[misc]
     ) -> None:
         """An evacuation would even take bases for disks that it shares."""
         self._forbid_start(instance, 'build')
+        self._service.kept.drop(instance.uuid)
         super().spawn(context, instance, *args, **kwargs)
 
     def _create_guest(

@@ -35,6 +35,7 @@ from nova_blockcopy.nova import bases
 from nova_blockcopy.nova import compat
 from nova_blockcopy.nova import departure
 from nova_blockcopy.nova import expected
+from nova_blockcopy.nova import kept
 
 CONFIG_DRIVE_OPERATION = 'config_drive'
 EXPECTED_OPERATION = 'expected'
@@ -55,6 +56,9 @@ class Service:
         _set_defaults()
         self.settings = conf.settings(compat.CONF, connection_uri=uri)
         self.journal = journal.Journal(self.settings.journal_dir)
+        self.kept = kept.Kept(
+            self.settings.journal_dir, compat.CONF.instances_path
+        )
         self._expected = expected.Expected(self.settings.journal_dir)
         #: The guests that Nova makes bases for just now.
         self._preparing: set[str] = set()
@@ -121,10 +125,16 @@ class Service:
         """Bring to its end what a crash left; see ``reconcile``."""
         return reconcile.settle(record, self._here, channel, self.settings)
 
+    def keep_bases(self, guest: str) -> None:
+        """Keep what was seeded here for a guest, if that is wanted."""
+        if self.settings.keep_seeded:
+            self.kept.keep(guest, self.settings.keep_seeded)
+
     def forget_bases(self, guest: str) -> None:
-        """Forget what is known of a guest's bases here: Nova removes them."""
-        received.Book(self.settings.journal_dir, guest).close()
+        """Forget a guest's bases here: Nova has removed what is not kept."""
         self._expected.forget(guest)
+        if not self.kept.has(guest):
+            received.Book(self.settings.journal_dir, guest).close()
 
     @contextlib.contextmanager
     def removable(self, guest: str) -> Iterator[None]:

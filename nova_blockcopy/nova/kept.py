@@ -1,0 +1,183 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Bases that stay on a destination, for the next attempt of a migration.
+
+Nova removes them when it takes a migration back. Files are put aside into a
+directory next to that of the instance, as Nova does with what it deletes or
+resizes; volumes stay where they are. What they hold is in the book of what
+was received, and is proven before it is relied on.
+"""
+
+import json
+import os
+import pathlib
+import shutil
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from oslo_log import log as logging
+
+from nova_blockcopy import durable
+from nova_blockcopy import model
+from nova_blockcopy import received
+from nova_blockcopy.nova import compat
+
+LOG = logging.getLogger(__name__)
+
+_SUFFIX = '_kept'
+
+
+class Kept:
+    """One host's kept bases, each guest's until a time. Thread-safe.
+
+    :param directory: of the journals
+    :param instances: Nova's ``instances_path``
+    """
+
+    def __init__(self, directory: str, instances: str) -> None:
+        self._directory = directory
+        self._notes = pathlib.Path(directory) / 'kept'
+        self._instances = pathlib.Path(instances)
+        self._lock = threading.Lock()
+
+    def start(self) -> None:
+        """Go on after a restart: what is due is removed, also later."""
+        for folder in self._instances.glob(f'*{_SUFFIX}'):
+            if not self._note(folder.name.removesuffix(_SUFFIX)).exists():
+                shutil.rmtree(folder)
+        for note in self._notes.glob('*.json'):
+            self._schedule(note.stem, self._read(note.stem)['until'])
+
+    def keep(self, guest: str, seconds: int) -> None:
+        """Keep what has been seeded for a guest, if anything has.
+
+        :param guest: UUID
+        """
+        found = [each.base.path for each in self._book(guest).bases()]
+        home = self._instances / guest
+        volumes = [
+            path
+            for path in found
+            if not pathlib.Path(path).is_relative_to(home)
+            and os.path.exists(path)
+        ]
+        if not found:
+            return
+        until = time.time() + seconds
+        with self._lock:
+            note = {'until': until, 'volumes': volumes}
+            durable.write(str(self._note(guest)), note)
+            if home.exists():
+                shutil.rmtree(self._folder(guest), ignore_errors=True)
+                home.rename(self._folder(guest))
+        LOG.info(
+            'Instance %s: what was seeded here is kept for %d s for another '
+            'attempt',
+            *(guest, seconds),
+        )
+        self._schedule(guest, until)
+
+    def has(self, guest: str) -> bool:
+        """Whether anything is kept of a guest."""
+        return self._note(guest).exists()
+
+    def volumes(self, guest: str) -> list[str]:
+        """The paths of the volumes that are kept of a guest."""
+        found: list[str] = self._read(guest)['volumes']
+        return found
+
+    def adopt(
+        self,
+        guest: str,
+        wanted: Mapping[str, tuple[model.ImageFormat | None, int]],
+    ) -> list[str]:
+        """Use what is kept, and remove what does not fit.
+
+        :param wanted: the format and the size in bytes of a base, by path
+        :returns: the volumes that need not be made
+        """
+        with self._lock:
+            volumes = self.volumes(guest)
+            # from here on they are what Nova would remove
+            durable.remove(str(self._note(guest)))
+            fitting = {
+                each.base.path
+                for each in self._book(guest).bases()
+                if wanted.get(each.base.path)
+                == (each.base.format, each.size_bytes)
+            }
+            others = [path for path in volumes if path not in fitting]
+            if others:
+                compat.remove_volumes(others)
+            names = {os.path.basename(path) for path in fitting}
+            for path in self._files(guest):
+                if path.name not in names:
+                    path.unlink()
+        return [path for path in volumes if path in fitting]
+
+    def put_back(self, guest: str) -> None:
+        """Put the adopted files in place of those that Nova has made."""
+        for path in self._files(guest):
+            path.replace(self._instances / guest / path.name)
+        shutil.rmtree(self._folder(guest), ignore_errors=True)
+
+    def drop(self, guest: str) -> None:
+        """Remove all that is kept of a guest; done twice is done once."""
+        with self._lock:
+            self._drop(guest)
+
+    def _drop(self, guest: str) -> None:
+        volumes = self.volumes(guest)
+        if volumes:
+            compat.remove_volumes(volumes)
+        shutil.rmtree(self._folder(guest), ignore_errors=True)
+        self._book(guest).close()
+        durable.remove(str(self._note(guest)))
+
+    def _schedule(self, guest: str, until: float) -> None:
+        timer = threading.Timer(
+            max(0.0, until - time.time()), self._expire, [guest, until]
+        )
+        timer.daemon = True
+        timer.start()
+
+    def _expire(self, guest: str, until: float) -> None:
+        with self._lock:
+            if self._read(guest)['until'] != until:
+                return
+            LOG.info('Instance %s: what was kept of it is removed', guest)
+            self._drop(guest)
+
+    def _read(self, guest: str) -> dict[str, Any]:
+        try:
+            with self._note(guest).open(encoding='utf-8') as f:
+                found: dict[str, Any] = json.load(f)
+        except FileNotFoundError:
+            return {'until': None, 'volumes': []}
+        return found
+
+    def _book(self, guest: str) -> received.Book:
+        return received.Book(self._directory, guest)
+
+    def _files(self, guest: str) -> list[pathlib.Path]:
+        return [
+            path for path in self._folder(guest).glob('*') if path.is_file()
+        ]
+
+    def _folder(self, guest: str) -> pathlib.Path:
+        return self._instances / f'{guest}{_SUFFIX}'
+
+    def _note(self, guest: str) -> pathlib.Path:
+        return self._notes / f'{guest}.json'
