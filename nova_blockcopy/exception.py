@@ -141,6 +141,12 @@ class ImageError(BlockCopyError):
     msg_fmt = 'Image %(path)s: %(reason)s'
 
 
+class CannotFreeze(BlockCopyError):
+    """libvirt does not give a guest the overlays that seeding needs."""
+
+    msg_fmt = 'The disks of guest "%(guest)s" cannot be frozen: %(reason)s'
+
+
 class HelperError(BlockCopyError):
     msg_fmt = (
         'The helper that runs as root cannot be started (%(reason)s); see '

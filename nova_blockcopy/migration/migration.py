@@ -22,6 +22,7 @@ import uuid
 from collections.abc import Callable
 from collections.abc import Mapping
 from typing import NoReturn
+from typing import TypeVar
 
 from oslo_log import log as logging
 
@@ -43,6 +44,7 @@ from nova_blockcopy.migration import source
 from nova_blockcopy.migration import steps
 
 LOG = logging.getLogger(__name__)
+T = TypeVar('T')
 Listener = Callable[[progress.Progress], None]
 
 
@@ -70,6 +72,7 @@ class Plan:
     """What a migration will do; nothing of it is done yet."""
 
     guest: str
+    mode: model.Mode
     moves: tuple[model.Move, ...]
     left_alone: tuple[plan.LeftAlone, ...]
 
@@ -93,7 +96,6 @@ class Migration:
         listener: Listener = lambda _progress: None,
         switch: steps.Switch | None = None,
     ) -> None:
-        self.id = str(uuid.uuid4())
         self.progress = progress.Progress(state=states.State.PREPARING)
         #: Of the time after the switchover; seeded mode makes one.
         self.forecast: forecast.Forecast | None = None
@@ -103,13 +105,18 @@ class Migration:
         self._settings = settings
         self._listener = listener
         self._switch = switch
-        self._meter = progress.Meter()
         self._door = threading.Lock()
         self._cancelled = threading.Event()
         self._decided = False
         self._bandwidth = settings.copy.bandwidth
+        self._set_out(settings.mode)
+
+    def _set_out(self, mode: model.Mode) -> None:
+        self.id = str(uuid.uuid4())
+        self._mode = mode
+        self._meter = progress.Meter()
         self._context: steps.Context | None = None
-        self._ahead = list(modes.all_steps(settings.mode))
+        self._ahead = list(modes.all_steps(mode))
         self._begun: list[steps.Step] = []
 
     def plan(self) -> Plan:
@@ -117,6 +124,9 @@ class Migration:
 
         :raises Refused: with the reason
         """
+        return self._in_some_mode(self._plan)
+
+    def _plan(self) -> Plan:
         context = self._look()
         try:
             moves = steps.ask_destination(context, dry_run=True)
@@ -124,6 +134,7 @@ class Migration:
             context.destination.discard()
         return Plan(
             guest=context.guest.name,
+            mode=self._mode,
             moves=moves,
             left_alone=context.offer.selection.left_alone,
         )
@@ -142,6 +153,28 @@ class Migration:
         :raises MigrationUndone: everything was put back
         :raises MigrationStuck: a person has to look
         """
+        return self._in_some_mode(functools.partial(self._run, through))
+
+    def _in_some_mode(self, work: Callable[[], T]) -> T:
+        """Work in direct mode if the configured one is not possible.
+
+        Nothing has been changed then, or all of it has been put back.
+        """
+        try:
+            return work()
+        except exception.BlockCopyError as e:
+            reason = _why_not_seeded(e)
+            if self._mode is model.Mode.DIRECT or reason is None:
+                raise
+            LOG.warning(
+                'Guest %s cannot be seeded, all of its disks is copied after '
+                'the switchover: %s',
+                *(self._request.guest, reason),
+            )
+        self._set_out(model.Mode.DIRECT)
+        return work()
+
+    def _run(self, through: states.State) -> journal.Record:
         if self._context is None:
             self._context = self._look()
             self._context.record = self._context.journal.open(
@@ -185,7 +218,7 @@ class Migration:
         selection = self._source.select(
             guest, self._request.bases, self._request.shared
         )
-        if self._settings.mode is model.Mode.SEEDED:
+        if self._mode is model.Mode.SEEDED:
             self._source.check_room()
         definition = guest.persistent_xml() or ''
         reach.check(
@@ -209,7 +242,7 @@ class Migration:
                 disks=self._source.describe(guest, selection),
                 selection=selection,
             ),
-            settings=self._settings,
+            settings=dataclasses.replace(self._settings, mode=self._mode),
             journal=journal.Journal(self._settings.journal_dir),
             record=journal.Record(
                 migration=self.id,
@@ -313,3 +346,12 @@ class Migration:
             self._listener(self.progress)
         except Exception:  # telling of it must not decide how it goes
             LOG.exception('The listener failed in state %s', state)
+
+
+def _why_not_seeded(error: exception.BlockCopyError) -> BaseException | None:
+    """What makes seeding impossible; room that runs out later does not."""
+    if isinstance(error, exception.NoRoom):
+        return error
+    if isinstance(error.__cause__, exception.CannotFreeze):
+        return error.__cause__
+    return None

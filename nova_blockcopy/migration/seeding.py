@@ -40,7 +40,18 @@ class Freeze(steps.Step):
     state = states.State.FREEZING
 
     def execute(self, context: steps.Context) -> None:
-        freeze(context)
+        """Freeze for the first time.
+
+        :raises CannotFreeze: libvirt will not do it with this guest
+        """
+        try:
+            freeze(context)
+        except exception.Disconnected:
+            raise
+        except exception.HypervisorError as e:
+            raise exception.CannotFreeze(
+                guest=context.guest.name, reason=e
+            ) from e
 
     def undo(self, context: steps.Context) -> None:
         record = context.record

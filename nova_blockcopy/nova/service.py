@@ -173,8 +173,6 @@ class Service:
             target for target, disk in found.items() if _at(disk, disks)
         ]
         self._source.select(guest, targets, _others(found, targets))
-        if self.settings.mode is model.Mode.SEEDED:
-            self._source.check_room()
 
     def departure(
         self,

@@ -200,13 +200,6 @@ def failing(*_arguments):
 @ddt.ddt
 class TestFreeze(SeedingTestCase):
     @ddt.data('on_snapshot', 'after_snapshot')
-    def test_a_snapshot_that_fails(self, moment):
-        setattr(self.a, moment, failing)
-        self.assertIn('it broke', str(self.undone()))
-        self.assertFalse(self.machine.off)
-        self.assertEqual(['prepare', 'discard'], self.asked)
-
-    @ddt.data('on_snapshot', 'after_snapshot')
     def test_a_snapshot_in_which_a_guest_ends(self, moment):
         def end(machine):
             self.write(machine, 'vda', 8192, 'w')
@@ -214,8 +207,9 @@ class TestFreeze(SeedingTestCase):
             failing()
 
         setattr(self.a, moment, end)
-        self.undone()
+        self.refused(exception.GuestNotRunning, self.migration().run)
         self.assertTrue(self.machine.off)
+        self.assert_untouched()
 
     @ddt.data('on_snapshot', 'after_snapshot')
     def test_a_second_snapshot_that_fails(self, moment):
@@ -272,13 +266,36 @@ class TestFreeze(SeedingTestCase):
         self.assertIn('name="sda" snapshot="no"', self.a.snapshots[0][0])
         self.assert_arrived()
 
+    def assert_moved_directly(self, *words):
+        """Nothing of the first attempt is left, and it says why."""
+        self.assert_arrived()
+        self.assertEqual(
+            'preparing exporting switching copying ready pivoting releasing '
+            'ended'.split(),
+            self.seen[-8:],
+        )
+        for word in ('cannot be seeded', *words):
+            self.assertIn(word, self.log.output)
+
     @ddt.data('a', 'b')
-    def test_no_room_is_a_refusal(self, host):
-        (self.directory / host / 'deltas').write_text('in the way')
-        error = self.refused(exception.NoRoom, self.migration().run)
-        self.assertIn('delta_dir', str(error))
-        (self.directory / host / 'deltas').unlink()
-        self.assert_untouched()
+    def test_no_room(self, host):
+        deltas = self.directory / host / 'deltas'
+        deltas.write_text('in the way')
+        self.migration().run()
+        self.assertEqual([], self.a.snapshots)
+        deltas.unlink()
+        self.assert_moved_directly('delta_dir')
+
+    def test_no_room_is_said_in_the_plan(self):
+        (self.directory / 'a' / 'deltas').write_text('in the way')
+        self.assertIs(model.Mode.DIRECT, self.migration().plan().mode)
+
+    @ddt.data('on_snapshot', 'after_snapshot')
+    def test_a_guest_that_libvirt_does_not_freeze(self, moment):
+        setattr(self.a, moment, failing)
+        self.migration().run()
+        self.assertIn('undoing', self.seen)
+        self.assert_moved_directly('it broke')
 
     def test_a_guest_that_had_no_room_goes_on(self):
         woken = []
