@@ -26,6 +26,7 @@ import nova.context
 import nova.exception
 from nova import objects
 from nova.compute import rpcapi
+from nova.compute import task_states
 from nova.objects import migrate_data as migrate_data_objects
 from nova.virt.libvirt import driver
 from nova.virt.libvirt import guest
@@ -49,6 +50,9 @@ create_volume = lvm.create_volume
 list_volumes = lvm.list_volumes
 remove_volumes = lvm.remove_volumes
 instance_path = utils.get_instance_path
+REBUILD_SPAWNING = task_states.REBUILD_SPAWNING
+
+_IN_PROGRESS = ['preparing', 'running']
 
 #: Methods of Nova's driver that are overridden or called, and the leading
 #: parameters that are relied on.
@@ -167,7 +171,7 @@ def unbegun_migrations(context: Any) -> list[Any]:
             {
                 'migration_type': 'live-migration',
                 'source_compute': CONF.host,
-                'status': ['preparing', 'running'],
+                'status': _IN_PROGRESS,
             },
         )
     )
@@ -204,16 +208,27 @@ def unfinished_migration(
     return latest
 
 
-def is_latest(context: Any, migration: Any) -> bool:
-    """Whether no other live migration of its instance came after it."""
+def latest_migration(context: Any, uuid: str) -> Any:
+    """The latest live migration of an instance; None if there was none."""
     found = objects.MigrationList.get_by_filters(
-        context,
-        {
-            'instance_uuid': migration.instance_uuid,
-            'migration_type': 'live-migration',
-        },
+        context, {'instance_uuid': uuid, 'migration_type': 'live-migration'}
     )
-    return bool(max(each.id for each in found) == migration.id)
+    return max(found, key=lambda each: each.id, default=None)
+
+
+def is_in_progress(migration: Any) -> bool:
+    """Whether Nova has not ended a live migration that it had begun."""
+    return migration.status in _IN_PROGRESS
+
+
+def is_fenced(context: Any, host: str) -> bool:
+    """Whether an administrator has said that nothing runs on a host.
+
+    That is what ``openstack compute service set --down`` means to Nova, and
+    the removal of a service.
+    """
+    found = objects.Service.get_by_compute_host(context, host)
+    return found is None or bool(found.forced_down)
 
 
 def reopen(instance: Any, migration: Any) -> None:

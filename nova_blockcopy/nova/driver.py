@@ -30,6 +30,7 @@ from oslo_log import log as logging
 from nova_blockcopy import conf
 from nova_blockcopy import exception
 from nova_blockcopy import model
+from nova_blockcopy.migration import peer
 from nova_blockcopy.nova import bases
 from nova_blockcopy.nova import channel
 from nova_blockcopy.nova import compat
@@ -487,6 +488,7 @@ class BlockCopyLibvirtDriver(compat.LibvirtDriver):  # type: ignore[misc]
     ) -> None:
         """An evacuation would even take bases for disks that it shares."""
         self._forbid_start(instance, 'build')
+        self._forbid_evacuation(context, instance)
         self._service.kept.drop(instance.uuid)
         super().spawn(context, instance, *args, **kwargs)
 
@@ -532,6 +534,41 @@ class BlockCopyLibvirtDriver(compat.LibvirtDriver):  # type: ignore[misc]
             raise compat.MigrationError(
                 reason=f'cannot {action} instance {instance.uuid}: this host '
                 f'has empty disks of it, for a migration that has not begun.'
+            )
+
+    def _forbid_evacuation(self, context: Any, instance: Any) -> None:
+        """Refuse to build an instance whose guest may run on a third host.
+
+        It was moving there when its host went down. Nova does not know.
+        """
+        if instance.task_state != compat.REBUILD_SPAWNING:
+            return
+        moving = compat.latest_migration(context, instance.uuid)
+        if moving is None or moving.dest_compute == compat.CONF.host:
+            return
+        try:
+            guarded = peer.ask(
+                channel.RpcChannel(context, moving.dest_compute, questions=1),
+                service.GUARDED_OPERATION,
+                instance.uuid,
+            )['guarded']
+        except exception.NoPeer:
+            return
+        except exception.PeerError as e:
+            if not compat.is_in_progress(moving) or compat.is_fenced(
+                context, moving.dest_compute
+            ):
+                return
+            raise compat.MigrationError(
+                reason=f'cannot build instance {instance.uuid}: its guest may '
+                f'run on {moving.dest_compute}, which does not answer; have '
+                f'that host come back, or end the guest and force its '
+                f'nova-compute down: {e}'
+            ) from e
+        if guarded:
+            raise compat.MigrationError(
+                reason=f'cannot build instance {instance.uuid}: its guest may '
+                f'run on {moving.dest_compute}; see the journal there.'
             )
 
     def _forbid_removal(self, instance: Any) -> None:

@@ -186,8 +186,8 @@ class Reconciler:
         if not answer['expected']:
             return
         instance = compat.instance(context, guest)
-        at_home = instance.host == compat.CONF.host
-        if not at_home or not compat.is_latest(context, migration):
+        latest = compat.latest_migration(context, guest)
+        if instance.host != compat.CONF.host or latest.id != migration.id:
             LOG.error(
                 'Instance %s: its bases on %s, for a migration that had not '
                 'begun, have to be removed by hand: it has been moved since',

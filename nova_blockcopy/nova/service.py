@@ -39,6 +39,7 @@ from nova_blockcopy.nova import kept
 
 CONFIG_DRIVE_OPERATION = 'config_drive'
 EXPECTED_OPERATION = 'expected'
+GUARDED_OPERATION = 'guarded'
 
 
 class Service:
@@ -78,6 +79,9 @@ class Service:
             EXPECTED_OPERATION: lambda: self._tell_expected(
                 message['guest'], message['source']
             ),
+            GUARDED_OPERATION: lambda: {
+                'guarded': self.journal.find(message['guest']) is not None
+            },
         }
         ours = operations.get(str(message.get('operation')))
         if ours is not None:
