@@ -15,6 +15,10 @@
 # replace the list: tools/test.sh functional pep8
 set -euo pipefail
 cd "$(dirname "$0")/.."
-tools/setup.sh
-[ $# -gt 0 ] || set -- pep8 cover eventlet genconfig docs releasenotes functional
+[ $# -gt 0 ] || set -- pep8 cover eventlet genconfig docs releasenotes \
+    functional nova-34 cloud-gate
+profiles=
+case " $* " in *' cloud'*) profiles=cloud ;; esac
+# shellcheck disable=SC2086 # none, or one
+tools/setup.sh $profiles
 exec .venv/bin/tox run -e "$(IFS=,; printf '%s' "$*")"

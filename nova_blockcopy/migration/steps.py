@@ -182,9 +182,12 @@ class Switchover(Step):
 
     def undo(self, context: Context) -> None:
         self._end_migration(context)
-        if context.guest.power() in _AT_HOME:
+        power = context.guest.power()
+        if power in _AT_HOME:
             return
         if context.destination.power() is hypervisor.Power.OFF:
+            if power is hypervisor.Power.IO_ERROR:
+                return  # it has not left, and goes on when it can write again
             # it died; its disks here are complete, so it may start here
             LOG.warning('Guest %s runs on neither host', context.guest.name)
             context.source.restore_definition(

@@ -14,13 +14,16 @@
 
 import signal
 
+import libvirt
 import psutil
 
 from nova_blockcopy import exception
 from nova_blockcopy import forecast
 from nova_blockcopy import states
+from nova_blockcopy import waiting
 from nova_blockcopy.tests.functional import base
 
+_IO_ERROR = [libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_IOERROR]
 SEEDING = states.State.SEEDING
 
 
@@ -185,3 +188,52 @@ class TestExporterDies(SeededTestCase):
         made.run(made.migration(kill))
         self.assertEqual(1, len(killed))
         self.assert_intact(made, self.lab.b)
+
+
+class TestDeltaIsFull(SeededTestCase):
+    """The guest cannot write any more, and is paused by that."""
+
+    def _paused_in(self, state):
+        """Migrate a guest that is paused in a state.
+
+        That is when it is too late for another check of the room.
+        """
+        self._mount(128 * base.MIB)
+        made = self.set_scene(
+            *('block', 'layered'), load=4 * base.MIB, delta_min_free=16
+        )
+        paused: list[int] = []
+
+        def listen(now):
+            if now.state is state and not paused:
+                self._fill()
+                domain = self.lab.a.connect().lookupByName(made.guest.name)
+                waiting.until(lambda: domain.state() == _IO_ERROR, timeout=60)
+                paused.extend(domain.state())
+
+        return made, made.migration(listen), paused
+
+    def test_before_the_switchover(self):
+        made, moving, paused = self._paused_in(states.State.EXPORTING)
+        at = self.lab.b
+        try:
+            made.run(moving)
+        except exception.MigrationUndone:
+            at = self.lab.a
+        self.assertEqual(_IO_ERROR, paused)
+        self.assert_intact(made, at)
+
+    def _mount(self, size):
+        here, deltas = self.lab.a, self.lab.a.home / 'deltas'
+        image = f'{here.images}/deltas'
+        here.run('truncate', '-s', str(size), image)
+        here.run('mkfs.ext4', '-q', '-m', '0', image)
+        here.run('mkdir', '-p', str(deltas))
+        here.run('mount', '-o', 'loop', image, str(deltas))
+        here.run('rmdir', f'{deltas}/lost+found')
+        self.addCleanup(here.run, 'umount', '--lazy', str(deltas))
+
+    def _fill(self):
+        """All but the last block: dd ends with an error by that."""
+        filler = f'of={self.lab.a.home}/deltas/filler'
+        self.lab.a.run('dd', 'if=/dev/zero', filler, 'bs=4096', check=False)

@@ -312,6 +312,7 @@ class TestFreeze(SeedingTestCase):
         self.a.on_migrate = on_migrate
         self.undone()
         self.assertEqual([self.machine], woken)
+        self.assertNotIn('neither host', self.log.output)
 
     def test_a_definition_that_did_not_follow_is_put_back(self):
         self.machine.follows = False
