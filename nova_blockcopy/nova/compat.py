@@ -142,8 +142,8 @@ def monitor_interval() -> int:
     return getattr(CONF.libvirt, 'live_migration_monitor_interval', 5)
 
 
-def admin_context() -> Any:
-    return nova.context.get_admin_context()
+def admin_context(*, read_deleted: bool = False) -> Any:
+    return nova.context.get_admin_context('yes' if read_deleted else 'no')
 
 
 def instance(context: Any, uuid: str) -> Any:

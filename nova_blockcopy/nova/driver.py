@@ -57,7 +57,10 @@ class BlockCopyLibvirtDriver(compat.LibvirtDriver):  # type: ignore[misc]
     def init_host(self, host: str) -> None:
         super().init_host(host)
         self._service = service.Service(
-            host, self._host.get_connection, self._uri()
+            host,
+            self._host.get_connection,
+            self._uri(),
+            self._remove_deleted,
         )
         self._service.kept.start()
         self._reconciler = reconcile.Reconciler(
@@ -446,6 +449,17 @@ class BlockCopyLibvirtDriver(compat.LibvirtDriver):  # type: ignore[misc]
             # the one error that lets it be deleted again later
             raise compat.InstancePowerOffFailure(reason=e) from e
         super().destroy(context, instance, *args, **kwargs)
+
+    def _remove_deleted(self, uuid: str) -> None:
+        """Remove the disks and interfaces of an instance that was deleted.
+
+        :raises MigrationError: it was not
+        """
+        context = compat.admin_context(read_deleted=True)
+        instance = compat.instance(context, uuid)
+        if not instance.deleted:
+            raise compat.MigrationError(reason=f'{uuid} is not deleted.')
+        super().cleanup(context, instance, instance.get_network_info())
 
     def _end_departure(self, instance: Any) -> None:
         """Have an instance that moves away from here come back.

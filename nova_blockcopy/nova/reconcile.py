@@ -147,7 +147,11 @@ class Reconciler:
     def _settle(self, record: journal.Record) -> None:
         """Settle one; its journal guards it until Nova has done its part."""
         context = compat.admin_context()
-        self._check_ours(context, record)
+        try:
+            self._check_ours(context, record)
+        except compat.InstanceNotFound:
+            self._settle_deleted(context, record)
+            return
         # a question that waits for an answer keeps the others waiting
         side = self._engine.settle(
             record, channel.RpcChannel(context, record.peer, questions=1)
@@ -167,6 +171,25 @@ class Reconciler:
                 self._end(context, instance, migration, go_on[side])
         self._engine.journal.close(record.guest)
 
+    def _settle_deleted(self, context: Any, record: journal.Record) -> None:
+        """Settle one whose instance was deleted while its host was down.
+
+        Nova finds a guest without an instance by itself, and ends it with its
+        disks (``running_deleted_instance_action``). It looks for no others.
+        """
+        to = channel.RpcChannel(context, record.peer, questions=1)
+        side = self._engine.settle(record, to)
+        if side is model.Role.SOURCE:
+            peer.ask(to, service.REMOVE_OPERATION, record.guest)
+        else:
+            self._engine.remove_deleted(record.guest)
+        self._engine.journal.close(record.guest)
+        LOG.warning(
+            'Instance %s was deleted; its guest is on the %s of its '
+            'migration, for Nova to end',
+            *(record.guest, side),
+        )
+
     def _give_up(self, migration: Any) -> None:
         """Take back one that has no more than bases on the destination.
 
@@ -174,18 +197,21 @@ class Reconciler:
         """
         context = compat.admin_context()
         guest, peer_name = migration.instance_uuid, migration.dest_compute
+        to = channel.RpcChannel(context, peer_name)
         try:
             answer = peer.ask(
-                channel.RpcChannel(context, peer_name),
-                service.EXPECTED_OPERATION,
-                guest,
+                *(to, service.EXPECTED_OPERATION, guest),
                 source=compat.CONF.host,
             )
         except exception.NoPeer:
             return
         if not answer['expected']:
             return
-        instance = compat.instance(context, guest)
+        try:
+            instance = compat.instance(context, guest)
+        except compat.InstanceNotFound:
+            peer.ask(to, service.REMOVE_OPERATION, guest)
+            return
         latest = compat.latest_migration(context, guest)
         if instance.host != compat.CONF.host or latest.id != migration.id:
             LOG.error(

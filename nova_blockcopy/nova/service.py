@@ -40,6 +40,7 @@ from nova_blockcopy.nova import kept
 CONFIG_DRIVE_OPERATION = 'config_drive'
 EXPECTED_OPERATION = 'expected'
 GUARDED_OPERATION = 'guarded'
+REMOVE_OPERATION = 'remove_deleted'
 
 
 class Service:
@@ -48,10 +49,16 @@ class Service:
     :param host: this host's name in Nova
     :param connect: gives Nova's own connection to libvirt
     :param uri: of that libvirt
+    :param remove: removes what Nova has of an instance here, by UUID, if it
+        was deleted
     """
 
     def __init__(
-        self, host: str, connect: hypervisor.Connect, uri: str
+        self,
+        host: str,
+        connect: hypervisor.Connect,
+        uri: str,
+        remove: Callable[[str], None],
     ) -> None:
         connect = _translated(host, connect)
         _set_defaults()
@@ -60,6 +67,7 @@ class Service:
         self.kept = kept.Kept(
             self.settings.journal_dir, compat.CONF.instances_path
         )
+        self._remove = remove
         self._expected = expected.Expected(self.settings.journal_dir)
         #: The guests that Nova makes bases for just now.
         self._preparing: set[str] = set()
@@ -79,6 +87,7 @@ class Service:
             EXPECTED_OPERATION: lambda: self._tell_expected(
                 message['guest'], message['source']
             ),
+            REMOVE_OPERATION: lambda: self.remove_deleted(message['guest']),
             GUARDED_OPERATION: lambda: {
                 'guarded': self.journal.find(message['guest']) is not None
             },
@@ -87,9 +96,10 @@ class Service:
         if ours is not None:
             return peer.answered(ours)
         answer = self._destination.handle(message)
-        if message.get('operation') == 'prepare' and not answer.get('error'):
-            # from here on there is a journal
-            self._expected.forget(message['guest'])
+        guest = str(message.get('guest'))
+        if os.path.exists(self.journal.path(guest)):
+            # it tells of the bases from here on
+            self._expected.forget(guest)
         return answer
 
     @contextlib.contextmanager
@@ -122,6 +132,21 @@ class Service:
                 reason='bases are still being made for the guest.',
             )
         return {'expected': self._expected.find(guest) == source}
+
+    def remove_deleted(self, guest: str) -> None:
+        """Remove what an instance has left here, whose guest is elsewhere.
+
+        :raises PeerError: it is not deleted, or that failed
+        """
+        try:
+            with self.removable(guest):
+                self._remove(guest)
+        except compat.NovaException as e:
+            raise exception.PeerError(
+                operation=REMOVE_OPERATION, reason=e
+            ) from e
+        self._expected.forget(guest)
+        received.Book(self.settings.journal_dir, guest).close()
 
     def settle(
         self, record: journal.Record, channel: peer.Channel

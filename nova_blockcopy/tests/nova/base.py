@@ -67,6 +67,8 @@ class TestCase(base.TestCase):
         self.conf.config(
             group='blockcopy', poll_interval=0.05, allow_plaintext=True
         )
+        #: Deleted instances that a service had the rest removed of.
+        self.cleared: list[str] = []
         self.context = context.get_admin_context()
         self.instance = instance()
 
@@ -79,7 +81,9 @@ class TestCase(base.TestCase):
         self, connection: fakes.Connection | None = None
     ) -> service.Service:
         known = connection or fakes.Connection()
-        return service.Service(HERE, lambda: known, 'qemu:///system')
+        return service.Service(
+            HERE, lambda: known, 'qemu:///system', self.cleared.append
+        )
 
     def make_driver(self, connection: fakes.Connection | None = None) -> Any:
         """The real driver, as if ``init_host`` had been called."""

@@ -512,6 +512,15 @@ class TestPreLiveMigration(DriverTestCase):
         self.assert_start_is_refused()
         stock.assert_not_called()
 
+    def test_the_engine_has_a_journal_of_them(self):
+        self.prepare(AGREED, test_bases.info('/old/disk'))
+        (self.folder / 'disk').touch()
+        self.journal.open(base.record(DESTINATION))
+        self.driver._service.answer(
+            {'operation': 'status', 'guest': samples.UUID, 'migration': 'm1'}
+        )
+        self.assertFalse(self.driver._service.is_expected(samples.UUID))
+
     def test_nova_removes_the_bases(self):
         self.prepare(AGREED, test_bases.info('/old/disk'))
         (self.folder / 'disk').touch()
@@ -571,6 +580,32 @@ class TestPreLiveMigration(DriverTestCase):
         )
         self.folder.rmdir()
         self.test_without_an_agreement_it_is_novas()
+
+
+class TestDeleted(DriverTestCase):
+    """What is left of an instance whose guest is on the other host."""
+
+    def setUp(self):
+        super().setUp()
+        self.stock = self.fake_nova('cleanup')
+
+    def remove(self, **facts):
+        self.instance = base.instance(**facts)
+        self.fake(objects.Instance, 'get_by_uuid', return_value=self.instance)
+        self.driver._remove_deleted(samples.UUID)
+
+    def test_it_is_removed(self):
+        self.remove(deleted=True, info_cache=None)
+        (call,) = self.stock.call_args_list
+        self.assertIs(self.instance, call.args[2])
+
+    def test_an_instance_that_lives(self):
+        self.assert_refused(
+            compat.MigrationError,
+            *(samples.UUID, 'not deleted'),
+            call=lambda: self.remove(deleted=False),
+        )
+        self.stock.assert_not_called()
 
 
 class TestMessages(DriverTestCase):

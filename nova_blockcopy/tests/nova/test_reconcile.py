@@ -96,12 +96,11 @@ class ReconcileTestCase(base.TestCase):
             self.fake(kind, 'save', side_effect=self.saved.append)
         #: What Nova has of each instance, besides its UUID.
         self.facts: dict[str, Any] = {}
+        self.deleted = False
         self.fake(
             objects.Instance,
             'get_by_uuid',
-            side_effect=lambda context, uuid, **_more: base.instance(
-                uuid=uuid, **self.facts
-            ),
+            side_effect=self.found_instance,
         )
         self.fake(
             objects.BlockDeviceMappingList,
@@ -137,6 +136,11 @@ class ReconcileTestCase(base.TestCase):
                 each.instance_uuid = filters.get('instance_uuid', samples.UUID)
                 found.append(each)
         return found
+
+    def found_instance(self, context, uuid, **_more):
+        if self.deleted and context.read_deleted == 'no':
+            raise compat.InstanceNotFound(instance_id=uuid)
+        return base.instance(uuid=uuid, deleted=self.deleted, **self.facts)
 
     def rolled_back(self, context, instance, dest, **more):
         self.note('back', instance, dest, **more)
@@ -277,6 +281,40 @@ class TestReconcile(ReconcileTestCase):
         self.assertIn('source', self.log.output)
 
 
+class TestDeleted(ReconcileTestCase):
+    """The instance was deleted while its host was down."""
+
+    def setUp(self):
+        super().setUp()
+        self.deleted = True
+
+    def test_its_guest_goes_home(self):
+        self.crashed()
+        self.assertEqual([], self.run_it())
+        self.assertEqual([], self.left())
+        self.assertEqual([], self.ended)
+        operations = [operation for _host, operation, _guest in self.asked]
+        self.assertEqual('remove_deleted', operations[-1])
+        self.assertEqual([samples.UUID], self.cleared)
+
+    def test_its_guest_has_gone(self):
+        self.gone_over()
+        self.assertEqual([], self.run_it())
+        self.assertEqual([], self.left())
+        operations = [operation for _host, operation, _guest in self.asked]
+        self.assertNotIn('remove_deleted', operations)
+        self.assertEqual([samples.UUID], self.cleared)
+
+    def test_what_is_left_over_there_cannot_be_removed(self):
+        self.there._remove = self.fail_to_remove
+        self.crashed()
+        self.assertEqual([samples.UUID], self.run_it())
+        self.assertEqual([samples.UUID], self.left())
+
+    def fail_to_remove(self, guest):
+        raise compat.MigrationError(reason=f'{guest} stays')
+
+
 @ddt.ddt
 class TestUnbegun(ReconcileTestCase):
     """Killed between Nova's preparation and the engine's journal."""
@@ -350,6 +388,13 @@ class TestUnbegun(ReconcileTestCase):
             pass
         self.assert_left_alone()
         self.assertIn('by hand', self.log.output)
+
+    def test_its_instance_was_deleted(self):
+        with self.preparing():
+            pass
+        self.deleted = True
+        self.assert_left_alone()
+        self.assertEqual([samples.UUID], self.cleared)
 
     def test_nova_is_busy_with_it(self):
         self.facts = {'task_state': 'powering-off'}

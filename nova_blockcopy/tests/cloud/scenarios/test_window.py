@@ -13,6 +13,7 @@
 """What a user or Nova may try while a guest depends on both hosts."""
 
 import dataclasses
+import typing
 from typing import Any
 
 from keystoneauth1 import exceptions  # type: ignore[import-not-found]
@@ -21,6 +22,11 @@ from nova_blockcopy.tests.cloud.scenarios import test_ends
 
 
 class TestWindow(test_ends.EndsTestCase):
+    options: typing.ClassVar = {
+        **test_ends.EndsTestCase.options,
+        'DEFAULT': {'running_deleted_instance_poll_interval': 5},
+    }
+
     def test_what_the_api_refuses(self):
         guest = self.moving('copying')
         actions: tuple[dict[str, Any], ...] = (
@@ -48,6 +54,19 @@ class TestWindow(test_ends.EndsTestCase):
     def test_deleted(self):
         guest = self.moving('copying')
         guest.delete()
+        for each in self.cloud.computes:
+            self.assert_nothing_left(each)
+
+    def test_deleted_while_its_host_is_down(self):
+        """Nova has nothing of it any more, and there are two hosts' disks."""
+        guest = self.moving('copying')
+        self.cloud.a.kill()
+        self.cloud.a.force_down(down=True)
+        self.addCleanup(self.cloud.a.force_down, down=False)
+        guest.delete()
+        self.assertEqual([self.cloud.b.name], guest.runs_on())
+        self.cloud.a.force_down(down=False)
+        self.cloud.a.restart()
         for each in self.cloud.computes:
             self.assert_nothing_left(each)
 
