@@ -134,7 +134,7 @@ gets ready, however much the guest writes, at the price of slower writes.
     ),
     cfg.StrOpt(
         'mode',
-        default=model.Mode.DIRECT.value,
+        default=model.Mode.SEEDED.value,
         choices=[
             (
                 model.Mode.DIRECT.value,
@@ -385,7 +385,7 @@ class Settings:
     granularity: int = 512
     buf_size: int = 0
     synchronous_writes: bool = False
-    mode: model.Mode = model.Mode.DIRECT
+    mode: model.Mode = model.Mode.SEEDED
     delta_dir: str
     delta_min_free: int = 1024
     seed_rounds: int = 5

@@ -177,6 +177,7 @@ class Cloud:
         name: str = 'guest',
         writes: image.Writes | None = None,
         from_volume: bool = False,
+        networked: bool = True,
     ) -> server.Server:
         """Boot a server on a compute; see :func:`server.boot`."""
         if from_volume:
@@ -186,6 +187,7 @@ class Cloud:
             name=name,
             writes=writes,
             from_volume=from_volume,
+            networked=networked,
         )
 
     def servers(self) -> list[str]:

@@ -51,8 +51,11 @@ class Server:
         computes: Sequence[compute.Compute],
         uuid: str,
         writes: image.Writes,
+        *,
+        networked: bool,
     ) -> None:
         self.uuid = uuid
+        self.networked = networked
         self.targets = writes.targets
         self._api = to
         self._computes = computes
@@ -275,24 +278,30 @@ def boot(
     name: str = 'guest',
     writes: image.Writes | None = None,
     from_volume: bool = False,
+    networked: bool = True,
 ) -> Server:
     """Boot a server on a host, and wait for a record on each of its disks.
 
     :param writes: what its guest does, if not the usual
     :param from_volume: its only disk is a volume of cinder's, so nothing of
         it is on the host
+    :param networked: it has a port
     """
     usual = image.Writes(disks=1) if from_volume else image.Writes()
     what = writes or usual
     picture = to.call(lambda c: image.ensure(c, what))
     request = {
         'name': name,
-        'networks': [{'uuid': to.call(network.ensure)}],
+        'networks': [{'uuid': to.call(network.ensure)}]
+        if networked
+        else 'none',
         'host': at.name,
         **(_on_volume(to, picture) if from_volume else _local(to, picture)),
     }
     made = to.compute('POST', '/servers', {'server': request})
-    server = Server(to, computes, made['server']['id'], what)
+    server = Server(
+        to, computes, made['server']['id'], what, networked=networked
+    )
     server.wait_for_status('ACTIVE', 'ERROR')
     if server.status != 'ACTIVE':
         raise AssertionError(

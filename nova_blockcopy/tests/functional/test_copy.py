@@ -40,6 +40,7 @@ class TestSameCopy(base.TestCase):
     def test_both_drivers_send_the_same_copy(self):
         made = self.set_scene(
             *('block', 'layered', 'raw'),
+            mode='direct',
             block_migration_bandwidth=100,
             granularity=4096,
             buf_size=8 * base.MIB,
@@ -108,6 +109,7 @@ class TestBandwidth(base.DriverTestCase):
     def test_the_limit_holds_and_can_be_changed(self):
         made = self.set_scene(
             *('block', 'raw'),
+            mode='direct',
             size=160 * base.MIB,
             data=128 * base.MIB,
             interval=0.1,

@@ -13,6 +13,7 @@
 """What seeded mode adds: rounds, a second attempt, and proof."""
 
 import signal
+import time
 
 import libvirt
 import psutil
@@ -168,6 +169,30 @@ class TestVerify(SeededTestCase):
             self.assert_intact(made, self.lab.a)
             made.guest.end()
             self.hosts._empty()
+
+
+class TestBandwidth(SeededTestCase):
+    def test_the_limit_is_for_all_disks_together(self):
+        made = self.set_scene(
+            *('block', 'raw'),
+            size=160 * base.MIB,
+            data=128 * base.MIB,
+            interval=0.1,
+            region=base.MIB,
+            block_migration_bandwidth=16,
+            verify='none',
+        )
+        seen: list[tuple[float, int]] = []
+
+        def sample(now):
+            if now.state is SEEDING and now.processed_bytes < now.total_bytes:
+                seen.append((time.monotonic(), now.processed_bytes))
+
+        made.run(made.migration(sample))
+        (first, low), (last, high) = seen[0], seen[-1]
+        rate = (high - low) / (last - first) / base.MIB
+        self.assertTrue(0.85 < rate / 16 < 1.15, f'{rate:.1f} MiB/s')
+        self.assert_intact(made, self.lab.b)
 
 
 class TestExporterDies(SeededTestCase):

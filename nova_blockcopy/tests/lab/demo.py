@@ -205,9 +205,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--mode',
         choices=[mode.value for mode in model.Mode],
-        default=model.Mode.DIRECT.value,
-        help='when the bulk of the disks travels (default: direct, after the '
-        'guest)',
+        default=model.Mode.SEEDED.value,
+        help='when the bulk of the disks travels (default: seeded, before '
+        'the guest)',
     )
     parser.add_argument(
         '--bandwidth',

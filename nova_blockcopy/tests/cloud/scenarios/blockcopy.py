@@ -26,7 +26,7 @@ from nova_blockcopy.tests.cloud.scenarios import base
 
 DRIVER = 'blockcopy.BlockCopyLibvirtDriver'
 #: Each scenario is for both modes; one run has one of them.
-MODE = os.environ.get('NOVA_BLOCKCOPY_MODE', model.Mode.DIRECT)
+MODE = os.environ.get('NOVA_BLOCKCOPY_MODE', model.Mode.SEEDED)
 
 
 class BlockCopyTestCase(base.CloudTestCase):
@@ -50,12 +50,14 @@ class BlockCopyTestCase(base.CloudTestCase):
         self,
         *,
         from_volume: bool = False,
+        networked: bool = True,
         **writes: typing.Any,
     ) -> server.Server:
         guest = self.cloud.boot(
             self.cloud.a,
             writes=image.Writes(**writes) if writes else None,
             from_volume=from_volume,
+            networked=networked,
         )
         self.addCleanup(self._delete, guest)
         return guest
