@@ -44,6 +44,19 @@ def write(path: str, data: Any) -> None:
     _sync(directory)
 
 
+def read(path: str) -> Any:
+    """What was written; None if there is no such file.
+
+    :raises OSError: it cannot be read
+    :raises ValueError: it is not JSON
+    """
+    try:
+        with open(path, encoding='utf-8') as f:
+            return json.load(f)
+    except FileNotFoundError:
+        return None
+
+
 def remove(path: str) -> None:
     """Remove a file for good; done twice is done once."""
     try:

@@ -18,7 +18,6 @@ relied on.
 """
 
 import dataclasses
-import json
 import os
 import threading
 import time
@@ -106,10 +105,9 @@ class Book:
 
     def _read(self) -> dict[str, Received]:
         try:
-            with open(self._path, encoding='utf-8') as f:
-                return wire.unpack(json.load(f), dict[str, Received])
-        except FileNotFoundError:
-            return {}
+            return wire.unpack(
+                durable.read(self._path) or {}, dict[str, Received]
+            )
         except (OSError, ValueError) as e:
             LOG.warning('%s is of no use, all is copied: %s', self._path, e)
             return {}

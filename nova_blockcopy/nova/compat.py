@@ -165,15 +165,8 @@ def block_devices(context: Any, uuid: str) -> Any:
 
 def unbegun_migrations(context: Any) -> list[Any]:
     """The live migrations from here that Nova was preparing when it ended."""
-    return list(
-        objects.MigrationList.get_by_filters(
-            context,
-            {
-                'migration_type': 'live-migration',
-                'source_compute': CONF.host,
-                'status': _IN_PROGRESS,
-            },
-        )
+    return _live_migrations(
+        context, source_compute=CONF.host, status=_IN_PROGRESS
     )
 
 
@@ -189,13 +182,8 @@ def unfinished_migration(
     :param begun: when it had begun already
     :returns: None if Nova has ended it, or knows of none
     """
-    found = objects.MigrationList.get_by_filters(
-        context,
-        {
-            'instance_uuid': uuid,
-            'migration_type': 'live-migration',
-            'source_compute': CONF.host,
-        },
+    found = _live_migrations(
+        context, instance_uuid=uuid, source_compute=CONF.host
     )
     earlier = [
         each
@@ -210,10 +198,16 @@ def unfinished_migration(
 
 def latest_migration(context: Any, uuid: str) -> Any:
     """The latest live migration of an instance; None if there was none."""
-    found = objects.MigrationList.get_by_filters(
-        context, {'instance_uuid': uuid, 'migration_type': 'live-migration'}
-    )
+    found = _live_migrations(context, instance_uuid=uuid)
     return max(found, key=lambda each: each.id, default=None)
+
+
+def _live_migrations(context: Any, **filters: Any) -> list[Any]:
+    return list(
+        objects.MigrationList.get_by_filters(
+            context, {'migration_type': 'live-migration', **filters}
+        )
+    )
 
 
 def is_in_progress(migration: Any) -> bool:

@@ -18,11 +18,9 @@ source, if its nova-compute is killed then, nor to an evacuation, which would
 take them for the disks of an instance that both hosts share.
 """
 
-import json
 import os
 import pathlib
 from collections.abc import Iterable
-from typing import Any
 
 from nova_blockcopy import durable
 
@@ -52,12 +50,10 @@ class Expected:
 
         None if there is no note, or nothing any more of what it tells of.
         """
-        try:
-            with open(self._path(guest), encoding='utf-8') as f:
-                found: Any = json.load(f)
-        except FileNotFoundError:
-            return None
-        if not any(os.path.lexists(path) for path in found['paths']):
+        found = durable.read(self._path(guest))
+        if found is None or not any(
+            os.path.lexists(path) for path in found['paths']
+        ):
             return None
         return str(found['source'])
 

@@ -18,7 +18,6 @@ resizes; volumes stay where they are. What they hold is in the book of what
 was received, and is proven before it is relied on.
 """
 
-import json
 import os
 import pathlib
 import shutil
@@ -66,6 +65,8 @@ class Kept:
         :param guest: UUID
         """
         found = [each.base.path for each in self._book(guest).bases()]
+        if not found:
+            return
         home = self._instances / guest
         volumes = [
             path
@@ -73,8 +74,6 @@ class Kept:
             if not pathlib.Path(path).is_relative_to(home)
             and os.path.exists(path)
         ]
-        if not found:
-            return
         until = time.time() + seconds
         with self._lock:
             note = {'until': until, 'volumes': volumes}
@@ -161,12 +160,8 @@ class Kept:
             self._drop(guest)
 
     def _read(self, guest: str) -> dict[str, Any]:
-        try:
-            with self._note(guest).open(encoding='utf-8') as f:
-                found: dict[str, Any] = json.load(f)
-        except FileNotFoundError:
-            return {'until': None, 'volumes': []}
-        return found
+        found: dict[str, Any] | None = durable.read(str(self._note(guest)))
+        return found or {'until': None, 'volumes': []}
 
     def _book(self, guest: str) -> received.Book:
         return received.Book(self._directory, guest)

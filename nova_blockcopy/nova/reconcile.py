@@ -129,7 +129,7 @@ class Reconciler:
         )
 
     def _attempt(
-        self, guest: str, peer: str, action: Callable[[], None]
+        self, guest: str, other: str, action: Callable[[], None]
     ) -> bool:
         try:
             action()
@@ -138,7 +138,7 @@ class Reconciler:
                 'The migration of instance %s to %s could not be settled; '
                 'what it has left stays, nothing of it will be started or '
                 'removed, and it is tried again: %s',
-                *(guest, peer, e),
+                *(guest, other, e),
                 exc_info=not isinstance(e, _EXPECTED),
             )
             return False

@@ -145,8 +145,7 @@ class Service:
             raise exception.PeerError(
                 operation=REMOVE_OPERATION, reason=e
             ) from e
-        self._expected.forget(guest)
-        received.Book(self.settings.journal_dir, guest).close()
+        self.forget_bases(guest)
 
     def settle(
         self, record: journal.Record, channel: peer.Channel

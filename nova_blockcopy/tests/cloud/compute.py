@@ -229,8 +229,8 @@ class Compute:
 
     def _taps(self) -> list[str]:
         """The interfaces of servers; a host sees its own only."""
-        devices = f'/proc/{self.host.pid}/root/sys/class/net'
-        return [name for name in os.listdir(devices) if name.startswith('tap')]
+        devices = self.host.run('ls', '/sys/class/net').stdout.split()
+        return [name for name in devices if name.startswith('tap')]
 
     def _strangers(self) -> list[str]:
         """Processes that are not of the host itself, and stay."""

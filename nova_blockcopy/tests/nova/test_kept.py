@@ -59,11 +59,7 @@ class TestKept(base.TestCase):
             disk,
             received.Received(
                 identity=model.ImageIdentity(boot='b', device=1, inode=2),
-                base=model.Image(
-                    kind=model.ImageKind.FILE,
-                    path=str(path),
-                    format=samples.RAW,
-                ),
+                base=samples.image(str(path), samples.FILE),
                 size_bytes=_SIZE,
             ),
         )

@@ -34,6 +34,13 @@ class TestDurable(base.TestCase):
             durable.remove(str(self.path))
             self.assertEqual([], list(self.path.parent.iterdir()))
 
+    def test_read(self):
+        self.assertIsNone(durable.read(str(self.path)))
+        durable.write(str(self.path), {'a': [1]})
+        self.assertEqual({'a': [1]}, durable.read(str(self.path)))
+        self.path.write_text('{')
+        self.assertRaises(ValueError, durable.read, str(self.path))
+
     def test_what_fails_leaves_the_old_one_and_no_litter(self):
         durable.write(str(self.path), 'old')
         with mock.patch.object(

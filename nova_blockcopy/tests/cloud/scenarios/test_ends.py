@@ -27,8 +27,8 @@ from nova_blockcopy.tests.cloud import server
 from nova_blockcopy.tests.cloud import user
 from nova_blockcopy.tests.cloud.scenarios import blockcopy
 
-#: MiB/s; two disks of 1 GiB take half a minute.
 _INSTANCES = str(hosts.STATE / 'instances')
+#: Bytes that a file system needs for itself to give a file all the others.
 _METADATA = 1 << 20
 _ATTEMPTS = 5
 #: What a source's journal says, in this order.
