@@ -255,9 +255,17 @@ def _holders(path: str, asker: int) -> Sequence[str]:
     ]
     if stat.S_ISBLK(us.st_mode) and not found and _held_by_kernel(path):
         found.append('the kernel (mounted, or part of another device)')
+    return found + _loop_devices_over(us)
+
+
+def _loop_devices_over(us: os.stat_result) -> list[str]:
+    found = []
     for link in glob.glob('/sys/block/loop*/loop/backing_file'):
-        with open(link, encoding='utf-8') as f:
-            backing = f.read().strip()
+        try:
+            with open(link, encoding='utf-8') as f:
+                backing = f.read().strip()
+        except OSError:
+            continue  # it was detached since it was listed
         if _same(backing, us):
             found.append(f'loop device {link.split("/")[3]}')
     return found

@@ -16,6 +16,7 @@ The helper has the rights of the tests, as they need not be root.
 """
 
 import os
+import shlex
 import socket
 import subprocess
 import sys
@@ -23,7 +24,6 @@ import sys
 import ddt
 from oslo_config import cfg
 from oslo_config import fixture
-from oslo_privsep import priv_context
 
 from nova_blockcopy import exception
 from nova_blockcopy import model
@@ -41,6 +41,11 @@ os.geteuid = lambda: {}
 from nova_blockcopy import privsep
 print(privsep.context.client_mode)
 """
+_HELPER = 'from oslo_privsep import daemon; daemon.helper_main()'
+_NO_RIGHTS = f"""
+[{privsep.SECTION}]
+capabilities =
+"""
 
 
 class HelperTestCase(base.TestCase):
@@ -48,13 +53,19 @@ class HelperTestCase(base.TestCase):
         super().setUp()
         config = self.useFixture(fixture.Config(cfg.CONF))
         config.config(
-            group=privsep.SECTION,
-            capabilities=[] if os.geteuid() else privsep.CAPABILITIES,
+            group=privsep.SECTION, helper_command=self._helper_command()
         )
-        privsep.context.start(priv_context.Method.FORK)
+        privsep.context.start()
         self.addCleanup(privsep.context.set_client_mode, False)
         self.addCleanup(privsep.context.stop)
         privsep.context.set_client_mode(True)
+
+    def _helper_command(self):
+        file = self.directory / 'helper.conf'
+        file.write_text(_NO_RIGHTS if os.geteuid() else '')
+        return shlex.join(
+            [sys.executable, '-c', _HELPER, '--config-file', str(file)]
+        )
 
     def here(self, call, *arguments):
         """Call it without the helper."""

@@ -300,6 +300,7 @@ class TestHolders(ImageTestCase):
             path = self.directory / name
             path.write_text(backing.path if backing else '/gone')
             links.append(str(path))
+        links.insert(0, str(self.directory / 'detached-meanwhile'))
         with mock.patch.object(
             glob, 'glob', autospec=True, return_value=links
         ):
