@@ -29,6 +29,8 @@ _PIECE_SECONDS = 2
 _LEAST_PIECE = bandwidth.MIB
 #: Units of a disk that a sample looks at.
 _SAMPLE = 16
+#: Units that are asked about in one message.
+_BATCH = 1024
 
 
 def total(extents: Iterable[Extent]) -> int:
@@ -101,6 +103,14 @@ def outside(length: int, extents: Iterable[Extent]) -> tuple[Extent, ...]:
     if offset < length:
         found.append(Extent(offset=offset, length=length - offset))
     return tuple(found)
+
+
+def batches(
+    wanted: tuple[Extent, ...],
+) -> Iterator[tuple[Extent, ...]]:
+    """So many at a time that a message of them is a small one."""
+    for first in range(0, len(wanted), _BATCH):
+        yield wanted[first : first + _BATCH]
 
 
 def sample(length: int) -> tuple[Extent, ...]:

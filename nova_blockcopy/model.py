@@ -165,6 +165,11 @@ class Move:
     deltas: tuple[str, ...] = ()
     overlay: str | None = None
 
+    @property
+    def by_content(self) -> bool:
+        """Whether it can travel only as what a guest sees of it."""
+        return self.whole or self.source.format is not self.base.format
+
     def travelling(self) -> tuple[Image, ...]:
         """The layers of the source that are exported, top one first."""
         return layers(self.source) if self.whole else (self.source,)

@@ -288,21 +288,9 @@ def _argv(export: model.Export, node: str, tls_dir: str) -> tuple[str, ...]:
 def _node(image: model.Image, by_content: bool) -> str:
     """What QEMU is to open.
 
-    The guest's QEMU holds the locks. Nothing may be cached here that the
-    guest writes there, so the page cache is left out.
+    Nothing may be cached here that the guest writes there, so the page cache
+    is left out.
     """
-    if not by_content:
-        return f'driver=raw,{_file(image, "file.")}'
-    options, prefix = [], ''
-    for layer in model.layers(image):
-        options.append(f'{prefix}driver={layer.format}')
-        options.append(_file(layer, f'{prefix}file.'))
-        prefix = f'{prefix}backing.'
-    return ','.join(options)
-
-
-def _file(image: model.Image, prefix: str) -> str:
-    return (
-        f'{prefix}driver={qemu.DRIVER[image.kind]},'
-        f'{prefix}filename={qemu.escaped(image.path)},{prefix}locking=off'
-    )
+    if by_content:
+        return qemu.content_options(image)
+    return f'driver=raw,{qemu.file_options(image, "file.")}'

@@ -18,9 +18,7 @@ import hashlib
 import json
 import os
 import stat
-import threading
 import time
-from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from typing import IO
@@ -103,7 +101,7 @@ def length(path: str) -> int:
     try:
         fd = os.open(path, os.O_RDONLY)
     except OSError as e:
-        raise _unreadable(path, e) from e
+        raise unreadable(path, e) from e
     try:
         return os.lseek(fd, 0, os.SEEK_END)
     finally:
@@ -145,7 +143,7 @@ def _digest(paths: Sequence[str]) -> str:
                 for offset, block in _filled_blocks(f):
                     total.update(offset.to_bytes(8) + block)
         except OSError as e:
-            raise _unreadable(path, e) from e
+            raise unreadable(path, e) from e
     return total.hexdigest()
 
 
@@ -206,35 +204,6 @@ def _data(path: str) -> Sequence[tuple[int, int]]:
             offset = min(size, -(-hole // grain) * grain)
             found.append((data - data % grain, offset))
     return found
-
-
-def extent_digests(
-    path: str,
-    wanted: Iterable[model.Extent],
-    cancelled: threading.Event,
-) -> list[str]:
-    """Checksums over parts of an image's own bytes.
-
-    :returns: SHA-256 in hexadecimal, for each
-    :raises ImageError: it cannot be read
-    :raises Aborted: on request
-    """
-    found = []
-    for extent in wanted:
-        if cancelled.is_set():
-            raise exception.Aborted(guest=path)
-        found.append(_extent_digest(path, extent.offset, extent.length))
-    return found
-
-
-@privsep.entrypoint
-def _extent_digest(path: str, offset: int, size: int) -> str:
-    try:
-        with open(path, 'rb') as f:
-            f.seek(offset)
-            return hashlib.sha256(f.read(size)).hexdigest()
-    except OSError as e:
-        raise _unreadable(path, e) from e
 
 
 def holders(path: str) -> tuple[str, ...]:
@@ -382,10 +351,10 @@ def _stat(path: str) -> os.stat_result:
     try:
         return os.stat(path)
     except OSError as e:
-        raise _unreadable(path, e) from e
+        raise unreadable(path, e) from e
 
 
-def _unreadable(path: str, error: OSError) -> exception.ImageError:
+def unreadable(path: str, error: OSError) -> exception.ImageError:
     if error.errno == errno.ENOENT:
         return exception.ImageError(path=path, reason='it does not exist.')
     return exception.ImageError(

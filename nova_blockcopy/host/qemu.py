@@ -28,6 +28,27 @@ def escaped(value: str) -> str:
     return value.replace(',', ',,')
 
 
+def file_options(image: model.Image, prefix: str) -> str:
+    """What holds the bytes of one layer, for ``--image-opts``.
+
+    The guest's QEMU holds the locks.
+    """
+    return (
+        f'{prefix}driver={DRIVER[image.kind]},'
+        f'{prefix}filename={escaped(image.path)},{prefix}locking=off'
+    )
+
+
+def content_options(image: model.Image, prefix: str = '') -> str:
+    """What a guest sees of an image, all layers, for ``--image-opts``."""
+    options = []
+    for layer in model.layers(image):
+        options.append(f'{prefix}driver={layer.format}')
+        options.append(file_options(layer, f'{prefix}file.'))
+        prefix = f'{prefix}backing.'
+    return ','.join(options)
+
+
 def credentials(endpoint: str, directory: str) -> str:
     """The value of ``--object`` for certificates.
 

@@ -130,11 +130,8 @@ class Arrival:
         return self._begin('prepare', check)
 
     def received(self) -> peer.Message:
-        """Tell what an earlier attempt has left in the bases."""
-        moves = self._record().moves
-        return self._begin(
-            'received', lambda cancelled: self._bed.received(moves, cancelled)
-        )
+        """Tell where an earlier attempt has filled the bases."""
+        return {'extents': wire.pack(self._bed.received(self._record().moves))}
 
     def seed(self, *, seeds: list[Any], bandwidth: int) -> peer.Message:
         """Copy images from their exports, before the guest comes.
@@ -157,12 +154,17 @@ class Arrival:
 
         return self._begin('seed', seed)
 
-    def digest(self, *, path: str, wanted: list[Any]) -> peer.Message:
+    def digest(
+        self, *, image: dict[str, Any], wanted: list[Any], by_content: bool
+    ) -> peer.Message:
         """Take checksums of parts of an image."""
+        of = wire.unpack(image, model.Image)
         parts = wire.unpack(wanted, tuple[model.Extent, ...])
         return self._begin(
             'digest',
-            lambda cancelled: images.extent_digests(path, parts, cancelled),
+            lambda cancelled: self._bed.digest(
+                of, parts, cancelled, by_content=by_content
+            ),
         )
 
     def apply(self, *, seeds: list[Any]) -> peer.Message:

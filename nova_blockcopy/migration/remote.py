@@ -83,17 +83,12 @@ class RemoteDestination:
         )
         return wire.unpack(moves, tuple[model.Move, ...])
 
-    def received(
-        self, cancelled: threading.Event
-    ) -> dict[str, list[tuple[int, str]]]:
-        """What an earlier attempt has left in the bases.
-
-        :returns: by disk, offsets of units in bytes with their checksums
-        """
-        found: dict[str, list[tuple[int, str]]] = self._run(
-            'received', cancelled
+    def received(self) -> dict[str, tuple[model.Extent, ...]]:
+        """Where an earlier attempt has filled the bases, by disk."""
+        return wire.unpack(
+            self._ask('received')['extents'],
+            dict[str, tuple[model.Extent, ...]],
         )
-        return found
 
     def seed(
         self,
@@ -116,13 +111,22 @@ class RemoteDestination:
 
     def digest(
         self,
-        path: str,
+        image: model.Image,
         wanted: tuple[model.Extent, ...],
         cancelled: threading.Event,
+        *,
+        by_content: bool,
     ) -> list[str]:
-        """Checksums of what is in an image of the destination."""
+        """Checksums of what is in an image of the destination.
+
+        :param by_content: of what a guest sees, not of its bytes
+        """
         found: list[str] = self._run(
-            'digest', cancelled, path=path, wanted=wire.pack(wanted)
+            'digest',
+            cancelled,
+            image=wire.pack(image),
+            wanted=wire.pack(wanted),
+            by_content=by_content,
         )
         return found
 

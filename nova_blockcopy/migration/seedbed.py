@@ -21,11 +21,10 @@ from collections.abc import Mapping
 
 from nova_blockcopy import bandwidth
 from nova_blockcopy import conf
-from nova_blockcopy import exception
-from nova_blockcopy import extents
 from nova_blockcopy import model
 from nova_blockcopy import received
 from nova_blockcopy.copies import seeder
+from nova_blockcopy.host import checksums
 from nova_blockcopy.host import export
 from nova_blockcopy.host import images
 from nova_blockcopy.host import overlay
@@ -101,25 +100,39 @@ class Seedbed:
         return image, images.size(image)
 
     def received(
-        self, moves: tuple[model.Move, ...], cancelled: threading.Event
-    ) -> dict[str, list[tuple[int, str]]]:
-        """Checksums of the units that were filled by an earlier attempt.
+        self, moves: tuple[model.Move, ...]
+    ) -> dict[str, tuple[model.Extent, ...]]:
+        """Where the bases were filled by an earlier attempt, by disk.
 
-        :returns: by disk, offsets in bytes with their checksums
+        :raises ImageError: a base is missing
         """
         found = {}
         for move in moves:
-            path = move.base.path
-            known = self._book.of(move.disk, images.identity(path))
-            units = extents.covered(
-                images.length(path), known.extents if known else ()
-            )
-            sums = images.extent_digests(path, units, cancelled)
-            found[move.disk] = [
-                (unit.offset, checksum)
-                for unit, checksum in zip(units, sums, strict=True)
-            ]
+            identity = images.identity(move.base.path)
+            known = self._book.of(move.disk, identity)
+            found[move.disk] = known.extents if known else ()
         return found
+
+    def digest(
+        self,
+        image: model.Image,
+        wanted: tuple[model.Extent, ...],
+        cancelled: threading.Event,
+        *,
+        by_content: bool,
+    ) -> list[str]:
+        """Checksums of what is in an image.
+
+        :param by_content: of what a guest sees, not of its bytes
+        :raises ImageError: it cannot be read
+        """
+        return checksums.of(
+            image,
+            wanted,
+            cancelled,
+            by_content=by_content,
+            timeout=self._settings.stall_timeout,
+        )
 
     def fill(
         self,
@@ -136,11 +149,7 @@ class Seedbed:
         :param sizes: of the disks, bytes that a guest sees
         :param limit: bytes/s for all together; 0 = no limit
         """
-        lasting = {
-            seed.disk: seed
-            for seed in seeds
-            if not seed.delta and not seed.by_content
-        }
+        lasting = {seed.disk: seed for seed in seeds if not seed.delta}
         for disk, seed in lasting.items():
             if seed.afresh:
                 self._book.begin(
@@ -202,20 +211,3 @@ class Seedbed:
 def landing(overlay_path: str) -> str:
     """Where a delta that is to be merged into a base is copied to."""
     return f'{overlay_path}.seed'
-
-
-def check(
-    disk: str,
-    wanted: tuple[model.Extent, ...],
-    ours: list[str],
-    theirs: list[str],
-) -> None:
-    """Pass if the checksums of both hosts are the same.
-
-    :raises VerifyFailed: they are not
-    """
-    for extent, one, other in zip(wanted, ours, theirs, strict=True):
-        if one != other:
-            raise exception.VerifyFailed(
-                disk=disk, offset=extent.offset, length=extent.length
-            )

@@ -15,6 +15,7 @@
 import dataclasses
 import functools
 import time
+from collections.abc import Iterator
 
 import psutil
 from oslo_log import log as logging
@@ -25,6 +26,7 @@ from nova_blockcopy import forecast
 from nova_blockcopy import model
 from nova_blockcopy import states
 from nova_blockcopy import task
+from nova_blockcopy.host import checksums
 from nova_blockcopy.host import images
 from nova_blockcopy.host import overlay
 from nova_blockcopy.migration import seedbed
@@ -210,9 +212,7 @@ def _seed(context: steps.Context, move: model.Move) -> model.Seed:
         assert move.overlay is not None  # noqa: S101 - it is seeded
         landing = seedbed.landing(move.overlay)
         target, delta = model.overlay(landing, move.base), True
-    by_content = not delta and (
-        move.whole or image.format is not target.format
-    )
+    by_content = move.by_content and not delta
     export = steps.start_export(
         context,
         states.State.SEEDING,
@@ -237,28 +237,22 @@ def _without_received(
     context: steps.Context, seeds: tuple[model.Seed, ...]
 ) -> tuple[model.Seed, ...]:
     """Leave out what an earlier attempt has brought, and is the same."""
-    known = context.destination.received(context.cancelled)
-    found = []
-    for seed in seeds:
-        there = dict(known.get(seed.disk, ()))
-        if there and not seed.by_content:
-            seed = _without(context, seed, there)
-        found.append(seed)
-    return tuple(found)
+    known = context.destination.received()
+    return tuple(
+        _without(
+            context, seed, extents.covered(seed.size_bytes, known[seed.disk])
+        )
+        for seed in seeds
+    )
 
 
 def _without(
-    context: steps.Context, seed: model.Seed, there: dict[int, str]
+    context: steps.Context, seed: model.Seed, there: tuple[model.Extent, ...]
 ) -> model.Seed:
-    units = tuple(
-        unit for unit in extents.units(seed.size_bytes) if unit.offset in there
-    )
-    ours = images.extent_digests(seed.source.path, units, context.cancelled)
-    same = [
-        unit
-        for unit, checksum in zip(units, ours, strict=True)
-        if there[unit.offset] == checksum
-    ]
+    if not there:
+        return seed
+    differing = set(_differing(context, seed, there))
+    same = [unit for unit in there if unit not in differing]
     LOG.info(
         'Disk %s: %d of %d MiB are there already',
         seed.disk,
@@ -277,30 +271,54 @@ def _verify(context: steps.Context, seed: model.Seed) -> None:
 
     :raises VerifyFailed: it differs
     """
-    if seed.by_content:
-        return
     wanted = {
         model.Verify.NONE: (),
         model.Verify.SAMPLE: extents.sample(seed.size_bytes),
         model.Verify.FULL: tuple(extents.units(seed.size_bytes)),
     }[context.settings.verify]
-    if not wanted:
-        return
-    # both hosts read at the same time
+    for extent in _differing(context, seed, wanted):
+        raise exception.VerifyFailed(
+            disk=seed.disk, offset=extent.offset, length=extent.length
+        )
+
+
+def _differing(
+    context: steps.Context, seed: model.Seed, wanted: tuple[model.Extent, ...]
+) -> Iterator[model.Extent]:
+    """What of an image is not the same on both hosts."""
+    for batch in extents.batches(wanted):
+        ours, theirs = _checksums(context, seed, batch)
+        for extent, one, other in zip(batch, ours, theirs, strict=True):
+            if one != other:
+                yield extent
+
+
+def _checksums(
+    context: steps.Context, seed: model.Seed, wanted: tuple[model.Extent, ...]
+) -> tuple[list[str], list[str]]:
+    """Of the source and of the target; both hosts read at the same time."""
     ours = task.Task(
         'digest',
-        lambda _cancelled: images.extent_digests(
-            seed.source.path, wanted, context.cancelled
+        lambda cancelled: checksums.of(
+            seed.source,
+            wanted,
+            cancelled,
+            by_content=seed.by_content,
+            timeout=context.settings.stall_timeout,
         ),
     )
-    theirs = context.destination.digest(
-        seed.target.path, wanted, context.cancelled
-    )
-    while not ours.wait(context.settings.poll_interval):
-        continue
+    try:
+        theirs = context.destination.digest(
+            seed.target, wanted, context.cancelled, by_content=seed.by_content
+        )
+        while not ours.wait(context.settings.poll_interval):
+            if context.cancelled.is_set():
+                raise exception.Aborted(guest=context.guest.name)
+    finally:
+        ours.cancel()
     if ours.failure is not None:
         raise ours.failure
-    seedbed.check(seed.disk, wanted, ours.result, theirs)
+    return ours.result, theirs
 
 
 class Flatten(steps.Step):

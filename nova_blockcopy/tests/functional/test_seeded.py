@@ -85,9 +85,10 @@ class TestRounds(SeededTestCase):
 class TestAgain(SeededTestCase):
     """A second attempt goes on with what is there."""
 
-    def _interrupted(self, *kinds):
+    def _interrupted(self, *kinds, **options):
         made = self.set_scene(
             *kinds,
+            **options,
             size=512 * base.MIB,
             data=480 * base.MIB,
             region=base.MIB,
@@ -126,6 +127,12 @@ class TestAgain(SeededTestCase):
             self.assertLess(self._again(made), 0.55)
             self.hosts._empty()
 
+    def test_what_travels_by_content_goes_on_as_well(self):
+        for kind in ('qcow2', 'block'):
+            made = self._interrupted('layered', base_kinds=(kind,))
+            self.assertLess(self._again(made), 0.55)
+            self.hosts._empty()
+
     def test_a_base_that_was_altered_is_noticed(self):
         made = self._interrupted('raw')
         with made.bases['vda'].file.open('r+b') as f:
@@ -143,32 +150,53 @@ class TestAgain(SeededTestCase):
 
 
 class TestVerify(SeededTestCase):
-    def _damaged(self, **options):
+    def _damaged(self, *kinds, damage, **options):
         made = self.set_scene(
-            'block', size=128 * base.MIB, data=64 * base.MIB, **options
+            *kinds, size=128 * base.MIB, data=64 * base.MIB, **options
         )
 
         def listen(now):
             if now.state is SEEDING and (
                 now.processed_bytes == now.total_bytes > 0
             ):
-                with made.bases['vda'].file.open('r+b') as f:
-                    f.seek(100 * base.MIB)
-                    f.write(b'damaged')
+                damage(made.bases['vda'])
 
         return made, made.migration(listen)
 
+    def _refused(self, made, moving):
+        undone = self.assertRaises(exception.MigrationUndone, made.run, moving)
+        self.assertIsInstance(undone.__cause__, exception.VerifyFailed)
+        self.assertIn(f'at {96 * base.MIB}', str(undone))
+        self.assert_intact(made, self.lab.a)
+        made.guest.end()
+        self.hosts._empty()
+
     def test_damage_is_noticed_before_the_switchover(self):
+        def damage(disk):
+            with disk.file.open('r+b') as f:
+                f.seek(100 * base.MIB)
+                f.write(b'damaged')
+
         for verify in ('full', 'sample'):  # of a disk that small, all
-            made, moving = self._damaged(verify=verify)
-            undone = self.assertRaises(
-                exception.MigrationUndone, made.run, moving
+            self._refused(
+                *self._damaged('block', damage=damage, verify=verify)
             )
-            self.assertIsInstance(undone.__cause__, exception.VerifyFailed)
-            self.assertIn(f'at {96 * base.MIB}', str(undone))
-            self.assert_intact(made, self.lab.a)
-            made.guest.end()
-            self.hosts._empty()
+
+    def test_it_is_noticed_in_what_travels_by_content(self):
+        def damage(disk):
+            self.lab.b.run(
+                *('qemu-io', '-f', 'qcow2', '-c'),
+                *(f'write -P 7 {100 * base.MIB} 4096', disk.path),
+            )
+
+        self._refused(
+            *self._damaged(
+                'layered',
+                base_kinds=('qcow2',),
+                damage=damage,
+                verify='full',
+            )
+        )
 
 
 class TestBandwidth(SeededTestCase):

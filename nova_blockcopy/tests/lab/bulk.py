@@ -31,6 +31,7 @@ from nova_blockcopy import conf
 from nova_blockcopy import extents
 from nova_blockcopy import model
 from nova_blockcopy.copies import seeder
+from nova_blockcopy.host import checksums
 from nova_blockcopy.host import command
 from nova_blockcopy.host import export
 from nova_blockcopy.host import images
@@ -135,10 +136,14 @@ class Bulk:
         )
 
     def _check(self) -> None:
-        never = threading.Event()
-        whole = list(extents.units(self._source.size_bytes))
         one, other = (
-            images.extent_digests(str(disk.file), whole, never)
+            checksums.of(
+                dataclasses.replace(disk.image, path=str(disk.file)),
+                extents.units(self._source.size_bytes),
+                threading.Event(),
+                by_content=False,
+                timeout=0,
+            )
             for disk in (self._source, self._target)
         )
         if one != other:

@@ -14,7 +14,6 @@
 
 import errno
 import glob
-import hashlib
 import os
 import stat
 import subprocess
@@ -452,32 +451,3 @@ class TestDataExtents(ImageTestCase):
         opened.return_value.seek.side_effect = OSError(errno.EIO, 'I/O')
         with mock.patch('builtins.open', new=opened):
             self.assertRaises(OSError, images.data_extents, image.path)
-
-
-class TestExtentDigests(ImageTestCase):
-    def digests(self, path, *pairs):
-        wanted = [model.Extent(offset=o, length=n) for o, n in pairs]
-        return images.extent_digests(path, wanted, self.cancelled)
-
-    def setUp(self):
-        super().setUp()
-        self.cancelled = threading.Event()
-        self.path_ = self.raw(content=b'x' * 4096 + b'y' * 4096).path
-
-    def test_each_part_has_its_own(self):
-        one, two, three = self.digests(
-            self.path_, (0, 4096), (4096, 4096), (0, 4096)
-        )
-        self.assertEqual(one, three)
-        self.assertNotEqual(one, two)
-        self.assertEqual(hashlib.sha256(b'x' * 4096).hexdigest(), one)
-
-    def test_on_request_it_ends(self):
-        self.cancelled.set()
-        self.assertRaises(
-            exception.Aborted, self.digests, self.path_, (0, 4096)
-        )
-
-    def test_one_that_is_not_there(self):
-        said = self.refused(self.digests, self.path('gone'), (0, 1))
-        self.assertIn('does not exist', said)

@@ -59,6 +59,9 @@ class SeedingTestCase(world.Seeded, world.WorldTestCase):
             *(f'{path}.{before}', path),
         )
 
+    def replace(self, target, value):
+        self.useFixture(fixtures.MonkeyPatch(target, value))
+
     def make_qcow2(self, disk):
         """Have the guest run on a qcow2."""
         self.convert('a', disk, 'raw', 'qcow2')
@@ -177,19 +180,71 @@ class TestRounds(SeedingTestCase):
         self.assert_content('a')
         self.assert_no_litter()
 
-    def test_a_qcow2_into_a_raw_base_travels_by_content(self):
+    @ddt.data('sample', 'full')
+    def test_the_message_names_the_place(self, verify):
+        self.options = {'verify': verify}
+        self.replace('nova_blockcopy.extents.UNIT', 65536)
+        self.replace('nova_blockcopy.extents._BATCH', 3)
+
+        def on_message(message):
+            if message['operation'] == 'apply':
+                self.fail('It is not to be used.')
+            if message['operation'] == 'digest':
+                with open(self.path('b', 'vda'), 'r+b') as f:
+                    f.seek(world.SIZE - 1)
+                    f.write(b'?')
+
+        self.on_message = on_message
+        self.assertIn(f'at {world.SIZE - 65536}', str(self.undone()))
+
+
+class TestByContent(SeedingTestCase):
+    """A qcow2 goes into a raw base: what a guest sees is the same."""
+
+    def setUp(self):
+        super().setUp()
         self.make_qcow2('vda')
+
+    def request(self, **changes):
         bases = {
             disk: model.BaseRequest(
                 path=self.path('b', disk), format=samples.RAW, whole=True
             )
             for disk in self.disks
         }
-        self.migration(bases=bases).run()
+        return super().request(bases=bases, **changes)
+
+    def test_it_arrives(self):
+        self.options = {'verify': 'full'}
+        self.migration().run()
         machine = self.b.machines[samples.UUID]
         self.assertIn(self.path('b', 'vda'), machine.xml)
-        # nothing that is not the same on both hosts can be compared
-        self.assertEqual(0, self.asked.count('digest'))
+        self.assertEqual(2, self.asked.count('digest'))
+        self.assert_content('b')
+
+    def test_damage_is_noticed(self):
+        def on_message(message):
+            if message['operation'] == 'digest':
+                with open(self.path('b', 'vda'), 'r+b') as f:
+                    f.seek(500_000)
+                    f.write(b'?')
+
+        self.on_message = on_message
+        error = self.refused(exception.MigrationUndone, self.migration().run)
+        self.assertIsInstance(error.__cause__, exception.VerifyFailed)
+        self.assertIn('vda', str(error))
+
+    def test_a_second_attempt_goes_on(self):
+        self.a.on_migrate = failing
+        self.refused(exception.MigrationUndone, self.migration().run)
+        self.a.on_migrate = lambda _machine: None
+        self.pieces.clear()
+        with open(self.path('b', 'vdb'), 'r+b') as f:
+            f.write(b'damage')
+        self.migration().run()
+        self.assertEqual(
+            {'vdb'}, {seed.disk for seed, _ in self.pieces if not seed.delta}
+        )
         self.assert_content('b')
 
 
@@ -385,9 +440,6 @@ class TestUndo(SeedingTestCase):
 
 class TestMeanwhile(SeedingTestCase):
     """What happens to the source while it is seeded from."""
-
-    def replace(self, target, value):
-        self.useFixture(fixtures.MonkeyPatch(target, value))
 
     def test_exports_that_die_are_served_again(self):
         died = threading.Event()

@@ -287,7 +287,9 @@ class WorldTestCase(base.TestCase):
             for xml in (machine.shown(), machine.definition):
                 self.assertIn(self.path('b', disk), xml or '')
                 self.assertNotIn(self.path('a', disk), xml or '')
-        self.assertNotIn('nbd', machine.shown() + (machine.definition or ''))
+        self.assertNotIn(
+            'protocol="nbd"', machine.shown() + (machine.definition or '')
+        )
         self.assert_content('b')
         self.assert_no_litter()
 

@@ -1,0 +1,91 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Checksums of parts of an image, to tell where two hosts have the same.
+
+SHA-256 in hexadecimal.
+"""
+
+import hashlib
+import os
+import threading
+from collections.abc import Iterable
+
+from nova_blockcopy import exception
+from nova_blockcopy import model
+from nova_blockcopy import privsep
+from nova_blockcopy.host import command
+from nova_blockcopy.host import images
+from nova_blockcopy.host import qemu
+
+
+def of(
+    image: model.Image,
+    wanted: Iterable[model.Extent],
+    cancelled: threading.Event,
+    *,
+    by_content: bool,
+    timeout: int,
+) -> list[str]:
+    """Checksums of parts of an image of this host.
+
+    :param by_content: of what a guest sees, all layers together; else of
+        the bytes of the top layer
+    :param timeout: seconds to read each part's content
+    :raises ImageError: it cannot be read
+    :raises Aborted: on request
+    """
+    found = []
+    for part in wanted:
+        if cancelled.is_set():
+            raise exception.Aborted(guest=image.path)
+        found.append(
+            _content(image, part, timeout)
+            if by_content
+            else _bytes(image.path, part.offset, part.length)
+        )
+    return found
+
+
+@privsep.entrypoint
+def _bytes(path: str, offset: int, length: int) -> str:
+    try:
+        with open(path, 'rb') as f:
+            f.seek(offset)
+            return hashlib.sha256(f.read(length)).hexdigest()
+    except OSError as e:
+        raise images.unreadable(path, e) from e
+
+
+def _content(image: model.Image, part: model.Extent, timeout: int) -> str:
+    options = (
+        f'driver=raw,offset={part.offset},size={part.length},'
+        f'{qemu.content_options(image, "file.")}'
+    )
+    try:
+        return _read(options, part.length, timeout)
+    except command.CommandFailed as e:
+        raise exception.ImageError(path=image.path, reason=e) from e
+
+
+@privsep.entrypoint
+def _read(options: str, length: int, timeout: int) -> str:
+    """Of what qemu-img reads; by way of memory, as it writes to no pipe."""
+    with open(os.memfd_create('content'), 'rb') as copy:
+        os.truncate(copy.fileno(), length)
+        command.run(
+            *('qemu-img', 'convert', '-n', '--target-is-zero'),
+            *('-O', 'raw', '--image-opts', options),
+            f'/proc/{os.getpid()}/fd/{copy.fileno()}',
+            timeout=timeout,
+        )
+        return hashlib.file_digest(copy, 'sha256').hexdigest()
