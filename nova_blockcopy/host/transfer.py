@@ -160,6 +160,11 @@ def _target(seed: model.Seed) -> _Node:
         'driver': qemu.DRIVER[seed.target.kind],
         'filename': os.path.abspath(seed.target.path),
     }
+    if seed.target.kind is model.ImageKind.BLOCK:
+        # what a piece leaves in the page cache keeps the link waiting when it
+        # is flushed; "-t none" would ask for a lock that no other piece
+        # leaves to it (BDRV_O_RESIZE in qemu-img.c)
+        node['cache.direct'] = 'on'
     if is_serial(seed):
         return {'driver': seed.target.format.value, 'file': node}
     return node

@@ -49,7 +49,7 @@ class TestBench(testtools.TestCase):
     def test_a_full_link_is_no_more_than_full(self):
         code, printed, found = run('seed')
         self.assertEqual(0, code)
-        self.assertIn('what TCP can carry', printed)
+        self.assertIn('all bits of the link', printed)
         rows = found['parts']['seed']
         for row in (row for row in rows if 'frame_share' in row):
             # what a link has in its bucket at first comes on top

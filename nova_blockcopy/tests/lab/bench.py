@@ -193,9 +193,9 @@ class Bench:
                 ]
                 rows += found
                 rows.append(self._limited(it, kind))
-            share = statistics.median(r['tcp_share'] for r in found)
+            share = statistics.median(r['payload_share'] for r in found)
             self._judge(
-                f'seeding / what TCP can carry, {kind}',
+                f'seeding / all bits of the link, {kind}',
                 share,
                 _LINK_SHARE,
                 at_least=True,
