@@ -67,10 +67,7 @@ def _bytes(path: str, offset: int, length: int) -> str:
 
 
 def _content(image: model.Image, part: model.Extent, timeout: int) -> str:
-    options = (
-        f'driver=raw,offset={part.offset},size={part.length},'
-        f'{qemu.content_options(image, "file.")}'
-    )
+    options = qemu.options(qemu.part(qemu.content(image), part))
     try:
         return _read(options, part.length, timeout)
     except command.CommandFailed as e:

@@ -291,6 +291,4 @@ def _node(image: model.Image, by_content: bool) -> str:
     Nothing may be cached here that the guest writes there, so the page cache
     is left out.
     """
-    if by_content:
-        return qemu.content_options(image)
-    return f'driver=raw,{qemu.file_options(image, "file.")}'
+    return qemu.options(qemu.content(image) if by_content else qemu.top(image))

@@ -355,6 +355,7 @@ def _stat(path: str) -> os.stat_result:
 
 
 def unreadable(path: str, error: OSError) -> exception.ImageError:
+    """What to say of an image of this host that could not be opened."""
     if error.errno == errno.ENOENT:
         return exception.ImageError(path=path, reason='it does not exist.')
     return exception.ImageError(

@@ -12,7 +12,13 @@
 
 """How QEMU's programs are told of images and credentials."""
 
+from collections.abc import Iterator
+from typing import Any
+
 from nova_blockcopy import model
+
+#: A block node, by the names of QMP's ``blockdev-add``.
+Node = dict[str, Any]
 
 #: The driver that opens what holds the bytes.
 DRIVER = {
@@ -28,25 +34,48 @@ def escaped(value: str) -> str:
     return value.replace(',', ',,')
 
 
-def file_options(image: model.Image, prefix: str) -> str:
-    """What holds the bytes of one layer, for ``--image-opts``.
-
-    The guest's QEMU holds the locks.
-    """
-    return (
-        f'{prefix}driver={DRIVER[image.kind]},'
-        f'{prefix}filename={escaped(image.path)},{prefix}locking=off'
-    )
+def options(node: Node) -> str:
+    """What is to be opened, as ``--image-opts`` has it."""
+    return ','.join(_flat(node))
 
 
-def content_options(image: model.Image, prefix: str = '') -> str:
-    """What a guest sees of an image, all layers, for ``--image-opts``."""
-    options = []
-    for layer in model.layers(image):
-        options.append(f'{prefix}driver={layer.format}')
-        options.append(file_options(layer, f'{prefix}file.'))
-        prefix = f'{prefix}backing.'
-    return ','.join(options)
+def _flat(node: Node, prefix: str = '') -> Iterator[str]:
+    for name, value in node.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f'{prefix}{name}.')
+        else:
+            yield f'{prefix}{name}={escaped(str(value))}'
+
+
+def part(node: Node, extent: model.Extent) -> Node:
+    """A part of something, as a raw image of its own."""
+    return {
+        'driver': 'raw',
+        'offset': extent.offset,
+        'size': extent.length,
+        'file': node,
+    }
+
+
+def top(image: model.Image) -> Node:
+    """The bytes of the top layer, while a guest's QEMU holds the locks."""
+    return {'driver': 'raw', 'file': _file(image)}
+
+
+def content(image: model.Image) -> Node:
+    """What a guest sees, all layers, while its QEMU holds the locks."""
+    node: Node = {'driver': image.format.value, 'file': _file(image)}
+    if image.backing is not None:
+        node['backing'] = content(image.backing)
+    return node
+
+
+def _file(image: model.Image) -> Node:
+    return {
+        'driver': DRIVER[image.kind],
+        'filename': image.path,
+        'locking': 'off',
+    }
 
 
 def credentials(endpoint: str, directory: str) -> str:

@@ -19,9 +19,7 @@ measured is in the contributor guide.
 
 import json
 import os
-from collections.abc import Iterator
 from collections.abc import Sequence
-from typing import Any
 
 from nova_blockcopy import exception
 from nova_blockcopy import model
@@ -31,7 +29,6 @@ from nova_blockcopy.host import qemu
 
 #: Requests in flight of one process; qemu-img takes no more.
 _REQUESTS = 16
-_Node = dict[str, Any]
 
 
 def is_serial(seed: model.Seed) -> bool:
@@ -115,8 +112,8 @@ def run(
         options += ['--object', qemu.credentials('client', tls_dir)]
     _convert(
         options,
-        f'json:{json.dumps(_slice(_source(seed), piece))}',
-        ','.join(_dotted(_slice(_target(seed), piece))),
+        f'json:{json.dumps(qemu.part(_source(seed), piece))}',
+        qemu.options(qemu.part(_target(seed), piece)),
         timeout,
     )
 
@@ -132,18 +129,9 @@ def _convert(
     )
 
 
-def _slice(node: _Node, piece: model.Extent) -> _Node:
-    return {
-        'driver': 'raw',
-        'offset': piece.offset,
-        'size': piece.length,
-        'file': node,
-    }
-
-
-def _source(seed: model.Seed) -> _Node:
+def _source(seed: model.Seed) -> qemu.Node:
     export = seed.export
-    node: _Node = {
+    node: qemu.Node = {
         'driver': 'nbd',
         'server': {
             'type': 'inet',
@@ -155,8 +143,8 @@ def _source(seed: model.Seed) -> _Node:
     return {**node, 'tls-creds': qemu.TLS} if export.tls else node
 
 
-def _target(seed: model.Seed) -> _Node:
-    node: _Node = {
+def _target(seed: model.Seed) -> qemu.Node:
+    node: qemu.Node = {
         'driver': qemu.DRIVER[seed.target.kind],
         'filename': os.path.abspath(seed.target.path),
     }
@@ -164,15 +152,7 @@ def _target(seed: model.Seed) -> _Node:
         # what a piece leaves in the page cache keeps the link waiting when it
         # is flushed; "-t none" would ask for a lock that no other piece
         # leaves to it (BDRV_O_RESIZE in qemu-img.c)
-        node['cache.direct'] = 'on'
+        node['cache'] = {'direct': 'on'}
     if is_serial(seed):
         return {'driver': seed.target.format.value, 'file': node}
     return node
-
-
-def _dotted(node: _Node, prefix: str = '') -> Iterator[str]:
-    for name, value in node.items():
-        if isinstance(value, dict):
-            yield from _dotted(value, f'{prefix}{name}.')
-        else:
-            yield f'{prefix}{name}={qemu.escaped(str(value))}'

@@ -41,6 +41,7 @@ from nova_blockcopy import wire
 from nova_blockcopy.copies import group as copygroup
 from nova_blockcopy.copies import job as copyjob
 from nova_blockcopy.drivers import base
+from nova_blockcopy.host import checksums
 from nova_blockcopy.host import hypervisor
 from nova_blockcopy.host import images
 from nova_blockcopy.host import switchover
@@ -162,8 +163,12 @@ class Arrival:
         parts = wire.unpack(wanted, tuple[model.Extent, ...])
         return self._begin(
             'digest',
-            lambda cancelled: self._bed.digest(
-                of, parts, cancelled, by_content=by_content
+            lambda cancelled: checksums.of(
+                of,
+                parts,
+                cancelled,
+                by_content=by_content,
+                timeout=self._host.settings.stall_timeout,
             ),
         )
 

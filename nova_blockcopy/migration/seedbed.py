@@ -24,7 +24,6 @@ from nova_blockcopy import conf
 from nova_blockcopy import model
 from nova_blockcopy import received
 from nova_blockcopy.copies import seeder
-from nova_blockcopy.host import checksums
 from nova_blockcopy.host import export
 from nova_blockcopy.host import images
 from nova_blockcopy.host import overlay
@@ -112,27 +111,6 @@ class Seedbed:
             known = self._book.of(move.disk, identity)
             found[move.disk] = known.extents if known else ()
         return found
-
-    def digest(
-        self,
-        image: model.Image,
-        wanted: tuple[model.Extent, ...],
-        cancelled: threading.Event,
-        *,
-        by_content: bool,
-    ) -> list[str]:
-        """Checksums of what is in an image.
-
-        :param by_content: of what a guest sees, not of its bytes
-        :raises ImageError: it cannot be read
-        """
-        return checksums.of(
-            image,
-            wanted,
-            cancelled,
-            by_content=by_content,
-            timeout=self._settings.stall_timeout,
-        )
 
     def fill(
         self,

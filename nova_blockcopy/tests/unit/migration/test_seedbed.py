@@ -18,6 +18,7 @@ import threading
 from nova_blockcopy import exception
 from nova_blockcopy import extents
 from nova_blockcopy import model
+from nova_blockcopy.host import checksums
 from nova_blockcopy.host import images
 from nova_blockcopy.host import overlay
 from nova_blockcopy.migration import seedbed
@@ -111,8 +112,12 @@ class TestReceived(SeedbedTestCase):
         self.fill(seed)
         for by_content in (False, True):
             one, other = (
-                self.bed.digest(
-                    image, (EXTENT,), self.cancelled, by_content=by_content
+                checksums.of(
+                    image,
+                    (EXTENT,),
+                    self.cancelled,
+                    by_content=by_content,
+                    timeout=30,
                 )
                 for image in (seed.source, seed.target)
             )

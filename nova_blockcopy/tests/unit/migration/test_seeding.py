@@ -62,6 +62,17 @@ class SeedingTestCase(world.Seeded, world.WorldTestCase):
     def replace(self, target, value):
         self.useFixture(fixtures.MonkeyPatch(target, value))
 
+    def damage(self, disk, offset):
+        """Alter a byte of a base before it is compared."""
+
+        def on_message(message):
+            if message['operation'] == 'digest':
+                with open(self.path('b', disk), 'r+b') as f:
+                    f.seek(offset)
+                    f.write(b'?')
+
+        self.on_message = on_message
+
     def make_qcow2(self, disk):
         """Have the guest run on a qcow2."""
         self.convert('a', disk, 'raw', 'qcow2')
@@ -141,13 +152,7 @@ class TestRounds(SeedingTestCase):
     def test_what_arrives_damaged_is_refused(self, verify):
         self.options = {'verify': verify}
 
-        def on_message(message):
-            if message['operation'] == 'digest':
-                with open(self.path('b', 'vdb'), 'r+b') as f:
-                    f.seek(500_000)
-                    f.write(b'?')
-
-        self.on_message = on_message
+        self.damage('vdb', 500_000)
         error = self.undone()
         self.assertIsInstance(error.__cause__, exception.VerifyFailed)
         self.assertIn('vdb', str(error))
@@ -186,16 +191,9 @@ class TestRounds(SeedingTestCase):
         self.replace('nova_blockcopy.extents.UNIT', 65536)
         self.replace('nova_blockcopy.extents._BATCH', 3)
 
-        def on_message(message):
-            if message['operation'] == 'apply':
-                self.fail('It is not to be used.')
-            if message['operation'] == 'digest':
-                with open(self.path('b', 'vda'), 'r+b') as f:
-                    f.seek(world.SIZE - 1)
-                    f.write(b'?')
-
-        self.on_message = on_message
+        self.damage('vda', world.SIZE - 1)
         self.assertIn(f'at {world.SIZE - 65536}', str(self.undone()))
+        self.assertNotIn('apply', self.asked)
 
 
 class TestByContent(SeedingTestCase):
@@ -223,13 +221,7 @@ class TestByContent(SeedingTestCase):
         self.assert_content('b')
 
     def test_damage_is_noticed(self):
-        def on_message(message):
-            if message['operation'] == 'digest':
-                with open(self.path('b', 'vda'), 'r+b') as f:
-                    f.seek(500_000)
-                    f.write(b'?')
-
-        self.on_message = on_message
+        self.damage('vda', 500_000)
         error = self.refused(exception.MigrationUndone, self.migration().run)
         self.assertIsInstance(error.__cause__, exception.VerifyFailed)
         self.assertIn('vda', str(error))
