@@ -42,6 +42,23 @@ def shares(total: int, ready: Mapping[str, bool]) -> dict[str, int]:
     }
 
 
+def slowed(now: Mapping[str, int], speed: int, unit: int) -> dict[str, int]:
+    """Limits of a disk with which its guest writes less than is copied.
+
+    :param now: the limits that it has, by libvirt's names; 0 = none
+    :param speed: bytes/s that its writes may take of the copy
+    :param unit: bytes that the copy takes for the smallest write
+    """
+    wanted = dict(now)
+    for name, most in (('bytes', speed), ('iops', speed // unit)):
+        # QEMU takes a limit for both or one for writes, but not both
+        total = f'total_{name}_sec'
+        key = total if now.get(total) else f'write_{name}_sec'
+        wanted[key] = max(1, min(now.get(key) or most, most))
+        wanted[f'{key}_max'] = wanted[f'{key}_max_length'] = 0
+    return wanted
+
+
 def buffer(speed: int) -> int:
     """How much a limited copy may have in flight.
 

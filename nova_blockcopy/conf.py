@@ -103,6 +103,12 @@ A small granularity repeats less work for small guest writes and costs more
 processor time and memory: 512 takes 512 MiB of bitmap for 1 TiB of disk,
 65536 takes 4 MiB.
 
+QEMU cannot copy into every base with a small granularity. A copy therefore
+uses more than this value where its base needs more. A qcow2 base with a
+backing file needs its cluster size, 65536 by default. A file needs 4096 before
+QEMU 8.1. A block device needs the size of its logical sectors. The log of the
+destination then has the granularity and the reason.
+
 Possible values:
 
 * a power of two from 512 to 67108864 (64 MiB)
@@ -130,6 +136,10 @@ Possible values:
         help="""
 Make each guest write wait until it reached the base too. A copy then always
 gets ready, however much the guest writes, at the price of slower writes.
+
+Only disks with a raw base (a block device or a raw file) can have it, and
+only with QEMU 8.0 or newer on the destination. Elsewhere QEMU may crash or
+lose data with synchronous writes, so the engine does without them.
 """,
     ),
     cfg.StrOpt(
@@ -144,7 +154,8 @@ gets ready, however much the guest writes, at the price of slower writes.
             (
                 model.Mode.SEEDED.value,
                 'the bulk of a disk is copied before the switchover, while '
-                'the guest writes to an overlay; only that follows later',
+                'the guest writes to a delta; only the last delta is copied '
+                'after the switchover',
             ),
         ],
         help='How the bulk of the disks travels.',
@@ -153,9 +164,12 @@ gets ready, however much the guest writes, at the price of slower writes.
         'delta_dir',
         default='/var/lib/nova-blockcopy/deltas',
         help="""
-Directory of the overlays that seeded mode needs on either host while a guest
-moves. What the guest writes during a migration must have room there. It must
-be on this host's own disk, survive a reboot, and be open to QEMU's user.
+Directory of the deltas that seeded mode needs while a guest moves.
+
+On the source the guest writes to deltas there, so all that it writes during a
+migration must have room. On the destination a delta of a later seeding round
+is there until it is merged into the base. The directory must be on this
+host's own disk, survive a reboot, and be open to the user that QEMU runs as.
 """,
     ),
     cfg.IntOpt(
@@ -163,9 +177,10 @@ be on this host's own disk, survive a reboot, and be open to QEMU's user.
         default=1024,
         min=0,
         help="""
-Least free space in ``delta_dir``, in MiB. With less, no disk is frozen, and a
-migration that has not come to its switchover is taken back: a guest whose
-overlay cannot grow would be paused.
+Least free space in ``delta_dir``, in MiB. With less on either host when a
+migration begins, it is made in direct mode. With less on the source later, but
+before the switchover, it is taken back, because a guest whose delta cannot
+grow would be paused.
 """,
     ),
     cfg.IntOpt(
@@ -173,8 +188,8 @@ overlay cannot grow would be paused.
         default=5,
         min=1,
         help="""
-Most rounds of seeding before the switchover. The first one copies the disks,
-each further one what the guest has written during the one before.
+Most rounds of seeding before the switchover. The first one copies the disks.
+Each further one copies what the guest has written during the one before.
 """,
     ),
     cfg.FloatOpt(
@@ -182,9 +197,11 @@ each further one what the guest has written during the one before.
         default=1.0,
         min=0,
         help="""
-Seconds that the copying after the switchover should take at most. While more
-is predicted, from the size of the overlays and the rate of the last round,
-another round of seeding is done.
+Seconds that the copying after the switchover should take at most. The forecast
+comes from the size of the last deltas and the rate of the last round. While
+the forecast is longer, another round of seeding is done. Where the forecast is
+short enough, another round follows all the same if it takes little time
+against the rounds before, because it makes the remote window shorter.
 """,
     ),
     cfg.StrOpt(
@@ -194,7 +211,8 @@ another round of seeding is done.
             (
                 'proceed',
                 'switch over all the same; the window is longer, and the '
-                'guest is slowed down in it as by synchronous_writes',
+                'guest may write only half as fast in it as its disks are '
+                'copied',
             ),
             ('abort', 'take the migration back'),
         ],
@@ -301,7 +319,10 @@ hypervisors.
     cfg.PortOpt(
         'export_port_min',
         default=49216,
-        help='First TCP port to export disks at; each disk takes one port.',
+        help="""
+First TCP port to export disks at. Each disk takes up to two ports: one for the
+image that the guest writes to, and one for the content of the layers below it.
+""",
     ),
     cfg.PortOpt(
         'export_port_max',

@@ -29,15 +29,19 @@ from nova_blockcopy import model
 
 Element = etree._Element
 
-#: While a disk is remote an error must stop the guest, not reach it. Zeroes
-#: are kept as holes because the mirror takes these two settings from the
-#: domain's disk, not from the XML of the copy (libvirt's
-#: qemuDomainPrepareDiskSourceData in src/qemu/qemu_domain.c).
+#: While a disk is remote an error must stop the guest, not reach it.
 _REMOTE_DRIVER = {
     'discard': 'unmap',
-    'detect_zeroes': 'unmap',
     'error_policy': 'stop',
     'rerror_policy': 'stop',
+}
+#: The mirror takes this from the domain's disk, not from the XML of the copy
+#: (libvirt's qemuDomainPrepareDiskSourceData in src/qemu/qemu_domain.c). It
+#: keeps zeroes as holes in a raw base. Writes of zeroes can corrupt a qcow2
+#: (see the page on QEMU in the contributor guide).
+_DETECT_ZEROES = {
+    model.ImageFormat.RAW: 'unmap',
+    model.ImageFormat.QCOW2: 'off',
 }
 _SOURCE_ATTRIBUTE = {
     model.ImageKind.BLOCK: 'dev',
@@ -114,9 +118,23 @@ def _source(element: Element) -> model.Image | model.NetworkSource | None:
             address='' if host is None else host.get('name', ''),
             port=0 if host is None else int(host.get('port') or 0),
             tls=source.get('tls') == 'yes',
+            backing=_backing(element),
         )
     format_ = _attribute(element, 'driver', 'type') or 'raw'
     return _image(element, source, format_)
+
+
+def _backing(
+    element: Element,
+) -> model.Image | model.NetworkSource | None:
+    """The layer below a network disk."""
+    store = element.find('backingStore')
+    if store is None:
+        return None
+    source = store.find('source')
+    if source is None or store.get('type') == 'network':
+        return _source(store)
+    return _image(store, source, _attribute(store, 'format', 'type'))
 
 
 def _image(
@@ -164,20 +182,25 @@ def point_at_exports(
 ) -> str:
     """The domain as it runs in the remote window.
 
-    A moved disk reads its own layer over NBD and, for a qcow2 with a backing
-    file, the layers below from the destination's disk; or over NBD too, if
-    they travel.
+    A disk reads its top layer over NBD. The content of the layers below
+    comes over NBD as well where it is exported; else the destination has the
+    same backing file.
 
     :param exports: by disk, the top layer's first
     """
 
     def remote(element: Element, move: model.Move) -> None:
         top, *below = exports[move.disk]
-        _driver(element, move.source.format, _REMOTE_DRIVER)
+        detect_zeroes = _DETECT_ZEROES[move.base.format]
+        _driver(
+            element,
+            move.top().format,
+            {**_REMOTE_DRIVER, 'detect_zeroes': detect_zeroes},
+        )
         element.set('type', 'network')
         store = _backing_store(move.base.backing)
         if below:
-            store = _remote_store(move.source.backing, below)
+            store = _content_store(below[0])
         _locate(element, _nbd_source(top), store)
 
     return _rewrite(xml, moves, remote)
@@ -295,15 +318,11 @@ def _nbd_source(export: model.Export) -> Element:
     return source
 
 
-def _remote_store(
-    image: model.Image | None, exports: Sequence[model.Export]
-) -> Element:
-    if image is None:
-        return etree.Element('backingStore')
+def _content_store(export: model.Export) -> Element:
     element = etree.Element('backingStore', type='network')
-    etree.SubElement(element, 'format', type=image.format)
-    element.append(_nbd_source(exports[0]))
-    element.append(_remote_store(image.backing, exports[1:]))
+    etree.SubElement(element, 'format', type=model.ImageFormat.RAW)
+    element.append(_nbd_source(export))
+    etree.SubElement(element, 'backingStore')
     return element
 
 
@@ -317,15 +336,24 @@ def _backing_store(image: model.Image | None) -> Element:
     return element
 
 
-def at_export(disk: model.Disk, export: model.Export) -> bool:
-    """Whether a disk of a domain is read from this export."""
-    return disk.source == model.NetworkSource(
-        protocol='nbd',
-        name=export.name,
-        address=export.address,
-        port=export.port,
-        tls=export.tls,
-    )
+def at_exports(
+    disk: model.Disk, move: model.Move, exports: Sequence[model.Export]
+) -> bool:
+    """Whether a disk of a domain reads all its layers as it should.
+
+    :param exports: of the disk, the top layer's first
+    """
+    below: model.Image | model.NetworkSource | None = move.base.backing
+    for export in reversed(exports):
+        below = model.NetworkSource(
+            protocol='nbd',
+            name=export.name,
+            address=export.address,
+            port=export.port,
+            tls=export.tls,
+            backing=None if export.content else below,
+        )
+    return disk.source == below
 
 
 def at_image(disk: model.Disk, image: model.Image) -> bool:

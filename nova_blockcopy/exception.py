@@ -80,7 +80,7 @@ class BaseRefused(Refused):
 
 class NoRoom(Refused):
     msg_fmt = (
-        'There is no room for overlays in [blockcopy] delta_dir '
+        'There is no room for deltas in [blockcopy] delta_dir '
         '%(directory)s: %(reason)s'
     )
 
@@ -142,7 +142,7 @@ class ImageError(BlockCopyError):
 
 
 class CannotFreeze(BlockCopyError):
-    """libvirt does not give a guest the overlays that seeding needs."""
+    """libvirt does not give a guest the deltas that seeding needs."""
 
     msg_fmt = 'The disks of guest "%(guest)s" cannot be frozen: %(reason)s'
 
@@ -252,12 +252,24 @@ class Aborted(BlockCopyError):
 class MigrationUndone(BlockCopyError):
     """The migration failed or was aborted; everything was put back.
 
-    The guest is at home on the source, on its own disks, and runs there
-    unless it has ended meanwhile. ``__cause__`` is why.
+    The guest runs on the source, on its own disks. ``__cause__`` is why.
     """
 
     msg_fmt = (
         'Guest "%(guest)s" stays on its source, nothing was lost: %(reason)s'
+    )
+
+
+class GuestEnded(MigrationUndone):
+    """The migration was taken back, but the guest had ended.
+
+    Its disks on the source are complete, because each write that it knows to
+    be done had reached them.
+    """
+
+    msg_fmt = (
+        '%(obituary)s Its disks on %(home)s have all that it had written: '
+        'start it there again. Its migration had stopped with: %(reason)s'
     )
 
 

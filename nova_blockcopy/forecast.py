@@ -15,6 +15,14 @@
 import dataclasses
 import enum
 
+#: Seconds that a round takes, besides its copying.
+_ROUND_S = 1.0
+#: Another round is worth its time if it takes at most this share of the time
+#: that was spent on seeding: it leaves about that share of what is left now.
+_WORTH = 0.1
+#: Seconds below which a window cannot be made much shorter.
+_SHORT_S = 0.1
+
 
 class Advice(enum.StrEnum):
     """What to do after a round of seeding."""
@@ -60,15 +68,29 @@ def rate(moved_bytes: int, elapsed_s: float, before: float) -> float:
 
 
 def advise(
-    now: Forecast, before: Forecast | None, *, longest: float, rounds_left: int
+    now: Forecast,
+    before: Forecast | None,
+    *,
+    longest: float,
+    rounds_left: int,
+    spent_s: float,
 ) -> Advice:
     """Decide on another round.
 
+    The larger a disk, the more a guest writes while it is seeded. So a round
+    follows that is short against that, and the window does not grow with the
+    disk.
+
     :param before: the forecast of the round before this one
     :param longest: seconds that the window may take
+    :param spent_s: seconds that all rounds together have taken
     """
-    if now.window_s is None or now.window_s <= longest:
+    if now.window_s is None:
         return Advice.SWITCH
+    if now.window_s <= longest:
+        cheap = now.window_s + _ROUND_S <= _WORTH * spent_s
+        again = rounds_left and cheap and now.window_s > _SHORT_S
+        return Advice.AGAIN if again else Advice.SWITCH
     if not rounds_left or (
         before is not None and now.delta_bytes >= before.delta_bytes
     ):

@@ -29,7 +29,9 @@ from nova_blockcopy import model
 from nova_blockcopy import states
 from nova_blockcopy import wire
 
-VERSION = 1
+#: 1 had an overlay on the destination for each disk, and a state
+#: "flattening" in which it was merged.
+VERSION = 2
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,10 +47,12 @@ class Entry:
 class Record:
     """All that a host must know of a migration after it lost its memory.
 
-    ``peer`` is the other host as its caller names it, ``home`` and
-    ``destination`` how the two libvirts reach each other (on the source
-    only). ``authority`` names the host whose disks are the authoritative
-    copy. ``pivoted`` are the disks that live on their bases already.
+    ``mode`` is how the disks travel. ``peer`` is the other host as its
+    caller names it, ``home`` and ``destination`` how the two libvirts reach
+    each other (on the source only). ``authority`` names the host whose disks
+    are the authoritative copy. ``pivoted`` are the disks that live on their
+    bases already. ``limits`` are those of disks that the destination slows
+    down, as they were before that.
     ``live_xml`` and ``persistent_xml`` are the guest's definitions from
     before the switchover, ``definition`` is the persistent one from before
     anything was changed; empty where there is none.
@@ -59,6 +63,7 @@ class Record:
     guest: str
     name: str
     role: model.Role
+    mode: model.Mode
     peer: str
     state: states.State
     home: model.Endpoint | None = None
@@ -67,6 +72,7 @@ class Record:
     moves: tuple[model.Move, ...] = ()
     exports: tuple[model.Export, ...] = ()
     pivoted: tuple[str, ...] = ()
+    limits: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)
     live_xml: str = ''
     persistent_xml: str = ''
     definition: str = ''
@@ -98,8 +104,10 @@ class Journal:
             if data.get('version') != VERSION:
                 raise exception.JournalError(
                     path=path,
-                    reason=f'it has version {data.get("version")}, this '
-                    f'software writes {VERSION}; use the one that wrote it.',
+                    reason=f'another version of nova-blockcopy wrote it '
+                    f'(format {data.get("version")}, this version has '
+                    f'{VERSION}). Install that version on both hosts again, '
+                    f'let it settle the migration, then upgrade.',
                 )
             return wire.unpack(data, Record)
         except FileNotFoundError:

@@ -89,11 +89,12 @@ def overlay(path: str, below: Image) -> Image:
 class Export:
     """One image of a disk, served over NBD by the source host.
 
-    ``depth`` is 0 for the disk's own layer, which the guest writes to, and
-    more for what lies below, which is only read. ``size_bytes`` is the
-    length served: of the container, not of the disk. ``pid`` is the server's
-    process on the source host. ``tls`` means that it is encrypted, and only
-    for clients with a certificate.
+    ``content`` means that the server shows what a guest sees of the image
+    and of all layers below it; else it shows the bytes of the image's own
+    file or device. ``writable`` is the one export that the guest writes to.
+    ``size_bytes`` is the length served. ``pid`` is the server's process on
+    the source host. ``tls`` means that it is encrypted, and only for clients
+    with a certificate.
     """
 
     disk: str
@@ -102,28 +103,24 @@ class Export:
     name: str
     size_bytes: int
     pid: int
-    depth: int = 0
+    content: bool = False
+    writable: bool = False
     tls: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Layer:
-    """One image of a disk's chain; at depth 0 is what the guest writes to."""
-
-    disk: str
-    depth: int
-    image: Image
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkSource:
-    """Where a network disk points, as far as it tells two apart."""
+    """Where a network disk points, as far as it tells two apart.
+
+    ``backing`` is the layer below, None if there is none.
+    """
 
     protocol: str
     name: str
     address: str
     port: int
     tls: bool = False
+    backing: 'Image | NetworkSource | None' = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,10 +148,9 @@ class Move:
     ``whole`` means that the layers below the top one travel too, into a
     base that has none.
 
-    In seeded mode the guest writes to ``deltas`` on the source, the last one
-    of them, each on top of the one before and the first on the source image;
-    what is in the last one at the switchover is copied into ``overlay``, on
-    top of the base.
+    In seeded mode the guest writes to the last one of ``deltas`` on the
+    source. Each delta lies on top of the one before, and the first one on
+    the source image. Only the source knows them.
     """
 
     disk: str
@@ -163,34 +159,25 @@ class Move:
     size_bytes: int
     whole: bool = False
     deltas: tuple[str, ...] = ()
-    overlay: str | None = None
 
     @property
     def by_content(self) -> bool:
         """Whether it can travel only as what a guest sees of it."""
         return self.whole or self.source.format is not self.base.format
 
-    def travelling(self) -> tuple[Image, ...]:
-        """The layers of the source that are exported, top one first."""
-        return layers(self.source) if self.whole else (self.source,)
-
-    def frozen(self) -> Image:
-        """What the guest runs on at the source: the deltas, if any."""
+    def top(self) -> Image:
+        """The image that the guest writes to on the source."""
         top = self.source
         for path in self.deltas:
             top = overlay(path, top)
         return top
 
-    def window(self) -> 'Move':
-        """What is left to move at the switchover: all, or the last delta."""
-        if self.overlay is None:
-            return self
-        return Move(
-            disk=self.disk,
-            source=self.frozen(),
-            base=overlay(self.overlay, self.base),
-            size_bytes=self.size_bytes,
-        )
+    def below(self) -> Image | None:
+        """The image below the top that the guest reads over the network.
+
+        None if there is none, or if the destination has the same one.
+        """
+        return self.top().backing if self.deltas or self.whole else None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,13 +245,12 @@ class Extent:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Seed:
-    """One image of a disk that is to be brought to the destination.
+    """One image of a disk that is copied before the switchover.
 
-    ``target`` is where it goes. ``by_content`` means that what a guest sees
-    is served and copied, all layers of it, and not the image as it is.
-    ``extents`` are to be copied; what else there is of the ``size_bytes`` is
-    zeroes if ``afresh``, and is there already if not. A ``delta`` is then
-    merged into what its target lies on top of.
+    ``extents`` are to be copied into the ``target``. The rest of the
+    ``size_bytes`` is zeroes if ``afresh``; else the destination has it
+    already. A ``delta`` goes to a file that the destination makes for it,
+    and then merges into the target.
     """
 
     disk: str
@@ -273,9 +259,13 @@ class Seed:
     export: Export
     extents: tuple[Extent, ...]
     size_bytes: int
-    by_content: bool = False
     afresh: bool = True
     delta: bool = False
+
+    @property
+    def by_content(self) -> bool:
+        """Whether it travels as what a guest sees, all layers of it."""
+        return self.export.content
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

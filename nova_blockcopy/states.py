@@ -32,7 +32,7 @@ class State(enum.StrEnum):
 
     #: The destination checks its bases and opens its journal.
     PREPARING = 'preparing'
-    #: Seeded mode: the guest's writes go to new overlays on the source.
+    #: Seeded mode: the guest's writes go to new deltas on the source.
     FREEZING = 'freezing'
     #: Seeded mode: the bases are filled from what does not change any more.
     SEEDING = 'seeding'
@@ -46,8 +46,6 @@ class State(enum.StrEnum):
     READY = 'ready'
     #: Point of no return: some disk may already live on its base only.
     PIVOTING = 'pivoting'
-    #: Seeded mode: the overlays on the destination go into the bases.
-    FLATTENING = 'flattening'
     #: All disks are proven to live on their bases; the source gives up.
     RELEASING = 'releasing'
     #: Steps are taken back, the last one first.
@@ -67,7 +65,6 @@ _FORWARD = (
     State.COPYING,
     State.READY,
     State.PIVOTING,
-    State.FLATTENING,
     State.RELEASING,
     State.ENDED,
 )
@@ -80,8 +77,7 @@ ALLOWED = frozenset(
         *itertools.pairwise(_FORWARD),
         # direct mode does without the states of the seeded mode
         (State.PREPARING, State.EXPORTING),
-        (State.PIVOTING, State.RELEASING),
-        # what has gathered in the overlays meanwhile is seeded too
+        # what has gathered in the deltas meanwhile is seeded too
         (State.SEEDING, State.FREEZING),
         # the destination has nothing to do between its check and its copy,
         # but to be seeded
@@ -96,7 +92,6 @@ ALLOWED = frozenset(
         # a pivot that no disk has passed is taken back like anything else
         (State.PIVOTING, State.UNDOING),
         (State.PIVOTING, State.STUCK),
-        (State.FLATTENING, State.STUCK),
         (State.RELEASING, State.STUCK),
         (State.UNDOING, State.STUCK),
         (State.UNDOING, State.ENDED),
@@ -105,7 +100,6 @@ ALLOWED = frozenset(
         (State.UNDOING, State.PIVOTING),
         (State.STUCK, State.PIVOTING),
         (State.STUCK, State.UNDOING),
-        (State.STUCK, State.FLATTENING),
         (State.STUCK, State.RELEASING),
     ]
 )

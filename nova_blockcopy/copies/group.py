@@ -66,6 +66,25 @@ class CopyGroup:
             )
         self._speeds = speeds
 
+    def wait_for_begin(self) -> None:
+        """Wait until every copy knows what to copy, and tracks writes.
+
+        :raises JobFailed: one does not get there
+        """
+        timeout = self._settings.call_timeout
+        # libvirt has it at 0 or 1 before (qemuDomainBlockJobInfo)
+        if not waiting.until(
+            lambda: all(
+                disk.ready or disk.total_bytes > 1
+                for disk in self.look().disks
+            ),
+            timeout=timeout,
+        ):
+            raise exception.JobFailed(
+                disk=', '.join(self._jobs),
+                reason=f'it has not begun after {timeout} s.',
+            )
+
     def follow(self, cancelled: threading.Event, report: Report) -> None:
         """Watch the copies until all are ready.
 

@@ -19,13 +19,19 @@ already is found by reading the domain.
 import abc
 import dataclasses
 import time
+from collections.abc import Callable
+
+from oslo_log import log as logging
 
 from nova_blockcopy import domxml
 from nova_blockcopy import exception
+from nova_blockcopy import mirror
 from nova_blockcopy import model
 from nova_blockcopy import waiting
 from nova_blockcopy.drivers import base
 from nova_blockcopy.host import hypervisor
+
+LOG = logging.getLogger(__name__)
 
 #: Seconds between two looks at whether a job has ended.
 _TICK = 0.02
@@ -150,7 +156,12 @@ class Job(abc.ABC):
 
 
 class CopyJob(Job):
-    """One disk on its way into its base, on the destination."""
+    """One disk on its way into its base, on the destination.
+
+    :param mode: of the migration; a base that was seeded takes the top layer
+        only
+    :param limits: looks what the base allows
+    """
 
     _usual_cause = 'could not be written or the export not be read'
 
@@ -159,21 +170,62 @@ class CopyJob(Job):
         driver: base.CopyDriver,
         guest: hypervisor.Guest,
         move: model.Move,
+        mode: model.Mode,
+        limits: Callable[[], mirror.Limits],
     ) -> None:
         super().__init__(driver, guest, move.disk, move.base)
-        self._shallow = not move.whole
+        seeded = mode is model.Mode.SEEDED
+        self._shallow = seeded or not move.whole
+        self._remote = seeded or move.below() is not None
+        self._limits = limits
 
     def _start(self, settings: model.CopySettings) -> None:
+        self._check_layers()
+        limits = self._limits()
+        granularity = settings.granularity
+        if 0 < granularity < limits.granularity:
+            granularity = limits.granularity
+            LOG.info(
+                'Disk %s of guest %s is copied with granularity %d: %s',
+                *(self.disk, self._guest.name, granularity, limits.reason),
+            )
         self._driver.start(
             self._guest.uuid,
             self.disk,
             self._base,
-            dataclasses.replace(settings, shallow=self._shallow),
+            dataclasses.replace(
+                settings,
+                granularity=granularity,
+                synchronous_writes=settings.synchronous_writes
+                and limits.synchronous,
+                shallow=self._shallow,
+            ),
         )
+
+    def _check_layers(self) -> None:
+        """Pass if the guest reads the layers that the copy relies on.
+
+        libvirt makes a shallow copy a full one, silently, where it knows of
+        no layer below the top (qemuDomainBlockCopyCommon in
+        src/qemu/qemu_driver.c). A full one writes zeroes to its base first.
+        """
+        source = self._live().source
+        fits = isinstance(source, model.NetworkSource) and (
+            isinstance(source.backing, model.NetworkSource)
+            if self._remote
+            else source.backing == self._base.backing
+        )
+        if not fits:
+            raise exception.JobFailed(
+                disk=self.disk,
+                reason=f'it has not been started, as the guest does not read '
+                f'the layers that it was sent with on {self._guest.host}; '
+                f'somebody has changed its disk.',
+            )
 
 
 class CommitJob(Job):
-    """The overlays of one disk on their way into what they lie on."""
+    """The deltas of one disk on their way into the disk, on the source."""
 
     _usual_cause = 'could not be written'
 

@@ -71,30 +71,22 @@ class Exporter:
         self._tls = tls
         self._tls_dir = tls_dir
 
-    def start(
-        self,
-        planned: model.Export,
-        image: model.Image,
-        *,
-        by_content: bool = False,
-    ) -> model.Export:
-        """Serve an image; its bytes as they are, without what lies below.
+    def start(self, planned: model.Export, image: model.Image) -> model.Export:
+        """Serve an image.
 
-        :param planned: of which disk, at which depth, and under what name;
-            the name is for the client and for people, and no secret, as
-            qemu-nbd tells it to whoever asks
-        :param by_content: serve what a guest sees, all layers together;
-            of an image that nobody writes to
+        :param planned: of which disk, in which way, and under what name; the
+            name is for the client and for people, and no secret, as qemu-nbd
+            tells it to whoever asks
         :returns: the same, with where it is served
         :raises ExportError: no server could be started
         """
         try:
-            if by_content:
+            if planned.content:
                 size = images.size(image)
-            elif planned.depth:
-                size = images.length(image.path)
-            else:
+            elif planned.writable:
                 size = images.extend_for_export(image, self._timeout)
+            else:
+                size = images.length(image.path)
         except exception.BlockCopyError as e:
             raise exception.ExportError(path=image.path, reason=e) from e
         for port in self._ports:
@@ -105,7 +97,7 @@ class Exporter:
                 size_bytes=size,
                 tls=self._tls,
             )
-            pid = self._serve(export, _node(image, by_content))
+            pid = self._serve(export, image)
             if pid is not None:
                 LOG.info('Export of disk %s is at port %d', export.disk, port)
                 return dataclasses.replace(export, pid=pid)
@@ -116,18 +108,12 @@ class Exporter:
             f'[blockcopy] export_port_min and export_port_max.',
         )
 
-    def revive(
-        self,
-        export: model.Export,
-        image: model.Image,
-        *,
-        by_content: bool = False,
-    ) -> model.Export:
+    def revive(self, export: model.Export, image: model.Image) -> model.Export:
         """Start a dead server again where its client looks for it."""
         if self.alive(export):
             return export
         LOG.warning('The export of disk %s was dead', export.disk)
-        pid = self._serve(export, _node(image, by_content))
+        pid = self._serve(export, image)
         if pid is None:
             raise exception.ExportError(
                 path=image.path,
@@ -156,10 +142,18 @@ class Exporter:
     def alive(self, export: model.Export) -> bool:
         return _server(export.name) is not None
 
-    def _serve(self, export: model.Export, node: str) -> int | None:
-        """Start a server; None if its port is taken."""
+    def _serve(self, export: model.Export, image: model.Image) -> int | None:
+        """Start a server; None if its port is taken.
+
+        Nothing may be cached here that the guest writes there, so the page
+        cache is left out.
+        """
+        node = qemu.content(image) if export.content else qemu.top(image)
         try:
-            _start(wire.pack(export), node, self._tls_dir, self._timeout)
+            _start(
+                *(wire.pack(export), qemu.options(node)),
+                *(self._tls_dir, self._timeout),
+            )
         except OSError as e:
             if e.errno == errno.EADDRINUSE:
                 return None
@@ -274,8 +268,7 @@ def _argv(export: model.Export, node: str, tls_dir: str) -> tuple[str, ...]:
         *('--persistent', '--shared', str(_CLIENTS)),
         *('--export-name', export.name),
         *('--cache', 'none', '--discard', 'unmap'),
-        # what lies below other guests' disks too is never written
-        *(('--read-only',) if export.depth else ()),
+        *(() if export.writable else ('--read-only',)),
         *(
             ('--object', credentials, '--tls-creds', qemu.TLS)
             if export.tls
@@ -283,12 +276,3 @@ def _argv(export: model.Export, node: str, tls_dir: str) -> tuple[str, ...]:
         ),
         *('--image-opts', node),
     )
-
-
-def _node(image: model.Image, by_content: bool) -> str:
-    """What QEMU is to open.
-
-    Nothing may be cached here that the guest writes there, so the page cache
-    is left out.
-    """
-    return qemu.options(qemu.content(image) if by_content else qemu.top(image))

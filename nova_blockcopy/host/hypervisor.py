@@ -244,7 +244,7 @@ class Guest:
             self._domain().migrateToURI3(uri, parameters, flags)
 
     def snapshot(self, xml: str) -> None:
-        """Have the guest write to the overlays that a snapshot names.
+        """Have the guest write to the deltas that a snapshot names.
 
         All disks together or none; libvirt keeps no record of it.
         """
@@ -256,6 +256,23 @@ class Guest:
         )
         with self._hypervisor.translated(f'freeze the disks of {self.name}'):
             self._domain().snapshotCreateXML(xml, flags)
+
+    @_patient
+    def limits(self, disk: str) -> dict[str, int]:
+        """Limits of a disk's requests, by libvirt's names; 0 = none."""
+        with self._hypervisor.translated(f'read the limits of {self.name}'):
+            found = self._domain().blockIoTune(
+                disk, libvirt.VIR_DOMAIN_AFFECT_LIVE
+            )
+        return {k: v for k, v in found.items() if isinstance(v, int)}
+
+    @_patient
+    def limit(self, disk: str, limits: dict[str, int]) -> None:
+        """Limit the requests of a disk until the guest ends."""
+        with self._hypervisor.translated(f'limit {disk} of {self.name}'):
+            self._domain().setBlockIoTune(
+                disk, limits, libvirt.VIR_DOMAIN_AFFECT_LIVE
+            )
 
     @_patient
     def undefine(self) -> None:

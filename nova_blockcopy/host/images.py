@@ -13,11 +13,14 @@
 """Facts about the images of this host. Formats are declared, never probed."""
 
 import errno
+import fcntl
 import glob
 import hashlib
 import json
+import mmap
 import os
 import stat
+import sys
 import time
 from collections.abc import Iterator
 from collections.abc import Sequence
@@ -29,6 +32,8 @@ from nova_blockcopy import model
 from nova_blockcopy import privsep
 from nova_blockcopy.host import command
 
+#: Asks for the logical sectors of a block device (linux/fs.h).
+_BLKSSZGET = 0x1268
 _BOOT_ID = '/proc/sys/kernel/random/boot_id'
 #: Seconds that qemu-img may take to read a header.
 _HEADER_TIMEOUT = 30
@@ -106,6 +111,35 @@ def length(path: str) -> int:
         return os.lseek(fd, 0, os.SEEK_END)
     finally:
         os.close(fd)
+
+
+@privsep.entrypoint
+def alignment(path: str) -> int:
+    """Bytes to whose multiples QEMU may have to align direct writes.
+
+    Those of a file depend on its file system; QEMU probes for them, and does
+    not go above a page (raw_probe_alignment, block/file-posix.c).
+
+    :raises ImageError: it cannot be read
+    """
+    try:
+        with open(path, 'rb') as f:
+            if not stat.S_ISBLK(os.fstat(f.fileno()).st_mode):
+                return mmap.PAGESIZE
+            size = fcntl.ioctl(f, _BLKSSZGET, bytes(4))
+    except OSError as e:
+        raise unreadable(path, e) from e
+    return int.from_bytes(size, sys.byteorder)
+
+
+def cluster(image: model.Image) -> int:
+    """Bytes of a cluster of a qcow2; 0 for a raw image.
+
+    :raises ImageError: it cannot be read
+    """
+    if image.format is model.ImageFormat.RAW:
+        return 0
+    return int(_info(image.path)['cluster-size'])
 
 
 def identity(path: str) -> model.ImageIdentity:

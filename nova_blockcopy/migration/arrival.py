@@ -18,6 +18,7 @@ journal.
 """
 
 import dataclasses
+import functools
 import os
 import threading
 from collections.abc import Callable
@@ -26,11 +27,13 @@ from typing import Any
 import tenacity
 from oslo_log import log as logging
 
+from nova_blockcopy import bandwidth as bandwidths
 from nova_blockcopy import conf
 from nova_blockcopy import domxml
 from nova_blockcopy import drivers
 from nova_blockcopy import exception
 from nova_blockcopy import journal
+from nova_blockcopy import mirror
 from nova_blockcopy import model
 from nova_blockcopy import plan
 from nova_blockcopy import progress
@@ -44,8 +47,8 @@ from nova_blockcopy.drivers import base
 from nova_blockcopy.host import checksums
 from nova_blockcopy.host import hypervisor
 from nova_blockcopy.host import images
+from nova_blockcopy.host import qemu_log
 from nova_blockcopy.host import switchover
-from nova_blockcopy.migration import merge
 from nova_blockcopy.migration import peer
 from nova_blockcopy.migration import seedbed
 
@@ -53,7 +56,7 @@ LOG = logging.getLogger(__name__)
 
 _GIVE_BACK_ATTEMPTS = 5
 #: Tasks that the source orders again when it got no answer.
-_INSISTED = ('pivot', 'flatten')
+_INSISTED = ('pivot',)
 #: Seconds in which a guest that was resumed meets its next I/O error.
 _WAKE_INTERVAL = 0.5
 #: By an I/O error, or by a pivot that was cut short.
@@ -125,7 +128,7 @@ class Arrival:
                 with self._door:
                     if cancelled.is_set():
                         raise exception.Aborted(guest=name)
-                    self._open(name, peer, moves)
+                    self._open(name, peer, model.Mode(mode), moves)
             return wire.pack(moves)
 
         return self._begin('prepare', check)
@@ -156,18 +159,18 @@ class Arrival:
         return self._begin('seed', seed)
 
     def digest(
-        self, *, image: dict[str, Any], wanted: list[Any], by_content: bool
+        self, *, seed: dict[str, Any], wanted: list[Any]
     ) -> peer.Message:
-        """Take checksums of parts of an image."""
-        of = wire.unpack(image, model.Image)
+        """Take checksums of parts of an image that was received."""
+        of = self._bed.landed(wire.unpack(seed, model.Seed))
         parts = wire.unpack(wanted, tuple[model.Extent, ...])
         return self._begin(
             'digest',
             lambda cancelled: checksums.of(
-                of,
+                of.target,
                 parts,
                 cancelled,
-                by_content=by_content,
+                by_content=of.by_content,
                 timeout=self._host.settings.stall_timeout,
             ),
         )
@@ -178,13 +181,20 @@ class Arrival:
         return self._begin('apply', lambda _cancelled: self._bed.apply(wanted))
 
     def copy(
-        self, *, persistent_xml: str, bandwidth: int, synchronous_writes: bool
+        self,
+        *,
+        persistent_xml: str,
+        bandwidth: int,
+        synchronous_writes: bool,
+        guest_bandwidth: int,
     ) -> peer.Message:
         """Start all copies, and follow them until they are ready.
 
         :param bandwidth: bytes/s for all of them; 0 = no limit
         :param synchronous_writes: have them get ready however much the
             guest writes
+        :param guest_bandwidth: bytes/s that the guest may write to all disks
+            together meanwhile; 0 = no limit
         """
         record = dataclasses.replace(
             self._record(), persistent_xml=persistent_xml
@@ -195,7 +205,9 @@ class Arrival:
         self._note(record, states.State.COPYING)
 
         def copy(cancelled: threading.Event) -> None:
-            group.start()
+            guest = self._host.here.guest(self._guest)
+            self._slow_down(guest, guest_bandwidth)
+            self._start(guest, group)
             group.follow(cancelled, self._report)
             self._note(self._record(), states.State.READY)
 
@@ -215,14 +227,6 @@ class Arrival:
         self._note(self._record(), states.State.PIVOTING)
         return self._begin('pivot', self._pivot)
 
-    def flatten(self) -> peer.Message:
-        """Have the overlays go into the bases, and prove that they did."""
-        record = self._record()
-        if record.state is states.State.RELEASING:
-            return self._begin('flatten', lambda _cancelled: None)
-        self._note(record, states.State.FLATTENING)
-        return self._begin('flatten', self._flatten)
-
     def abort(self) -> peer.Message:
         """End all that is under way; a guest stays on the exports."""
         before, self._task = self._task, None
@@ -238,6 +242,7 @@ class Arrival:
             guest = self._host.here.find(self._guest)
             if guest and guest.power() is not hypervisor.Power.OFF:
                 self._copies(record).abort()
+                self._speed_up(guest)
             elif guest:
                 self._check_remote(guest)
 
@@ -288,6 +293,10 @@ class Arrival:
             'failure': peer.failure(work.failure) if work else None,
             'disks': wire.pack(self._progress.disks) if self._progress else [],
         }
+
+    def qemu_log(self) -> peer.Message:
+        """Tell how the log of the guest's QEMU on this host ends."""
+        return {'log': qemu_log.tail(self._record().name)}
 
     def discard(self) -> peer.Message:
         """Forget a guest that did not come; its bases stay as they are.
@@ -353,17 +362,9 @@ class Arrival:
             for disk in disks
         }
         plan.check_unique(facts)
-        moves = tuple(
+        return tuple(
             plan.move(disk, facts[disk.disk], whole=bases[disk.disk].whole)
             for disk in disks
-        )
-        if not seeded:
-            return moves
-        return tuple(
-            dataclasses.replace(
-                move, overlay=self._bed.overlay_path(move.disk)
-            )
-            for move in moves
         )
 
     def _base_facts(
@@ -396,7 +397,11 @@ class Arrival:
             ) from e
 
     def _open(
-        self, name: str, source: str, moves: tuple[model.Move, ...]
+        self,
+        name: str,
+        source: str,
+        mode: model.Mode,
+        moves: tuple[model.Move, ...],
     ) -> None:
         self._host.journal.open(
             journal.Record(
@@ -404,13 +409,12 @@ class Arrival:
                 guest=self._guest,
                 name=name,
                 role=model.Role.DESTINATION,
+                mode=mode,
                 peer=source,
                 state=states.State.PREPARING,
                 moves=moves,
             )
         )
-        if any(move.overlay for move in moves):
-            self._bed.make_overlays(moves)
 
     # -- copying and pivoting --------------------------------------------
 
@@ -424,13 +428,64 @@ class Arrival:
         guest = self._host.here.guest(self._guest)
         driver = self._driver()
         jobs = [
-            copyjob.CopyJob(driver, guest, move.window())
+            copyjob.CopyJob(
+                *(driver, guest, move, record.mode),
+                functools.partial(self._limits, move.base),
+            )
             for move in record.moves
         ]
         settings = dataclasses.replace(
             self._host.settings, synchronous_writes=synchronous_writes
         )
         return copygroup.CopyGroup(guest.name, jobs, settings, bandwidth)
+
+    def _start(
+        self, guest: hypervisor.Guest, group: copygroup.CopyGroup
+    ) -> None:
+        if not mirror.misses_first_writes(self._hypervisor()):
+            group.start()
+            return
+        with guest.standing_still():
+            group.start()
+            group.wait_for_begin()
+
+    def _hypervisor(self) -> int:
+        return self._host.here.versions().hypervisor
+
+    def _limits(self, base: model.Image) -> mirror.Limits:
+        return mirror.limits(
+            base,
+            alignment=images.alignment(base.path),
+            cluster=images.cluster(base),
+            hypervisor=self._hypervisor(),
+        )
+
+    def _slow_down(self, guest: hypervisor.Guest, bytes_per_s: int) -> None:
+        """Have the guest write less than is copied.
+
+        :param bytes_per_s: for all disks together; 0 does nothing
+        """
+        if not bytes_per_s:
+            return
+        record = self._record()
+        before = {move.disk: guest.limits(move.disk) for move in record.moves}
+        record = dataclasses.replace(record, limits=before)
+        self._note(record, record.state, 'the guest is slowed down')
+        share = bytes_per_s // len(record.moves)
+        for move in record.moves:
+            unit = self._limits(move.base).granularity
+            limits = bandwidths.slowed(before[move.disk], share, unit)
+            guest.limit(move.disk, limits)
+
+    def _speed_up(self, guest: hypervisor.Guest) -> None:
+        """Give back the limits that the guest's disks had."""
+        record = self._record()
+        if not record.limits or guest.power() is hypervisor.Power.OFF:
+            return
+        for disk, limits in record.limits.items():
+            guest.limit(disk, limits)
+        record = dataclasses.replace(record, limits={})
+        self._note(record, record.state, 'the guest is not slowed down')
 
     def _pivot(self, cancelled: threading.Event) -> None:
         group = self._group or self._copies(self._record())
@@ -444,39 +499,18 @@ class Arrival:
             # no way back for the disks that have pivoted, so the others
             # follow: the source serves them until the release
             LOG.warning('Copying again what did not pivot: %s', e)
-            group.start()
+            self._start(guest, group)
             group.follow(cancelled, self._report)
             with guest.standing_still():
                 group.pivot(self._pivoted)
         guest.wake()  # if that was cut short the last time
+        self._speed_up(guest)
         record = self._record()
-        windows = tuple(move.window() for move in record.moves)
-        self._settle_definition(record, windows)
+        self._settle_definition(record)
         self._note(
             dataclasses.replace(record, authority=model.Role.DESTINATION),
-            states.State.RELEASING
-            if windows == record.moves
-            else states.State.FLATTENING,
+            states.State.RELEASING,
             'all disks are proven to be on this host',
-        )
-
-    def _flatten(self, cancelled: threading.Event) -> None:
-        record = self._record()
-        moves = record.moves
-        merge.merge(
-            # a transient one that has ended is not known any more
-            hypervisor.Guest(self._host.here, record.name, self._guest),
-            self._driver(),
-            self._host.settings,
-            {move.disk: move.window().base for move in moves},
-            {move.disk: move.base for move in moves},
-            cancelled,
-            self._report,
-        )
-        self._settle_definition(record, moves)
-        self._bed.clear(moves)
-        self._note(
-            record, states.State.RELEASING, 'nothing is left in overlays'
         )
 
     def _pivoted(self, disk: str) -> None:
@@ -487,9 +521,7 @@ class Arrival:
             f'{disk} is on this host',
         )
 
-    def _settle_definition(
-        self, record: journal.Record, moves: tuple[model.Move, ...]
-    ) -> None:
+    def _settle_definition(self, record: journal.Record) -> None:
         """Make the persistent definition name the bases, and prove it.
 
         libvirt does so itself at a pivot, but only where the persistent
@@ -500,10 +532,10 @@ class Arrival:
         present = guest.persistent_xml() if guest else None
         if guest is None or present is None:
             return
-        wanted = domxml.point_at_bases(record.persistent_xml, moves)
+        wanted = domxml.point_at_bases(record.persistent_xml, record.moves)
         guest.define(domxml.restore_disks(present, wanted))
         defined = domxml.disks(guest.persistent_xml() or '')
-        for move in moves:
+        for move in record.moves:
             if not domxml.at_image(defined[move.disk], move.base):
                 raise exception.JobFailed(
                     disk=move.disk,

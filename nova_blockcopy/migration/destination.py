@@ -37,10 +37,10 @@ OPERATIONS = frozenset(
         'copy',
         'set_bandwidth',
         'pivot',
-        'flatten',
         'abort',
         'give_back',
         'status',
+        'qemu_log',
         'discard',
         'finish',
     ]

@@ -10,13 +10,14 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Overlays go into what they lie on, by the host that has them.
+"""The deltas of a guest go into its disks, on the source: the way back.
 
-By block commits of the running guest; by qemu-img where it does not run.
+By block commits of the running guest; by qemu-img where it does not run. The
+deltas of a disk are removed in their order, the lowest one first. So where
+the lowest one is gone, all were merged, or none was ever written to.
 """
 
 import threading
-from collections.abc import Mapping
 
 from oslo_log import log as logging
 
@@ -37,96 +38,76 @@ def merge(
     guest: hypervisor.Guest,
     driver: base.CopyDriver,
     settings: conf.Settings,
-    tops: Mapping[str, model.Image],
-    into: Mapping[str, model.Image],
-    cancelled: threading.Event,
-    report: copygroup.Report,
+    moves: tuple[model.Move, ...],
 ) -> None:
-    """Merge, and have the guest use what was merged into.
+    """Merge all deltas, and have the guest use its disks.
 
-    :param tops: by disk, the overlay that the guest writes to
-    :param into: by disk, the layer below that it all goes into
     :raises BlockCopyError: some disk was not merged; nothing is lost, and
         it can be tried again
     """
     if guest.power() is not hypervisor.Power.OFF:
         try:
-            _live(guest, driver, settings, tops, into, cancelled, report)
+            _live(guest, driver, settings, moves)
         except exception.BlockCopyError as e:
             if guest.power() is not hypervisor.Power.OFF:
                 raise
             LOG.warning('Guest %s ended while merging: %s', guest.name, e)
         else:
             return
-    for disk, image in into.items():
-        _at_rest(overlays(tops[disk], image), image, settings)
+    for move in moves:
+        _at_rest(move, settings)
 
 
 def _live(
     guest: hypervisor.Guest,
     driver: base.CopyDriver,
     settings: conf.Settings,
-    tops: Mapping[str, model.Image],
-    into: Mapping[str, model.Image],
-    cancelled: threading.Event,
-    report: copygroup.Report,
+    moves: tuple[model.Move, ...],
 ) -> None:
+    deltas = {move.disk: move.deltas for move in moves}
     jobs = [
-        copyjob.CommitJob(driver, guest, disk, image)
-        for disk, image in into.items()
+        copyjob.CommitJob(driver, guest, move.disk, move.source)
+        for move in moves
     ]
 
     def merged(disk: str) -> None:
-        # what the guest writes from now on is newer than its overlays
-        overlay.remove(overlays(tops[disk], into[disk]))
+        # what the guest writes from now on is newer than its deltas
+        overlay.remove(deltas[disk])
 
     for job in jobs:
         if job.at_base():
-            _check_unused(tops[job.disk])
+            _check_unused(deltas[job.disk][-1])
             merged(job.disk)
     # it does not cross the network, so no limit is needed
     group = copygroup.CopyGroup(guest.name, jobs, settings, 0)
     group.start()
-    group.follow(cancelled, report)
+    group.follow(threading.Event(), lambda _progress: None)
     with guest.standing_still():
         group.pivot(merged)
     guest.wake()  # if that was cut short the last time
 
 
-def _check_unused(top: model.Image) -> None:
-    """Pass if no process has an overlay open.
+def _check_unused(path: str) -> None:
+    """Pass if no process has a delta open.
 
     A libvirt that was killed while it froze a disk may not know that its
-    QEMU writes to the overlay.
+    QEMU writes to the delta.
     """
-    if overlay.present([top.path]):
-        users = images.holders(top.path)
-        if users:
-            raise exception.ImageError(
-                path=top.path,
-                reason=f'{", ".join(users)} has it open, although libvirt '
-                f'does not know of it; it holds what the guest has written.',
-            )
-
-
-def _at_rest(
-    paths: tuple[str, ...], into: model.Image, settings: conf.Settings
-) -> None:
-    present = overlay.present(paths)
-    if paths and paths[0] in present:  # else it has been merged
-        # the last one may have been planned only
-        overlay.commit(
-            present[-1],
-            into.path,
-            overlay.time_limit(settings.stall_timeout, present),
+    users = images.holders(path) if overlay.present([path]) else ()
+    if users:
+        raise exception.ImageError(
+            path=path,
+            reason=f'{", ".join(users)} has it open, although libvirt does '
+            f'not know of it; it holds what the guest has written.',
         )
 
 
-def overlays(top: model.Image, below: model.Image) -> tuple[str, ...]:
-    """The overlays between two layers, the lowest first.
-
-    They are removed in this order, so where the lowest one is gone all were
-    merged, or none was ever written to.
-    """
-    paths = [layer.path for layer in model.layers(top)]
-    return tuple(reversed(paths[: paths.index(below.path)]))
+def _at_rest(move: model.Move, settings: conf.Settings) -> None:
+    present = overlay.present(move.deltas)
+    if move.deltas[0] in present:  # else they have been merged
+        # the last one may have been planned only
+        overlay.commit(
+            present[-1],
+            move.source.path,
+            overlay.time_limit(settings.stall_timeout, present),
+        )

@@ -249,6 +249,7 @@ class Migration:
                 guest=guest.uuid,
                 name=guest.name,
                 role=model.Role.SOURCE,
+                mode=self._mode,
                 peer=self._request.peer or self._request.destination.uri,
                 state=states.State.PREPARING,
                 home=self._request.home,
@@ -294,7 +295,7 @@ class Migration:
             self._request.destination,
             live_xml=live_xml,
             persistent_xml=persistent_xml,
-            unsafe=source.needs_unsafe(disks, context.windows()),
+            unsafe=source.needs_unsafe(disks, context.record.moves),
             cancelled=cancelled,
         )
 
@@ -302,18 +303,24 @@ class Migration:
         self, context: steps.Context, error: BaseException
     ) -> NoReturn:
         """Undo the steps that were begun, the last one first."""
-        LOG.warning('Guest %s: %s', context.guest.name, error)
+        name = context.guest.name
+        LOG.warning('Guest %s: %s', name, error)
         state = context.record.state
         try:
+            # before the destination forgets the guest
+            obituary = context.obituary() or f'Guest "{name}" has ended.'
             steps.take_back(context, self._begun)
+            ended = context.guest.power() is hypervisor.Power.OFF
             self._close(context)
         except Exception as e:  # whatever it is, nobody may go on from here
             self._stick(context, state, e, error)
         if isinstance(error, exception.Refused) and len(self._begun) == 1:
             raise error  # the destination refused; nothing had been changed
-        raise exception.MigrationUndone(
-            guest=context.guest.name, reason=error
-        ) from error
+        if ended:
+            raise exception.GuestEnded(
+                obituary=obituary, home=self._source.host, reason=error
+            ) from error
+        raise exception.MigrationUndone(guest=name, reason=error) from error
 
     def _stick(
         self,

@@ -36,7 +36,6 @@ def all_steps(mode: model.Mode) -> tuple[steps.Step, ...]:
         steps.Switchover(),
         steps.Copy(),
         steps.Pivot(),
-        seeding.Flatten(),
         steps.Release(),
     )
 
@@ -44,19 +43,12 @@ def all_steps(mode: model.Mode) -> tuple[steps.Step, ...]:
 def begun(record: journal.Record) -> tuple[steps.Step, ...]:
     """The steps that a record tells of, in order."""
     seen = {entry.state for entry in record.history}
-    return tuple(
-        step for step in all_steps(_mode(record)) if step.state in seen
-    )
+    return tuple(step for step in all_steps(record.mode) if step.state in seen)
 
 
 def ahead(record: journal.Record) -> tuple[steps.Step, ...]:
     """The steps that are left, once a disk has pivoted."""
     # not from the pivot again: it is proven where a later one was begun
     last = begun(record)[-1].state
-    steps_ = all_steps(_mode(record))
+    steps_ = all_steps(record.mode)
     return steps_[[step.state for step in steps_].index(last) :]
-
-
-def _mode(record: journal.Record) -> model.Mode:
-    seeded = any(move.overlay for move in record.moves)
-    return model.Mode.SEEDED if seeded else model.Mode.DIRECT

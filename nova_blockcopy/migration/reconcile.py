@@ -38,7 +38,6 @@ LOG = logging.getLogger(__name__)
 _AFTER_READY = frozenset(
     [
         states.State.PIVOTING,
-        states.State.FLATTENING,
         states.State.RELEASING,
         states.State.UNDOING,
         states.State.STUCK,
@@ -65,6 +64,9 @@ def settle(
         record.name,
         record.state,
     )
+    ended = context.obituary()
+    if ended is not None:
+        LOG.error('%s', ended)
     if _is_over_there(context):
         for step in modes.ahead(record):
             context.note(step.state, 'after a crash', authority=step.authority)

@@ -12,6 +12,7 @@
 
 """The destination as the source sees it: each call waits for its end."""
 
+import dataclasses
 import threading
 from collections.abc import Callable
 from collections.abc import Mapping
@@ -111,22 +112,13 @@ class RemoteDestination:
 
     def digest(
         self,
-        image: model.Image,
+        seed: model.Seed,
         wanted: tuple[model.Extent, ...],
         cancelled: threading.Event,
-        *,
-        by_content: bool,
     ) -> list[str]:
-        """Checksums of what is in an image of the destination.
-
-        :param by_content: of what a guest sees, not of its bytes
-        """
+        """Checksums of what the destination has received of an image."""
         found: list[str] = self._run(
-            'digest',
-            cancelled,
-            image=wire.pack(image),
-            wanted=wire.pack(wanted),
-            by_content=by_content,
+            'digest', cancelled, seed=_brief(seed), wanted=wire.pack(wanted)
         )
         return found
 
@@ -134,11 +126,7 @@ class RemoteDestination:
         self, seeds: tuple[model.Seed, ...], cancelled: threading.Event
     ) -> None:
         """Have the bases take in what was seeded."""
-        self._run('apply', cancelled, seeds=wire.pack(seeds))
-
-    def flatten(self, watch: Watch) -> None:
-        """Have the overlays go into the bases; cannot be cancelled."""
-        self._run('flatten', threading.Event(), watch)
+        self._run('apply', cancelled, seeds=[_brief(seed) for seed in seeds])
 
     def copy(
         self,
@@ -148,11 +136,14 @@ class RemoteDestination:
         cancelled: threading.Event,
         *,
         synchronous_writes: bool,
+        guest_bandwidth: int,
     ) -> None:
         """Copy all disks until they mirror.
 
         :param bandwidth: bytes/s for all disks together; 0 = no limit
         :param synchronous_writes: get there however much the guest writes
+        :param guest_bandwidth: bytes/s that it may write to all disks
+            together; 0 = no limit
         """
         self._run(
             'copy',
@@ -161,6 +152,7 @@ class RemoteDestination:
             persistent_xml=persistent_xml,
             bandwidth=bandwidth,
             synchronous_writes=synchronous_writes,
+            guest_bandwidth=guest_bandwidth,
         )
 
     def set_bandwidth(self, bytes_per_s: int) -> None:
@@ -189,6 +181,10 @@ class RemoteDestination:
     def power(self) -> hypervisor.Power:
         """What the guest does on the destination."""
         return hypervisor.Power(self._ask('status')['power'])
+
+    def qemu_log(self) -> str:
+        """The end of the log of the guest's QEMU on the destination."""
+        return str(self._ask('qemu_log')['log'])
 
     def pivoted(self, timeout: float) -> tuple[str, ...]:
         """The disks that live on their bases, once the last task has ended.
@@ -251,3 +247,8 @@ class RemoteDestination:
             migration=self._migration,
             **values,
         )
+
+
+def _brief(seed: model.Seed) -> Any:
+    """A seed for a message that needs no extents: there may be many."""
+    return wire.pack(dataclasses.replace(seed, extents=()))

@@ -10,11 +10,12 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""The bases of one guest before it comes: overlays, seeds, checksums.
+"""The bases of one guest before it comes, and what is seeded into them.
 
 Runs on the destination.
 """
 
+import dataclasses
 import os
 import threading
 from collections.abc import Mapping
@@ -44,17 +45,11 @@ class Seedbed:
         self._book = received.Book(settings.journal_dir, guest)
         self._seeder: seeder.Seeder | None = None
 
-    def overlay_path(self, disk: str) -> str:
-        """Where the last delta of a disk is to be copied to."""
-        return os.path.join(
-            self._settings.delta_dir, f'{self._migration}-{disk}.qcow2'
-        )
-
     def check(self, host: str) -> None:
         """Pass if this host can be seeded.
 
         :param host: its name
-        :raises NoRoom: what is copied to overlays has none
+        :raises NoRoom: the deltas of later rounds have none
         :raises CertificateError: the exports could not be read
         """
         if self._settings.export_tls:
@@ -65,18 +60,6 @@ class Seedbed:
             self._settings.delta_dir,
             self._settings.delta_min_free * bandwidth.MIB,
         )
-
-    def make_overlays(self, moves: tuple[model.Move, ...]) -> None:
-        """Make what the last deltas are copied to.
-
-        :raises ImageError: they cannot be made
-        """
-        for move in moves:
-            overlay.create(
-                move.window().base,
-                move.size_bytes,
-                self._settings.call_timeout,
-            )
 
     def describe(
         self,
@@ -127,6 +110,7 @@ class Seedbed:
         :param sizes: of the disks, bytes that a guest sees
         :param limit: bytes/s for all together; 0 = no limit
         """
+        seeds = tuple(map(self.landed, seeds))
         lasting = {seed.disk: seed for seed in seeds if not seed.delta}
         for disk, seed in lasting.items():
             if seed.afresh:
@@ -161,7 +145,7 @@ class Seedbed:
 
         :raises ImageError: a base could not take it
         """
-        for seed in seeds:
+        for seed in map(self.landed, seeds):
             below = seed.target.backing
             if below is None:
                 continue
@@ -175,17 +159,22 @@ class Seedbed:
                 overlay.commit(path, below.path, limit)
                 overlay.remove([path])
 
+    def landed(self, seed: model.Seed) -> model.Seed:
+        """The same seed, with the file that this host makes for a delta."""
+        if not seed.delta:
+            return seed
+        target = model.overlay(self._landing(seed.disk), seed.target)
+        return dataclasses.replace(seed, target=target)
+
     def clear(self, moves: tuple[model.Move, ...]) -> None:
-        """Remove what is not part of the bases."""
-        for move in moves:
-            if move.overlay is not None:
-                overlay.remove([move.overlay, landing(move.overlay)])
+        """Remove the files of deltas that were not merged."""
+        overlay.remove([self._landing(move.disk) for move in moves])
 
     def forget(self) -> None:
         """Forget what was received: it is of no more use."""
         self._book.close()
 
-
-def landing(overlay_path: str) -> str:
-    """Where a delta that is to be merged into a base is copied to."""
-    return f'{overlay_path}.seed'
+    def _landing(self, disk: str) -> str:
+        return os.path.join(
+            self._settings.delta_dir, f'{self._migration}-{disk}.seed'
+        )

@@ -29,7 +29,6 @@ from nova_blockcopy import task
 from nova_blockcopy.host import checksums
 from nova_blockcopy.host import images
 from nova_blockcopy.host import overlay
-from nova_blockcopy.migration import seedbed
 from nova_blockcopy.migration import source
 from nova_blockcopy.migration import steps
 
@@ -105,6 +104,7 @@ class Seed(steps.Step):
 
     def execute(self, context: steps.Context) -> None:
         known: forecast.Forecast | None = None
+        began = time.monotonic()
         for number in range(context.settings.seed_rounds):
             if number:
                 freeze(context)
@@ -122,6 +122,7 @@ class Seed(steps.Step):
                 known,
                 longest=context.settings.max_remote_window,
                 rounds_left=context.settings.seed_rounds - number - 1,
+                spent_s=time.monotonic() - began,
             )
             context.note(self.state, f'round {number + 1}: {now}; {advice}')
             LOG.info('Guest %s: %s: %s', context.guest.name, now, advice)
@@ -132,7 +133,7 @@ class Seed(steps.Step):
         if advice is not forecast.Advice.SHORTFALL:
             return
         # else the copy of what is left might never get ready either
-        context.synchronous_writes = True
+        context.guest_bandwidth = int(now.rate / 2)
         if context.settings.seed_shortfall_action == 'abort':
             raise exception.SeedFailed(
                 disk=', '.join(move.disk for move in context.record.moves),
@@ -196,39 +197,32 @@ def _watch(
     context.source.check_room()
     for seed in seeds:
         if not psutil.pid_exists(pids[seed.disk]):
-            revived = context.source.revive(
-                seed.export, seed.source, by_content=seed.by_content
-            )
+            revived = context.source.revive(seed.export, seed.source)
             pids[seed.disk] = revived.pid
     context.watch(state, disks)
 
 
 def _seed(context: steps.Context, move: model.Move) -> model.Seed:
-    """Serve what of a disk has last ceased to change."""
-    if len(move.deltas) == 1:
-        image, target, delta = move.source, move.base, False
-    else:
-        _top, image, *_below = model.layers(move.frozen())
-        assert move.overlay is not None  # noqa: S101 - it is seeded
-        landing = seedbed.landing(move.overlay)
-        target, delta = model.overlay(landing, move.base), True
-    by_content = move.by_content and not delta
+    """Export the image below the top, which was frozen last."""
+    image = move.top().backing
+    assert image is not None  # noqa: S101 - the top is a delta
+    delta = len(move.deltas) > 1
     export = steps.start_export(
         context,
         states.State.SEEDING,
-        model.Layer(disk=move.disk, depth=1, image=image),
-        by_content=by_content,
+        move.disk,
+        image,
+        content=move.by_content and not delta,
     )
     return model.Seed(
         disk=move.disk,
         source=image,
-        target=target,
+        target=move.base,
         export=export,
         extents=extents.outside(export.size_bytes, ())
-        if by_content
+        if export.content
         else images.data_extents(image.path),
         size_bytes=export.size_bytes,
-        by_content=by_content,
         delta=delta,
     )
 
@@ -308,9 +302,7 @@ def _checksums(
         ),
     )
     try:
-        theirs = context.destination.digest(
-            seed.target, wanted, context.cancelled, by_content=seed.by_content
-        )
+        theirs = context.destination.digest(seed, wanted, context.cancelled)
         while not ours.wait(context.settings.poll_interval):
             if context.cancelled.is_set():
                 raise exception.Aborted(guest=context.guest.name)
@@ -319,18 +311,3 @@ def _checksums(
     if ours.failure is not None:
         raise ours.failure
     return ours.result, theirs
-
-
-class Flatten(steps.Step):
-    """The overlays on the destination go into the bases."""
-
-    state = states.State.FLATTENING
-    authority = model.Role.DESTINATION
-
-    def execute(self, context: steps.Context) -> None:
-        steps.insist(context.destination.flatten, context.watch)
-
-    def undo(self, context: steps.Context) -> None:
-        raise exception.TooLate(
-            reason='the guest is at home on its destination.'
-        )

@@ -135,22 +135,14 @@ class Source:
             ) from e
 
     def export(
-        self,
-        planned: model.Export,
-        image: model.Image,
-        *,
-        by_content: bool = False,
+        self, planned: model.Export, image: model.Image
     ) -> model.Export:
-        return self._exporter.start(planned, image, by_content=by_content)
+        return self._exporter.start(planned, image)
 
     def revive(
-        self,
-        exported: model.Export,
-        image: model.Image,
-        *,
-        by_content: bool = False,
+        self, exported: model.Export, image: model.Image
     ) -> model.Export:
-        return self._exporter.revive(exported, image, by_content=by_content)
+        return self._exporter.revive(exported, image)
 
     def unexport(self, exports: Iterable[model.Export]) -> None:
         self._exporter.stop(exports)
@@ -165,11 +157,11 @@ class Source:
         timeout = self._settings.call_timeout
         self.check_room()
         for move in moves:
-            overlay.create(move.frozen(), move.size_bytes, timeout)
+            overlay.create(move.top(), move.size_bytes, timeout)
         guest.snapshot(domxml.freeze(guest.running_xml(), moves))
         disks = domxml.disks(guest.running_xml())
         for move in moves:
-            if not domxml.at_image(disks[move.disk], move.frozen()):
+            if not domxml.at_image(disks[move.disk], move.top()):
                 raise exception.DriverError(
                     action='freeze',
                     disk=move.disk,
@@ -197,17 +189,11 @@ class Source:
         :param definition: from before it was frozen; empty if transient
         :raises BlockCopyError: it is not; its deltas stay
         """
-        frozen = {move.disk: move for move in moves if move.deltas}
-        merge.merge(
-            guest,
-            self._driver(),
-            self._settings,
-            {disk: move.frozen() for disk, move in frozen.items()},
-            {disk: move.source for disk, move in frozen.items()},
-            threading.Event(),
-            lambda _progress: None,
+        frozen = tuple(move for move in moves if move.deltas)
+        merge.merge(guest, self._driver(), self._settings, frozen)
+        self.restore_definition(
+            guest, definition, [move.disk for move in frozen]
         )
-        self.restore_definition(guest, definition, frozen)
         guest.wake()  # a delta had no room
         self.drop(moves)
 
@@ -276,7 +262,7 @@ def needs_unsafe(
     Neither judgement is of use: what is moved is read through an export.
     """
     return any(
-        move.source.kind is model.ImageKind.FILE
+        move.top().kind is model.ImageKind.FILE
         or disks[move.disk].cache not in _COHERENT
         for move in moves
     )
@@ -292,7 +278,7 @@ def check_exported(
     moves: tuple[model.Move, ...],
     exports: Mapping[str, tuple[model.Export, ...]],
 ) -> None:
-    """Pass if every moved disk of a domain is read from its export.
+    """Pass if every moved disk of a domain is read from its exports.
 
     The last look before a switchover: libvirt takes a block device for
     shared storage, so a guest would be resumed on an empty base.
@@ -302,9 +288,11 @@ def check_exported(
     disks = domxml.disks(xml)
     for move in moves:
         disk = disks.get(move.disk)
-        if disk is None or not domxml.at_export(disk, exports[move.disk][0]):
+        if disk is None or not domxml.at_exports(
+            disk, move, exports[move.disk]
+        ):
             raise exception.SwitchoverError(
                 guest=domxml.guest_name(xml),
-                reason=f'disk {move.disk} does not point at its export in '
+                reason=f'disk {move.disk} does not point at its exports in '
                 f'the XML for the destination.',
             )

@@ -40,6 +40,7 @@ from nova_blockcopy import plan
 from nova_blockcopy import states
 from nova_blockcopy import waiting
 from nova_blockcopy.host import hypervisor
+from nova_blockcopy.migration import obituary
 from nova_blockcopy.migration import remote
 from nova_blockcopy.migration import source
 
@@ -73,7 +74,8 @@ class Context:
 
     ``home`` is how the destination's libvirt reaches this host,
     ``bandwidth`` is in bytes/s, ``cancelled`` asks for the way back.
-    ``synchronous_writes`` slows the guest down while it is copied.
+    ``guest_bandwidth``, in bytes/s too, is what the guest may write while it
+    is copied; 0 = no limit.
     """
 
     guest: hypervisor.Guest
@@ -89,6 +91,7 @@ class Context:
     bandwidth: int
     cancelled: threading.Event
     synchronous_writes: bool
+    guest_bandwidth: int = 0
     foresee: Callable[[forecast.Forecast], None] = lambda _forecast: None
 
     def note(self, state: states.State, note: str = '', **more: Any) -> None:
@@ -96,9 +99,11 @@ class Context:
         record = dataclasses.replace(self.record, **more)
         self.record = self.journal.write(record, state, note)
 
-    def windows(self) -> tuple[model.Move, ...]:
-        """What moves after the switchover."""
-        return tuple(move.window() for move in self.record.moves)
+    def obituary(self) -> str | None:
+        """Where the guest has ended, and how; None if it has not."""
+        return obituary.of(
+            self.guest, self.destination, self.source.host, self.record
+        )
 
     def exports(self) -> dict[str, tuple[model.Export, ...]]:
         """By disk, the top layer's first."""
@@ -148,10 +153,15 @@ class Export(Step):
     state = states.State.EXPORTING
 
     def execute(self, context: Context) -> None:
-        for move in context.windows():
-            for depth, image in enumerate(move.travelling()):
-                layer = model.Layer(disk=move.disk, depth=depth, image=image)
-                start_export(context, self.state, layer)
+        for move in context.record.moves:
+            start_export(
+                context, self.state, move.disk, move.top(), writable=True
+            )
+            below = move.below()
+            if below is not None:
+                start_export(
+                    context, self.state, move.disk, below, content=True
+                )
 
     def undo(self, context: Context) -> None:
         context.source.unexport(context.record.exports)
@@ -165,13 +175,13 @@ class Switchover(Step):
     def execute(self, context: Context) -> None:
         record = context.record
         live, persistent = (
-            domxml.point_at_exports(xml, context.windows(), context.exports())
+            domxml.point_at_exports(xml, record.moves, context.exports())
             if xml
             else ''
             for xml in (record.live_xml, record.persistent_xml)
         )
         for xml in filter(None, (live, persistent)):
-            source.check_exported(xml, context.windows(), context.exports())
+            source.check_exported(xml, record.moves, context.exports())
         try:
             context.switch(live, persistent, context.cancelled)
         except exception.SwitchoverError as e:
@@ -188,8 +198,7 @@ class Switchover(Step):
         if context.destination.power() is hypervisor.Power.OFF:
             if power is hypervisor.Power.IO_ERROR:
                 return  # it has not left, and goes on when it can write again
-            # it died; its disks here are complete, so it may start here
-            LOG.warning('Guest %s runs on neither host', context.guest.name)
+            # it ended; its disks here are complete, so it may start here
             context.source.restore_definition(
                 context.guest,
                 context.record.persistent_xml,
@@ -237,20 +246,19 @@ class Switchover(Step):
 
     @staticmethod
     def _revive_exports(context: Context) -> None:
-        images = {
-            (move.disk, depth): image
-            for move in context.windows()
-            for depth, image in enumerate(move.travelling())
-        }
+        tops = {move.disk: move.top() for move in context.record.moves}
+
+        def revived(export: model.Export) -> model.Export:
+            image = tops[export.disk]
+            if not export.writable:
+                assert image.backing is not None  # noqa: S101 - it was served
+                image = image.backing
+            return context.source.revive(export, image)
+
         context.note(
             context.record.state,
             'exports',
-            exports=tuple(
-                context.source.revive(
-                    export, images[export.disk, export.depth]
-                )
-                for export in context.record.exports
-            ),
+            exports=tuple(map(revived, context.record.exports)),
         )
 
 
@@ -266,6 +274,7 @@ class Copy(Step):
             context.watch,
             context.cancelled,
             synchronous_writes=context.synchronous_writes,
+            guest_bandwidth=context.guest_bandwidth,
         )
         context.note(states.State.READY)
         context.watch(states.State.READY, ())
@@ -297,6 +306,9 @@ class Release(Step):
     authority = model.Role.DESTINATION
 
     def execute(self, context: Context) -> None:
+        ended = context.obituary()
+        if ended is not None:
+            LOG.error('%s Its disks there are complete; start it.', ended)
         context.source.unexport(context.record.exports)
         context.source.drop(context.record.moves)
         insist(context.destination.finish)
@@ -334,29 +346,31 @@ def ask_destination(
 def start_export(
     context: Context,
     state: states.State,
-    layer: model.Layer,
+    disk: str,
+    image: model.Image,
     *,
-    by_content: bool = False,
+    content: bool = False,
+    writable: bool = False,
 ) -> model.Export:
-    """Serve one layer of a disk, and write it down before and after.
+    """Serve one image of a disk, and write it down before and after.
 
-    :param by_content: serve what a guest sees of it and all below it
+    :param content: serve what a guest sees of it and all below it
+    :param writable: let the destination write to it
     """
     others = context.record.exports
     # by its name an undo finds a server whose start was interrupted
     planned = model.Export(
-        disk=layer.disk,
+        disk=disk,
         address='',
         port=0,
-        name=source.export_name(context.record.migration, layer.disk),
+        name=source.export_name(context.record.migration, disk),
         size_bytes=0,
         pid=0,
-        depth=layer.depth,
+        content=content,
+        writable=writable,
     )
     context.note(state, exports=(*others, planned))
-    started = context.source.export(
-        planned, layer.image, by_content=by_content
-    )
+    started = context.source.export(planned, image)
     context.note(state, exports=(*others, started))
     return started
 

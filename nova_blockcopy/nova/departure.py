@@ -81,6 +81,7 @@ class Departure:
         try:
             moving.run()
         except (exception.Refused, exception.MigrationUndone) as e:
+            LOG.warning('%s', e)
             aborted = isinstance(e.__cause__, exception.Aborted)
             self._end(Outcome.ABORTED if aborted else Outcome.UNDONE, e)
         except Exception as e:  # whatever it is, Nova must not clean up

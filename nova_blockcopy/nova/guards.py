@@ -31,11 +31,7 @@ def forbids_removal(record: journal.Record | None) -> str | None:
             f'its disks on this host are being moved to {record.peer} '
             f'(state {record.state})'
         )
-    at_home = (
-        states.State.PIVOTING,
-        states.State.FLATTENING,
-        states.State.RELEASING,
-    )
+    at_home = (states.State.PIVOTING, states.State.RELEASING)
     if record.pivoted or record.state in at_home:
         return (
             f'it came here from {record.peer}, and its disks here may be the '

@@ -29,7 +29,7 @@ from nova_blockcopy import wire
 from nova_blockcopy.nova import compat
 
 SERIAL = 'nova-blockcopy'
-VERSION = 1
+VERSION = 2
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,7 +31,7 @@ _DIRECT = (
     'pivoting',
     'releasing',
 )
-_SEEDED = (*_DIRECT, 'freezing', 'seeding', 'flattening')
+_SEEDED = (*_DIRECT, 'freezing', 'seeding')
 
 
 @ddt.ddt
@@ -70,6 +70,7 @@ class ProcessTestCase(base.TestCase):
             *('block', 'layered'), mode=mode, block_migration_bandwidth=64
         )
         killed: list[psutil.Process] = []
+        self.undone: exception.MigrationUndone | None = None
 
         def listen(now):
             if now.state == state and not killed:
@@ -78,7 +79,8 @@ class ProcessTestCase(base.TestCase):
         try:
             made.run(made.migration(listen))
             at = self.lab.b
-        except exception.MigrationUndone:
+        except exception.MigrationUndone as e:
+            self.undone = e
             at = self.lab.a
         self.assertNotEqual([], killed)
         return made, at
@@ -114,6 +116,23 @@ class TestGuestIsKilled(ProcessTestCase):
         for verdict in made.verdicts(at):
             self.assertTrue(verdict.intact, verdict)
         self.assertEqual([], made.changed(at))
+        if at is self.lab.a:
+            self._assert_told(state)
+
+    def _assert_told(self, state):
+        """Nobody is told that all is well."""
+        self.assertIsInstance(self.undone, exception.GuestEnded)
+        told = str(self.undone)
+        there = state in ('copying', 'ready', 'pivoting')
+        host = self.lab.b if there else self.lab.a
+        self.assertIn(f'has ended on {self._named(host)}', told)
+        self.assertIn('shutting down, reason=', told)
+        self.assertIn(f'Its disks on {self.lab.a.hostname}', told)
+        self.assertNotIn('nothing was lost', told)
+
+    def _named(self, host):
+        """As the engine knows a host: the other one by its libvirt."""
+        return host.hostname if host is self.lab.a else host.peer_uri
 
     @ddt.data(*_SEEDED)
     def test_in_seeded_mode(self, state):

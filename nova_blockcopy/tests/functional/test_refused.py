@@ -213,6 +213,7 @@ class TestRefused(base.TestCase):
                 guest=self.made.guest.uuid,
                 name=self.made.guest.name,
                 role=model.Role.SOURCE,
+                mode=model.Mode.DIRECT,
                 peer='somewhere',
                 state=states.State.COPYING,
             )

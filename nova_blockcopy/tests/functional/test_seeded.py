@@ -64,6 +64,42 @@ class TestRounds(SeededTestCase):
         self.assertGreater(said.window_s or 0, 0.5)
         self.assert_intact(made, self.lab.b)
 
+    def test_limits_slow_it_down_until_the_pivot(self):
+        """It has its own ones again afterwards."""
+        made = self._busy()
+        own = {'vda': 0, 'vdb': 512 * base.MIB}
+        self._domain(self.lab.a, made).setBlockIoTune(
+            *('vdb', {'write_bytes_sec': own['vdb']}),
+            libvirt.VIR_DOMAIN_AFFECT_LIVE,
+        )
+        seen: dict[str, set[int]] = {'vda': set(), 'vdb': set()}
+
+        def listen(now):
+            if now.state is states.State.COPYING and now.disks:
+                for target, limits in seen.items():
+                    limits.add(self._limit(self.lab.b, made, target))
+
+        made.run(made.migration(listen))
+        for target, limits in seen.items():
+            slowed = limits - {own[target]}
+            # 8 MiB/s carry at least twice what the guest may write
+            self.assertTrue(slowed and max(slowed) < 8 * base.MIB, seen)
+            self.assertEqual(
+                own[target], self._limit(self.lab.b, made, target)
+            )
+        self.assert_intact(made, self.lab.b)
+
+    def _domain(self, at, made):
+        connection = at.connect()
+        self.addCleanup(connection.close)
+        return connection.lookupByUUIDString(made.guest.uuid)
+
+    def _limit(self, at, made, target):
+        found = self._domain(at, made).blockIoTune(
+            target, libvirt.VIR_DOMAIN_AFFECT_LIVE
+        )
+        return found['write_bytes_sec']
+
     def test_it_is_taken_back(self):
         made = self._busy(seed_shortfall_action='abort')
         undone = self.assertRaises(

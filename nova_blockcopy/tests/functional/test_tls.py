@@ -29,13 +29,17 @@ class TestTls(base.ModeTestCase):
         made = self._set('block', 'layered')
         moving = made.migration()
         record = made.home.call(moving.run, states.State.SWITCHING)
-        exports = {export.disk: export for export in record.exports}
         arrived = self.lab.b.connect().lookupByName(made.guest.name)
         disks = domxml.disks(arrived.XMLDesc())
-        self.assertEqual({'vda', 'vdb'}, set(exports))
-        for target, export in exports.items():
-            self.assertTrue(domxml.at_export(disks[target], export))
-            self._assert_guarded(export)
+        self.assertEqual(
+            ['vda', 'vdb'], sorted({each.disk for each in record.exports})
+        )
+        for move in record.moves:
+            exports = [e for e in record.exports if e.disk == move.disk]
+            self.assertEqual(1 if self.mode == 'direct' else 2, len(exports))
+            self.assertTrue(domxml.at_exports(disks[move.disk], move, exports))
+            for export in exports:
+                self._assert_guarded(export)
         made.run(moving)
         self.assert_intact(made, self.lab.b)
 

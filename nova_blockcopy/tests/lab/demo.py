@@ -43,14 +43,13 @@ _INTERVAL = 0.005
 _SMALLEST_MIB = 64
 _SAID = {
     states.State.PREPARING: 'host b checks the bases that wait for the disks',
-    states.State.FREEZING: 'the guest writes to overlays from now on',
+    states.State.FREEZING: 'the guest writes to deltas from now on',
     states.State.SEEDING: 'its disks are copied while it runs on host a',
     states.State.EXPORTING: 'host a serves its disks over NBD',
     states.State.SWITCHING: 'the memory moves to host b',
     states.State.COPYING: 'the guest runs on host b, its disks are copied',
     states.State.READY: 'each write of the guest goes to both hosts',
     states.State.PIVOTING: 'the guest takes to its disks on host b',
-    states.State.FLATTENING: 'the overlays of host b go into its disks',
     states.State.RELEASING: 'that is proven, so host a gives up its disks',
     states.State.ENDED: 'done',
 }

@@ -24,7 +24,6 @@ from nova_blockcopy import states
 #: stamps.
 FRAME = 1514
 PAYLOAD = 1448
-_HOME_AGAIN = (states.State.FLATTENING, states.State.RELEASING)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,10 +62,10 @@ def phases(began: Mapping[states.State, float]) -> dict[states.State, float]:
 
 def window(began: Mapping[states.State, float]) -> float | None:
     """Seconds for which the guest depended on both hosts; None if unknown."""
-    ends = [began[state] for state in _HOME_AGAIN if state in began]
-    if states.State.COPYING not in began or not ends:
+    ends = (states.State.COPYING, states.State.RELEASING)
+    if not all(state in began for state in ends):
         return None
-    return min(ends) - began[states.State.COPYING]
+    return began[states.State.RELEASING] - began[states.State.COPYING]
 
 
 def spread(values: Iterable[float]) -> float:

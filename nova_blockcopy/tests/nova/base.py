@@ -153,6 +153,7 @@ def record(
         'guest': samples.UUID,
         'name': 'guest',
         'role': role,
+        'mode': model.Mode.SEEDED,
         'peer': THERE,
         'state': state,
         'home': model.Endpoint(uri='qemu+tcp://host-a/system'),

@@ -133,6 +133,8 @@ class TestOutcome(DepartureTestCase):
         self.assertEqual(
             [str(e) for e in errors] or [''], [self.leaving.reason]
         )
+        for error in errors:
+            self.assertIn(str(error), self.log.output)
         self.assertTrue(self.leaving.wait(0))
         for real in (
             libvirt.VIR_DOMAIN_JOB_NONE,
@@ -345,11 +347,21 @@ MOVES = (
     samples.move('vdc', samples.image('/dev/vg/more')),
 )
 EXPORTS = {
-    'vda': (samples.export('vda', 49216),),
+    # what lies below its top layer is read over the network, too
+    'vda': (samples.export('vda', 49216), samples.content('vda', 49218)),
     'vdc': (samples.export('vdc', 49217),),
 }
 REMOTE = domxml.point_at_exports(HOME, MOVES, EXPORTS)
 DISKS = ('vda', 'vdc')
+
+
+def away_from_exports(found):
+    """The disks that moved which do not read all their exports."""
+    return [
+        move.disk
+        for move in MOVES
+        if not domxml.at_exports(found[move.disk], move, EXPORTS[move.disk])
+    ]
 
 
 @ddt.ddt
@@ -382,9 +394,7 @@ class TestTravellingGuest(base.TestCase):
         params, _flags = self.sent()
         for name in ('destination_xml', 'persistent_xml'):
             found = domxml.disks(params[name])
-            for target in DISKS:
-                (export,) = EXPORTS[target]
-                self.assertTrue(domxml.at_export(found[target], export))
+            self.assertEqual([], away_from_exports(found))
 
     def test_the_rest_is_as_nova_made_it(self):
         self.migrate()
@@ -436,6 +446,21 @@ class TestTravellingGuest(base.TestCase):
         self.assertIn('vda', str(error))
         self.assertEqual([], self.domain.migrated)
 
+    def test_a_layer_that_does_not_arrive_in_the_xml(self):
+        for layer in ('export-of-vda', 'content-of-vda'):
+            self.assertIn(layer, REMOTE)
+            with mock.patch.object(
+                domxml,
+                'restore_disks',
+                autospec=True,
+                return_value=REMOTE.replace(layer, 'other'),
+            ):
+                error = self.assertRaises(
+                    exception.SwitchoverError, self.migrate
+                )
+            self.assertIn('vda', str(error))
+        self.assertEqual([], self.domain.migrated)
+
     def test_all_else_of_the_guest_is_novas(self):
         guest = departure.TravellingGuest(self.guest, REMOTE, DISKS)
         self.assertEqual('instance-00000001', guest.name)
@@ -468,9 +493,7 @@ class TestSwitch(base.TestCase):
         self.assertEqual([1], self.arrived)
         ((_uri, params, flags),) = self.domain.migrated
         found = domxml.disks(params['destination_xml'])
-        for target in DISKS:
-            (export,) = EXPORTS[target]
-            self.assertTrue(domxml.at_export(found[target], export))
+        self.assertEqual([], away_from_exports(found))
         self.assertTrue(flags & libvirt.VIR_MIGRATE_UNSAFE)
 
     @ddt.data(

@@ -25,7 +25,7 @@ SOURCE, DESTINATION = model.Role.SOURCE, model.Role.DESTINATION
 State = states.State
 
 #: The states in which a host that a guest came to may have its only disks.
-AT_HOME = {State.PIVOTING, State.FLATTENING, State.RELEASING}
+AT_HOME = {State.PIVOTING, State.RELEASING}
 
 
 @ddt.ddt

@@ -17,7 +17,6 @@ real: guests, drivers, copies, both sides of a migration.
 """
 
 import dataclasses
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -34,6 +33,16 @@ from nova_blockcopy.tests.unit import samples
 
 #: What a fake copy has to carry, in bytes.
 TOTAL = 1000
+#: Of a disk's requests, by libvirt's names.
+LIMITS = (
+    'size_iops_sec',
+    *(
+        f'{of}_{what}_sec{end}'
+        for of in ('total', 'read', 'write')
+        for what in ('bytes', 'iops')
+        for end in ('', '_max', '_max_length')
+    ),
+)
 
 
 def libvirt_error(
@@ -53,11 +62,16 @@ Carry = Callable[['Machine', str, 'Job'], None]
 
 @dataclasses.dataclass(slots=True, kw_only=True)
 class Job:
-    """A block job. It carries ``pace`` bytes between two looks at it."""
+    """A block job. It carries ``pace`` bytes between two looks at it.
+
+    A shallow one carries the top layer only.
+    """
 
     base: model.Image
     commit: bool = False
+    shallow: bool = False
     processed: int = 0
+    total: int = TOTAL
     ready: bool = False
     bandwidth: int = 0
 
@@ -65,10 +79,11 @@ class Job:
 class Machine:
     """A running guest with its disks and its copies.
 
-    ``speeds`` are the limits of each disk, in order. ``on_pivot`` can refuse
-    by what it raises, and so can the other hooks; a disk in ``lost`` loses
-    its job at its pivot. ``carry`` moves real bytes, if there are any, as
-    what a job of a disk has done by its pivot.
+    ``speeds`` are the limits of each disk's copy, in order, and ``limits``
+    those of the guest's own requests. ``on_pivot`` can refuse by what it
+    raises, and so can the other hooks; a disk in ``lost`` loses its job at
+    its pivot. ``carry`` moves real bytes, if there are any, as what a job of
+    a disk has done by its pivot.
     """
 
     def __init__(self, xml: str, definition: str | None = None) -> None:
@@ -78,9 +93,13 @@ class Machine:
         self.uuid = domxml.parse(xml).findtext('uuid') or ''
         self.condition = (libvirt.VIR_DOMAIN_RUNNING, 1)
         self.pace = TOTAL // 2
+        #: Looks at jobs before they know what to copy.
+        self.unbegun = 0
         self.jobs: dict[str, Job] = {}
         self.started: list[tuple[str, model.Image]] = []
         self.speeds: dict[str, list[int]] = {}
+        self.limits: dict[str, dict[str, int]] = {}
+        self.on_limit: Callable[[str], None] = lambda _disk: None
         self.on_start: Callable[[str], None] = lambda _disk: None
         self.on_pivot: Callable[[str], None] = lambda _disk: None
         self.on_abort: Callable[[str], None] = lambda _disk: None
@@ -105,7 +124,9 @@ class Machine:
         disk: str,
         image: model.Image,
         bandwidth: int,
+        *,
         commit: bool = False,
+        shallow: bool = False,
     ) -> None:
         if self.off or disk in self.jobs:
             raise exception.DriverError(
@@ -114,7 +135,13 @@ class Machine:
         self.on_start(disk)
         self.started.append((disk, image))
         self.speeds.setdefault(disk, []).append(bandwidth)
-        self.jobs[disk] = Job(base=image, bandwidth=bandwidth, commit=commit)
+        self.jobs[disk] = Job(
+            base=image,
+            bandwidth=bandwidth,
+            commit=commit,
+            # libvirt lets go of it, and says nothing, if there is one layer
+            shallow=shallow and self.source(disk).backing is not None,
+        )
 
     def set_speed(self, disk: str, bandwidth: int) -> None:
         self._job(disk).bandwidth = bandwidth
@@ -123,6 +150,9 @@ class Machine:
     def look(self, disk: str) -> Job | None:
         """Let a copy go on, and look at it."""
         job = self.jobs.get(disk)
+        if job is not None and self.unbegun:
+            self.unbegun -= 1
+            return dataclasses.replace(job, total=0)
         if job is not None:
             job.processed = min(TOTAL, job.processed + self.pace)
             job.ready = job.processed == TOTAL
@@ -147,7 +177,7 @@ class Machine:
         It does so only where it named what was used so far.
         """
         for disk, image in images.items():
-            before = domxml.disks(self.xml)[disk].source
+            before = self.source(disk)
             self.xml = with_source(self.xml, disk, image)
             if self.follows and self.definition is not None:
                 defined = domxml.disks(self.definition)[disk].source
@@ -168,6 +198,34 @@ class Machine:
             if job.ready:
                 mirror.set('ready', 'yes')
         return etree.tostring(root, encoding='unicode')
+
+    def limit(self, disk: str, values: dict[str, int]) -> None:
+        """Limit what the guest does, or refuse it as libvirt would."""
+        self.on_limit(disk)
+        wanted = {**self.limits_of(disk), **values}
+        for name in ('bytes_sec', 'iops_sec'):
+            total, *parts = (
+                wanted[f'{of}_{name}'] for of in ('total', 'read', 'write')
+            )
+            if total and any(parts):
+                raise libvirt_error(
+                    libvirt.VIR_ERR_INVALID_ARG,
+                    f'total and read/write of {name} at the same time',
+                )
+        for name, value in wanted.items():
+            if name.endswith('_max') and 0 < value:
+                usual = wanted[name.removesuffix('_max')]
+                if not 0 < usual <= value:
+                    raise libvirt_error(
+                        libvirt.VIR_ERR_INVALID_ARG, f'{name} is too small'
+                    )
+        self.limits[disk] = wanted
+
+    def limits_of(self, disk: str) -> dict[str, int]:
+        return {**dict.fromkeys(LIMITS, 0), **self.limits.get(disk, {})}
+
+    def source(self, disk: str) -> Any:
+        return domxml.disks(self.xml)[disk].source
 
     def _job(self, disk: str) -> Job:
         if disk not in self.jobs:
@@ -196,7 +254,7 @@ def with_source(xml: str, target: str, image: model.Image) -> str:
     disk.set('type', image.kind)
     disk.find('driver').set('type', image.format)
     etree.SubElement(disk, 'source', {attribute: image.path})
-    etree.SubElement(disk, 'backingStore')
+    disk.append(etree.fromstring(samples.store_xml(image.backing)))
     return etree.tostring(root, encoding='unicode')
 
 
@@ -271,10 +329,9 @@ class Domain:
         disks: Any = etree.fromstring(xml).xpath('disks/disk[source]')
         self._machine.use(
             {
-                disk.get('name'): samples.image(
+                disk.get('name'): model.overlay(
                     disk.find('source').get('file'),
-                    model.ImageKind.FILE,
-                    model.ImageFormat.QCOW2,
+                    self._machine.source(disk.get('name')),
                 )
                 for disk in disks
             }
@@ -290,7 +347,8 @@ class Domain:
         self, disk: str, into: str, top: None, bandwidth: int, flags: int
     ) -> int:
         self._connection.block_commits.append((disk, into, bandwidth, flags))
-        image = samples.image(into, model.ImageKind.FILE, _format(into))
+        layers = model.layers(self._machine.source(disk))
+        (image,) = (layer for layer in layers if layer.path == into)
         self._job(
             lambda: self._machine.start(disk, image, bandwidth, commit=True)
         )
@@ -306,8 +364,33 @@ class Domain:
         image = domxml.disks(samples.domain(text))[disk].source
         assert isinstance(image, model.Image)
         bandwidth = parameters.get(libvirt.VIR_DOMAIN_BLOCK_COPY_BANDWIDTH, 0)
-        self._job(lambda: self._machine.start(disk, image, bandwidth))
+        shallow = bool(flags & libvirt.VIR_DOMAIN_BLOCK_COPY_SHALLOW)
+        self._job(
+            lambda: self._machine.start(
+                disk, image, bandwidth, shallow=shallow
+            )
+        )
         return 0
+
+    def blockIoTune(self, disk: str, flags: int) -> dict[str, Any]:
+        self._connection.limit_flags.append(flags)
+        self._check_active()
+        # as libvirt has it: where a disk is of no group, by its alias
+        return {'group_name': f'drive-{disk}', **self._machine.limits_of(disk)}
+
+    def setBlockIoTune(
+        self, disk: str, limits: dict[str, int], flags: int
+    ) -> int:
+        self._connection.limit_flags.append(flags)
+        self._check_active()
+        self._machine.limit(disk, limits)
+        return 0
+
+    def _check_active(self) -> None:
+        if self._machine.off:
+            raise libvirt_error(
+                libvirt.VIR_ERR_OPERATION_INVALID, 'domain is not running'
+            )
 
     def blockJobInfo(self, disk: str, flags: int) -> dict[str, int]:
         self._connection.job_flags.append(flags)
@@ -318,7 +401,7 @@ class Domain:
             'type': libvirt.VIR_DOMAIN_BLOCK_JOB_TYPE_COPY,
             'bandwidth': job.bandwidth,
             'cur': job.processed,
-            'end': TOTAL,
+            'end': job.total,
         }
 
     def blockJobSetSpeed(self, disk: str, speed: int, flags: int) -> int:
@@ -363,6 +446,7 @@ class Connection:
         self.snapshots: list[tuple[str, int]] = []
         self.undefined: list[int] = []
         self.job_flags: list[int] = []
+        self.limit_flags: list[int] = []
         #: Takes definitions and snapshots, and does nothing with them.
         self.deaf = False
         self.on_version: Callable[[], None] = lambda: None
@@ -431,7 +515,9 @@ class Driver(base.CopyDriver):
         base: model.Image,
         settings: model.CopySettings,
     ) -> None:
-        self._machine.start(disk, base, settings.bandwidth)
+        self._machine.start(
+            disk, base, settings.bandwidth, shallow=settings.shallow
+        )
         self.settings.append((disk, settings))
 
     def commit(
@@ -453,7 +539,7 @@ class Driver(base.CopyDriver):
         if job is None:
             return None
         return base.JobInfo(
-            processed=job.processed, total=TOTAL, bandwidth=job.bandwidth
+            processed=job.processed, total=job.total, bandwidth=job.bandwidth
         )
 
     def _domain_xml(self, guest: str) -> str:
@@ -463,44 +549,40 @@ class Driver(base.CopyDriver):
 class Exporter:
     """The NBD servers of a host, without any.
 
-    ``log`` has what was done to which disk.
+    ``log`` has what was done to which disk, ``started`` and ``revived`` have
+    the exports, each with its image.
     """
 
     def __init__(self) -> None:
         self.served: dict[str, model.Image] = {}
         self.log: list[str] = []
+        self.started: list[tuple[model.Export, model.Image]] = []
+        self.revived: list[tuple[model.Export, model.Image]] = []
         self.on_start: Callable[[str], None] = lambda _disk: None
         self.on_stop: Callable[[], None] = lambda: None
 
-    def start(
-        self,
-        planned: model.Export,
-        image: model.Image,
-        *,
-        by_content: bool = False,
-    ) -> model.Export:
+    def start(self, planned: model.Export, image: model.Image) -> model.Export:
         self.on_start(planned.disk)
         self.log.append(f'start {planned.disk}')
         self.served[planned.name] = image
-        measure = images.size if by_content else _length
-        return dataclasses.replace(
-            samples.export(planned.disk, 50000 + len(self.served)),
-            name=planned.name,
-            depth=planned.depth,
-            size_bytes=measure(image),
+        started = dataclasses.replace(
+            planned,
+            address='192.0.2.1',
+            port=50000 + len(self.served),
+            pid=1,
+            size_bytes=images.size(image)
+            if planned.content
+            else images.length(image.path),
         )
+        self.started.append((started, image))
+        return started
 
-    def revive(
-        self,
-        export: model.Export,
-        image: model.Image,
-        *,
-        by_content: bool = False,
-    ) -> model.Export:
+    def revive(self, export: model.Export, image: model.Image) -> model.Export:
         if export.name in self.served:
             return export
         self.log.append(f'revive {export.disk}')
         self.served[export.name] = image
+        self.revived.append((export, image))
         return dataclasses.replace(export, pid=export.pid + 1)
 
     def stop(self, exports: tuple[model.Export, ...]) -> None:
@@ -508,16 +590,3 @@ class Exporter:
         for export in exports:
             self.log.append(f'stop {export.disk}')
             self.served.pop(export.name, None)
-
-
-def _format(path: str) -> model.ImageFormat:
-    """What a test has made of an image, if it has made one."""
-    if os.path.exists(path):
-        with open(path, 'rb') as f:
-            if f.read(4) == b'QFI\xfb':
-                return model.ImageFormat.QCOW2
-    return model.ImageFormat.RAW
-
-
-def _length(image: model.Image) -> int:
-    return images.length(image.path)

@@ -72,8 +72,10 @@ def move(
     )
 
 
-def export(disk: str = 'vda', port: int = 49216) -> model.Export:
-    return model.Export(
+def export(
+    disk: str = 'vda', port: int = 49216, **changes: Any
+) -> model.Export:
+    made = model.Export(
         disk=disk,
         address='192.0.2.1',
         port=port,
@@ -81,6 +83,12 @@ def export(disk: str = 'vda', port: int = 49216) -> model.Export:
         size_bytes=1024,
         pid=1,
     )
+    return dataclasses.replace(made, **changes)
+
+
+def content(disk: str = 'vda', port: int = 49316) -> model.Export:
+    """What lies below the top layer of a disk."""
+    return export(disk, port, name=f'content-of-{disk}', content=True)
 
 
 def domain(*disks: str, name: str = 'guest', uuid: str = UUID) -> str:
@@ -114,4 +122,45 @@ def file_xml(target: str, path: object, cache: str = 'none') -> str:
         f'<source file="{path}"/><backingStore/>',
         type_='file',
         driver=f'<driver name="qemu" type="raw" cache="{cache}"/>',
+    )
+
+
+def store_xml(below: model.Image | None) -> str:
+    """The layers below an image, as libvirt shows them."""
+    if below is None:
+        return '<backingStore/>'
+    attribute = {BLOCK: 'dev', FILE: 'file'}[below.kind]
+    return (
+        f'<backingStore type="{below.kind}"><format type="{below.format}"/>'
+        f'<source {attribute}="{below.path}"/>{store_xml(below.backing)}'
+        f'</backingStore>'
+    )
+
+
+def remote_xml(
+    target: str = 'vda', below: model.Image | model.Export | None = None
+) -> str:
+    """A disk whose top layer is read over NBD.
+
+    :param below: the next layer, over NBD as well if it is an export
+    """
+    if isinstance(below, model.Export):
+        store = (
+            f'<backingStore type="network"><format type="raw"/>'
+            f'{_nbd_xml(below)}<backingStore/></backingStore>'
+        )
+    else:
+        store = store_xml(below)
+    return disk_xml(
+        target,
+        f'{_nbd_xml(export(target))}{store}',
+        type_='network',
+        driver='<driver name="qemu" type="qcow2"/>',
+    )
+
+
+def _nbd_xml(of: model.Export) -> str:
+    return (
+        f'<source protocol="nbd" name="{of.name}">'
+        f'<host name="{of.address}" port="{of.port}"/></source>'
     )

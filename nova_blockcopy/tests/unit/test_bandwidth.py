@@ -12,6 +12,8 @@
 
 """One limit over many disks."""
 
+from typing import ClassVar
+
 import ddt
 
 from nova_blockcopy import bandwidth
@@ -49,6 +51,70 @@ class TestShares(base.TestCase):
 
     def test_no_disks(self):
         self.assertEqual({}, bandwidth.shares(100, {}))
+
+
+@ddt.ddt
+class TestSlowed(base.TestCase):
+    """A guest's writes while its disk is copied in units of 4096 bytes."""
+
+    #: What is limited where nothing was before.
+    usual: ClassVar[dict[str, int]] = {
+        'write_bytes_sec': 8192,
+        'write_iops_sec': 2,
+    }
+
+    def slowed(self, now, speed=8192):
+        """The limits that are set; 0 is left out."""
+        wanted = bandwidth.slowed(now, speed, 4096)
+        return {k: v for k, v in wanted.items() if v}
+
+    @ddt.data({}, {'total_bytes_sec': 0, 'write_bytes_sec': 0})
+    def test_writes_are_limited_where_nothing_was(self, now):
+        self.assertEqual(self.usual, self.slowed(now))
+
+    @ddt.data(
+        # one for both may not stand beside one for writes
+        ('total_bytes_sec', 9000, {'total_bytes_sec': 8192}),
+        ('total_bytes_sec', 5000, {'total_bytes_sec': 5000}),
+        ('write_bytes_sec', 9000, {'write_bytes_sec': 8192}),
+        ('write_bytes_sec', 5000, {'write_bytes_sec': 5000}),
+        ('total_iops_sec', 9, {'total_iops_sec': 2}),
+        ('total_iops_sec', 1, {'total_iops_sec': 1}),
+        ('write_iops_sec', 9, {'write_iops_sec': 2}),
+        ('write_iops_sec', 1, {'write_iops_sec': 1}),
+    )
+    @ddt.unpack
+    def test_the_lower_limit_holds(self, name, value, expected):
+        what = name.split('_')[1]
+        others = {k: v for k, v in self.usual.items() if what not in k}
+        self.assertEqual({**others, **expected}, self.slowed({name: value}))
+
+    @ddt.data('total', 'write')
+    def test_bursts_are_none(self, of):
+        now = {
+            f'{of}_{what}_sec{end}': value
+            for what in ('bytes', 'iops')
+            for end, value in (('', 5000), ('_max', 10**6), ('_max_length', 9))
+        }
+        self.assertEqual(
+            {f'{of}_bytes_sec': 5000, f'{of}_iops_sec': 2}, self.slowed(now)
+        )
+
+    def test_other_limits_stay(self):
+        now = {
+            'read_bytes_sec': 70,
+            'read_iops_sec_max': 80,
+            'size_iops_sec': 90,
+        }
+        self.assertEqual({**self.usual, **now}, self.slowed(now))
+        self.assertEqual(70, now['read_bytes_sec'])
+
+    @ddt.data(0, 1, 4095)
+    def test_no_limit_is_ever_none(self, speed):
+        self.assertEqual(
+            {'write_bytes_sec': max(1, speed), 'write_iops_sec': 1},
+            self.slowed({}, speed),
+        )
 
 
 @ddt.ddt

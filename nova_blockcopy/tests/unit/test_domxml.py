@@ -13,6 +13,8 @@
 """Domain XML: what is read from it, and where it is pointed."""
 
 import dataclasses
+from typing import Any
+from typing import ClassVar
 
 import ddt
 from lxml import etree
@@ -89,6 +91,42 @@ class TestReading(base.TestCase):
         self.assertEqual(
             fields, (found.protocol, found.name, found.address, found.port)
         )
+
+    @ddt.named_data(
+        ('none', None, None),
+        (
+            'local layers',
+            samples.layered('/top', '/below'),
+            samples.layered('/top', '/below'),
+        ),
+        (
+            'another export',
+            samples.content(),
+            model.NetworkSource(
+                protocol='nbd',
+                name='content-of-vda',
+                address='192.0.2.1',
+                port=49316,
+            ),
+        ),
+    )
+    @ddt.unpack
+    def test_what_lies_below_a_network_disk(self, below, expected):
+        disk = only(samples.remote_xml('vda', below))
+        self.assertEqual(
+            model.NetworkSource(
+                protocol='nbd',
+                name='export-of-vda',
+                address='192.0.2.1',
+                port=49216,
+                backing=expected,
+            ),
+            disk.source,
+        )
+
+    def test_a_network_disk_whose_layers_are_not_told_of(self):
+        disk = only(samples.disk_xml(source=NBD, type_='network'))
+        self.assertIsNone(disk.source.backing)
 
     def test_an_empty_drive(self):
         disk = only(
@@ -216,6 +254,7 @@ class TestFreeze(base.TestCase):
         )
 
 
+@ddt.ddt
 class TestPointing(base.TestCase):
     def setUp(self):
         super().setUp()
@@ -252,18 +291,11 @@ class TestPointing(base.TestCase):
                     name=f'export-of-{target}',
                     address='192.0.2.1',
                     port=port,
+                    backing=self.chain.backing if target == 'vdb' else None,
                 ),
                 disks[target].source,
             )
-            self.assertTrue(
-                domxml.at_export(disks[target], self.exports[target][0])
-            )
-        self.assertFalse(
-            domxml.at_export(disks['vda'], self.exports['vdb'][0])
-        )
-        self.assertFalse(
-            domxml.at_export(disks['vdc'], self.exports['vda'][0])
-        )
+        self.assertEqual(samples.image('/dev/vg/root'), disks['vdc'].source)
 
     def test_an_encrypted_export_is_read_encrypted(self):
         clear = self.exports['vda'][0]
@@ -277,16 +309,18 @@ class TestPointing(base.TestCase):
         ]
         self.assertEqual(['yes', None], tls)
         disk = domxml.disks(xml)['vda']
-        self.assertTrue(domxml.at_export(disk, encrypted))
-        self.assertFalse(domxml.at_export(disk, clear))
+        for export, answer in ((encrypted, True), (clear, False)):
+            self.assertIs(
+                answer, domxml.at_exports(disk, self.moves[0], (export,))
+            )
 
-    def test_layers_that_travel_are_read_from_their_exports_too(self):
+    def test_what_lies_below_is_read_from_its_export_too(self):
         moves = [
             samples.move(
                 'vdb', source=self.chain, base=samples.image('/new.qcow2')
             )
         ]
-        below = samples.export('vdb', 1003)
+        below = samples.content('vdb', 1003)
         exports = {'vdb': (*self.exports['vdb'], below)}
         xml = domxml.point_at_exports(self.original, moves, exports)
         found = self.element(xml, 'vdb')
@@ -304,9 +338,34 @@ class TestPointing(base.TestCase):
             'raw', found.xpath('string(backingStore/format/@type)')
         )
         # the chain has an end that is declared as well
-        self.assertEqual(1, len(found.findall('backingStore/backingStore')))
+        (end,) = found.findall('backingStore/backingStore')
+        self.assertEqual(([], {}), (list(end), dict(end.attrib)))
 
-    def test_a_remote_disk_stops_its_guest_and_keeps_holes(self):
+    def test_an_encrypted_export_below_is_read_encrypted(self):
+        below = dataclasses.replace(samples.content(), tls=True)
+        xml = domxml.point_at_exports(
+            self.original,
+            self.moves[:1],
+            {'vda': (*self.exports['vda'], below)},
+        )
+        self.assertEqual(
+            [None, 'yes'],
+            [
+                source.get('tls')
+                for source in self.element(xml, 'vda').iter('source')
+            ],
+        )
+
+    def test_the_top_layer_is_what_the_guest_writes_to(self):
+        move = dataclasses.replace(self.moves[0], deltas=('/d0', '/d1'))
+        exports = {'vda': (*self.exports['vda'], samples.content())}
+        xml = domxml.point_at_exports(self.original, [move], exports)
+        # although its image and its base are raw
+        self.assertEqual(
+            'qcow2', self.element(xml, 'vda').find('driver').get('type')
+        )
+
+    def test_a_remote_disk_stops_its_guest(self):
         xml = domxml.point_at_exports(self.original, self.moves, self.exports)
         for target, format_ in (('vda', 'raw'), ('vdb', 'qcow2')):
             driver = self.element(xml, target).find('driver')
@@ -315,12 +374,42 @@ class TestPointing(base.TestCase):
                     'name': 'qemu',
                     'type': format_,
                     'discard': 'unmap',
-                    'detect_zeroes': 'unmap',
                     'error_policy': 'stop',
                     'rerror_policy': 'stop',
                 },
-                {k: v for k, v in driver.attrib.items() if k != 'cache'},
+                {
+                    k: v
+                    for k, v in driver.attrib.items()
+                    if k not in ('cache', 'detect_zeroes')
+                },
             )
+
+    @ddt.data(
+        # with a delta on top or without
+        (samples.RAW, (), 'unmap'),
+        (samples.RAW, ('/d0',), 'unmap'),
+        (samples.QCOW2, (), 'off'),
+        (samples.QCOW2, ('/d0',), 'off'),
+    )
+    @ddt.unpack
+    def test_holes_are_kept_where_the_base_takes_it(
+        self, format_, deltas, expected
+    ):
+        """Whatever the source is and had before."""
+        for source in (samples.RAW, samples.QCOW2):
+            move = samples.move(
+                source=samples.image('/s', samples.FILE, source),
+                base=samples.image('/b', samples.FILE, format_),
+            )
+            xml = domxml.point_at_exports(
+                self.original.replace(
+                    'cache="none"', 'cache="none" detect_zeroes="on"'
+                ),
+                [dataclasses.replace(move, deltas=deltas)],
+                self.exports,
+            )
+            driver = self.element(xml, 'vda').find('driver')
+            self.assertEqual(expected, driver.get('detect_zeroes'))
 
     def test_the_chain_is_declared_to_its_end(self):
         xml = domxml.point_at_exports(self.original, self.moves, self.exports)
@@ -409,6 +498,85 @@ class TestPointing(base.TestCase):
         )
         ends = [s for s in disk.iter('backingStore') if not len(s)]
         self.assertEqual(1, len(ends))
+
+
+@ddt.ddt
+class TestAtExports(base.TestCase):
+    """What a disk is read from, against what it should be."""
+
+    #: The exports of each kind of migration, and what a base then has below.
+    kinds: ClassVar[dict[str, tuple[Any, Any]]] = {
+        'none': ((samples.export(),), None),
+        'local': (
+            (samples.export(),),
+            samples.image('/mine', samples.FILE),
+        ),
+        'content': ((samples.export(), samples.content()), None),
+        # a base on top of an image, into which a delta is copied
+        'both': (
+            (samples.export(), samples.content()),
+            samples.image('/mine', samples.FILE),
+        ),
+    }
+
+    def at_exports(self, kind, xml):
+        exports, backing = self.kinds[kind]
+        base = samples.image('/b', samples.FILE, samples.QCOW2, backing)
+        return domxml.at_exports(only(xml), samples.move(base=base), exports)
+
+    @ddt.data(
+        ('none', None),
+        ('local', samples.image('/mine', samples.FILE)),
+        ('content', samples.content()),
+        ('both', samples.content()),
+    )
+    @ddt.unpack
+    def test_all_layers_are_as_they_should_be(self, kind, below):
+        self.assertTrue(
+            self.at_exports(kind, samples.remote_xml('vda', below))
+        )
+
+    @ddt.data(
+        ('none', samples.content()),
+        ('none', samples.image('/mine', samples.FILE)),
+        ('local', None),
+        ('local', samples.content()),
+        ('local', samples.image('/other', samples.FILE)),
+        ('local', samples.image('/mine')),
+        ('local', samples.layered('/mine', '/more')),
+        ('content', None),
+        ('content', samples.image('/mine', samples.FILE)),
+        ('content', samples.content(port=1)),
+        ('content', samples.export()),
+        ('both', None),
+        ('both', samples.image('/mine', samples.FILE)),
+    )
+    @ddt.unpack
+    def test_something_else_lies_below(self, kind, below):
+        self.assertFalse(
+            self.at_exports(kind, samples.remote_xml('vda', below))
+        )
+
+    @ddt.data(*kinds)
+    def test_another_top_layer(self, kind):
+        exports, backing = self.kinds[kind]
+        below = backing if len(exports) == 1 else exports[1]
+        good = samples.remote_xml('vda', below)
+        for one, other in (
+            ('port="49216"', 'port="49215"'),
+            ('export-of-vda', 'export-of-vdb'),
+            ('protocol="nbd"', 'protocol="rbd"'),
+        ):
+            self.assertIn(one, good)
+            self.assertFalse(self.at_exports(kind, good.replace(one, other)))
+
+    @ddt.data(*kinds)
+    def test_a_disk_that_is_local(self, kind):
+        for xml in (
+            samples.disk_xml(),
+            samples.disk_xml('sda', '', device='cdrom'),
+        ):
+            self.assertFalse(self.at_exports(kind, xml))
 
 
 @ddt.ddt

@@ -57,20 +57,30 @@ class TestForecast(base.TestCase):
         )
 
     @ddt.data(
-        (left(10), None, 4, Advice.SWITCH),
-        (left(10), left(5), 0, Advice.SWITCH),
-        (left(11), None, 4, Advice.AGAIN),
-        (left(11), left(12), 4, Advice.AGAIN),
-        (left(11), left(11), 4, Advice.SHORTFALL),
-        (left(11), left(5), 4, Advice.SHORTFALL),
-        (left(11), left(12), 0, Advice.SHORTFALL),
+        (left(10), None, 4, 20, Advice.SWITCH),
+        (left(10), left(5), 0, 20, Advice.SWITCH),
+        (left(11), None, 4, 20, Advice.AGAIN),
+        (left(11), left(12), 4, 20, Advice.AGAIN),
+        (left(11), left(11), 4, 20, Advice.SHORTFALL),
+        (left(11), left(5), 4, 20, Advice.SHORTFALL),
+        (left(11), left(12), 0, 20, Advice.SHORTFALL),
         # nothing has been moved yet, so there is nothing to go by
-        (left(1, 0), None, 1, Advice.SWITCH),
-        (left(1, 0), left(1), 0, Advice.SWITCH),
+        (left(1, 0), None, 1, 20, Advice.SWITCH),
+        (left(1, 0), left(1), 0, 20, Advice.SWITCH),
+        # a round that is short against those before leaves much less
+        (left(4), None, 4, 60, Advice.AGAIN),
+        (left(4), None, 0, 60, Advice.SWITCH),
+        (left(4), None, 4, 40, Advice.SWITCH),
+        (left(1, 20), None, 4, 60, Advice.SWITCH),
     )
     @ddt.unpack
-    def test_advice(self, now, before, rounds, expected):
+    def test_advice(self, now, before, rounds, spent, expected):
         self.assertIs(
             expected,
-            forecast.advise(now, before, longest=10.0, rounds_left=rounds),
+            forecast.advise(
+                *(now, before),
+                longest=10.0,
+                rounds_left=rounds,
+                spent_s=spent,
+            ),
         )

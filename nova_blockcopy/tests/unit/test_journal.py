@@ -34,14 +34,19 @@ RECORD = journal.Record(
     guest=samples.UUID,
     name='guest',
     role=model.Role.DESTINATION,
+    mode=model.Mode.SEEDED,
     peer='host-a',
     state=states.State.PREPARING,
     moves=(
         samples.move(),
         samples.move('vdb', base=samples.layered('/new', '/below')),
     ),
-    exports=(samples.export(),),
+    exports=(
+        samples.export(writable=True),
+        samples.content(),
+    ),
     pivoted=('vda',),
+    limits={'vdb': {'total_iops_sec': 100}},
     live_xml='<domain/>',
 )
 
@@ -141,7 +146,7 @@ class TestJournal(base.TestCase):
 
     @ddt.named_data(
         ('no JSON', '{"version": 1'),
-        ('no record', '{"version": 1}'),
+        ('no record', '{"version": 2}'),
         ('a list', '[]'),
         ('not text', '\udcff'),
     )
@@ -154,7 +159,7 @@ class TestJournal(base.TestCase):
         self.assertIn(str(self.path), str(error))
         self.assertRaises(exception.JournalError, self.journal.open, RECORD)
 
-    @ddt.data({'version': 2}, {'surprise': 'x'}, {'state': 'flying'})
+    @ddt.data({'version': 3}, {'surprise': 'x'}, {'state': 'flying'})
     def test_one_of_another_version_is_left_as_it_is(self, changes):
         self.journal.open(RECORD)
         content = json.dumps(json.loads(self.path.read_text()) | changes)
@@ -163,6 +168,28 @@ class TestJournal(base.TestCase):
             exception.JournalError, self.journal.find, samples.UUID
         )
         self.assertEqual(content, self.path.read_text())
+
+    @ddt.data('preparing', 'flattening')
+    def test_one_of_before_an_upgrade_says_what_to_do(self, state):
+        self.home.mkdir(parents=True)
+        old = {
+            'version': 1,
+            'guest': samples.UUID,
+            'state': state,
+            'moves': [{'disk': 'vda', 'overlay': '/overlay'}],
+        }
+        self.path.write_text(json.dumps(old))
+        for call in (
+            lambda: self.journal.find(samples.UUID),
+            lambda: self.journal.open(RECORD),
+        ):
+            error = self.assertRaises(exception.JournalError, call)
+            for part in (
+                *(str(self.path), 'another version', 'format 1'),
+                'on both hosts again, let it settle the migration',
+            ):
+                self.assertIn(part, str(error))
+        self.assertEqual(old, json.loads(self.path.read_text()))
 
     def test_a_full_disk_keeps_the_old_one_and_no_litter(self):
         record = self.journal.open(RECORD)

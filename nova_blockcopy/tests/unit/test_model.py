@@ -87,29 +87,69 @@ class TestValues(base.TestCase):
         self.assertNotEqual(one, other)
 
 
+@ddt.ddt
 class TestMove(base.TestCase):
-    def test_in_direct_mode_all_of_it_is_left_at_the_switchover(self):
-        move = samples.move()
-        self.assertIs(move, move.window())
-        self.assertEqual(move.source, move.frozen())
+    layered = samples.layered('/old', '/below')
 
-    def test_in_seeded_mode_the_last_delta_is(self):
-        move = dataclasses.replace(
-            samples.move(source=samples.layered('/old', '/below')),
-            deltas=('/d0', '/d1'),
-            overlay='/overlay',
-            whole=True,
+    def move(self, *deltas, whole=False):
+        return dataclasses.replace(
+            samples.move(source=self.layered), deltas=deltas, whole=whole
         )
-        window = move.window()
-        self.assertEqual(
-            ['/d1', '/d0', '/old', '/below'],
-            [layer.path for layer in model.layers(window.source)],
+
+    @ddt.data(
+        ((), ['/old', '/below']),
+        (('/d0',), ['/d0', '/old', '/below']),
+        (('/d0', '/d1'), ['/d1', '/d0', '/old', '/below']),
+    )
+    @ddt.unpack
+    def test_the_guest_writes_to_the_last_delta(self, deltas, chain):
+        top = self.move(*deltas).top()
+        self.assertEqual(chain, [image.path for image in model.layers(top)])
+        self.assertEqual(samples.QCOW2, top.format)
+
+    def test_what_both_hosts_have_is_not_read_over_the_network(self):
+        self.assertIsNone(self.move().below())
+        self.assertIsNone(samples.move().below())
+
+    def test_what_lies_below_is_if_all_of_it_moves(self):
+        self.assertEqual(self.layered.backing, self.move(whole=True).below())
+        alone = dataclasses.replace(samples.move(), whole=True)
+        self.assertIsNone(alone.below())
+
+    @ddt.data(False, True)
+    def test_so_is_what_was_frozen_last(self, whole):
+        first = self.move('/d0', whole=whole)
+        self.assertEqual(self.layered, first.below())
+        second = self.move('/d0', '/d1', whole=whole)
+        self.assertEqual(first.top(), second.below())
+
+    @ddt.data(
+        (samples.RAW, samples.RAW, False, False),
+        (samples.RAW, samples.RAW, True, True),
+        (samples.QCOW2, samples.RAW, False, True),
+    )
+    @ddt.unpack
+    def test_by_content(self, source, target, whole, answer):
+        move = samples.move(
+            source=samples.image('/x', samples.FILE, source),
+            base=samples.image('/y', samples.FILE, target),
         )
-        self.assertEqual(
-            ['/overlay', '/dev/new/vda'],
-            [layer.path for layer in model.layers(window.base)],
-        )
-        # what lies below it is there by then
-        self.assertEqual((window.source,), window.travelling())
-        self.assertEqual(move.size_bytes, window.size_bytes)
-        self.assertIs(window, window.window())
+        move = dataclasses.replace(move, whole=whole)
+        self.assertIs(answer, move.by_content)
+
+
+class TestSeed(base.TestCase):
+    def test_by_content_is_as_it_is_exported(self):
+        for export, answer in (
+            (samples.export(), False),
+            (samples.content(), True),
+        ):
+            seed = model.Seed(
+                disk='vda',
+                source=samples.image('/x'),
+                target=samples.image('/y'),
+                export=export,
+                extents=(),
+                size_bytes=9,
+            )
+            self.assertIs(answer, seed.by_content)

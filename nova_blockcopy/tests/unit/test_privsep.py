@@ -96,6 +96,8 @@ class TestImages(HelperTestCase):
             (images.describe, image.path, model.ImageFormat.QCOW2),
             (images.size, image),
             (images.length, image.path),
+            (images.alignment, image.path),
+            (images.cluster, image),
             (images.identity, image.path),
             (images.digest, image),
             (images.holders, image.path),

@@ -39,7 +39,7 @@ _STATES = {
     ),
     model.Mode.SEEDED: (
         *('preparing', 'freezing', 'seeding', 'exporting', 'switching'),
-        *('copying', 'pivoting', 'flattening', 'releasing'),
+        *('copying', 'pivoting', 'releasing'),
     ),
 }[model.Mode(blockcopy.MODE)]
 #: The state that lasts the longer the larger the disks are.

@@ -17,6 +17,8 @@ import threading
 
 from nova_blockcopy import bandwidth
 from nova_blockcopy import exception
+from nova_blockcopy import mirror
+from nova_blockcopy import model
 from nova_blockcopy import states
 from nova_blockcopy.copies import group
 from nova_blockcopy.copies import job
@@ -26,13 +28,14 @@ from nova_blockcopy.tests.unit import samples
 
 MIB = bandwidth.MIB
 DISKS = ('vda', 'vdb')
+LIMITS = mirror.Limits(granularity=512, reason='', synchronous=True)
 
 
 class TestCopyGroup(base.TestCase):
     def setUp(self):
         super().setUp()
         self.machine = fakes.Machine(
-            samples.domain(*map(samples.disk_xml, DISKS))
+            samples.domain(*map(samples.remote_xml, DISKS))
         )
         self.driver = fakes.Driver(self.machine)
         here = fakes.Connection(self.machine).hypervisor('host-b')
@@ -43,7 +46,10 @@ class TestCopyGroup(base.TestCase):
 
     def group(self, limit=0, **overrides):
         jobs = [
-            job.CopyJob(self.driver, self.guest, samples.move(disk))
+            job.CopyJob(
+                *(self.driver, self.guest, samples.move(disk)),
+                *(model.Mode.DIRECT, lambda: LIMITS),
+            )
             for disk in DISKS
         ]
         # limits that may not be configured, to lose no time in tests
@@ -87,6 +93,37 @@ class TestCopyGroup(base.TestCase):
         copies.start()
         copies.start()
         self.assertEqual(2, len(self.machine.started))
+
+    def test_its_begin_is_waited_for(self):
+        self.machine.unbegun = 5
+        copies = self.group()
+        copies.start()
+        copies.wait_for_begin()
+        self.assertEqual(0, self.machine.unbegun)
+        # not for more than that
+        self.assertFalse(all(j.ready for j in self.machine.jobs.values()))
+
+    def test_what_has_pivoted_or_is_empty_has_begun(self):
+        self.ready_group()
+        self.machine.pivot('vda')
+        self.machine.jobs['vdb'].total = 0
+        # one that has not seen what there was before
+        self.group(call_timeout=0.05).wait_for_begin()
+
+    def test_one_that_does_not_begin(self):
+        self.machine.unbegun = 10**9
+        copies = self.group(call_timeout=0.05)
+        copies.start()
+        said = self.refused(exception.JobFailed, copies.wait_for_begin)
+        self.assertIn('not begun', said)
+
+    def test_one_that_is_gone_before_it_begins(self):
+        self.machine.unbegun = 10**9
+        copies = self.group()
+        copies.start()
+        del self.machine.jobs['vdb']
+        said = self.refused(exception.JobFailed, copies.wait_for_begin)
+        self.assertIn('vdb', said)
 
     def test_the_limit_is_shared_from_the_start(self):
         self.group(limit=20 * MIB).start()

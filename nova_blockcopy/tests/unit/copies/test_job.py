@@ -12,9 +12,12 @@
 
 """One copy: started once, pivoted with proof, aborted in time."""
 
+import dataclasses
+
 import ddt
 
 from nova_blockcopy import exception
+from nova_blockcopy import mirror
 from nova_blockcopy import model
 from nova_blockcopy.copies import job
 from nova_blockcopy.tests.unit import base
@@ -23,23 +26,54 @@ from nova_blockcopy.tests.unit import samples
 
 MOVE = samples.move()
 SETTINGS = model.CopySettings(bandwidth=77)
+DIRECT, SEEDED = model.Mode.DIRECT, model.Mode.SEEDED
+LAYERED = samples.move(
+    source=samples.layered('/old', '/below'),
+    base=samples.layered('/new', '/mine'),
+)
+MINE = LAYERED.base.backing
+#: With all its layers, into a base without any.
+WHOLE = dataclasses.replace(samples.move(source=LAYERED.source), whole=True)
+#: The same of a disk that has one layer only.
+ONLY = dataclasses.replace(MOVE, whole=True)
+FROZEN = samples.content()
 
 
-@ddt.ddt
-class TestCopyJob(base.TestCase):
-    def setUp(self):
-        super().setUp()
-        self.machine = fakes.Machine(samples.domain(samples.disk_xml()))
+class JobTestCase(base.TestCase):
+    limits = mirror.Limits(
+        granularity=512, reason='it takes any', synchronous=True
+    )
+
+    def make(self, below=None, move=MOVE, mode=DIRECT):
+        """A copy of a guest whose disk has this below its top layer."""
+        self.machine = fakes.Machine(
+            samples.domain(samples.remote_xml('vda', below))
+        )
         self.driver = fakes.Driver(self.machine)
-        here = fakes.Connection(self.machine).hypervisor('host-b')
-        guest = here.guest(samples.UUID)
-        self.job = job.CopyJob(self.driver, guest, MOVE)
+        self.here = fakes.Connection(self.machine).hypervisor('host-b')
+        self.looked = 0
+
+        def look():
+            self.looked += 1
+            return self.limits
+
+        self.job = job.CopyJob(
+            *(self.driver, self.here.guest(samples.UUID), move, mode),
+            look,
+        )
 
     def refused(self, kind, call, *arguments):
         error = self.assertRaises(kind, call, *arguments)
         self.assertIs(kind, type(error))
         self.assertIn('vda', str(error))
         return str(error)
+
+
+@ddt.ddt
+class TestCopyJob(JobTestCase):
+    def setUp(self):
+        super().setUp()
+        self.make()
 
     def start_ready(self):
         self.machine.pace = fakes.TOTAL
@@ -137,9 +171,8 @@ class TestCopyJob(base.TestCase):
 
     def test_a_commit_goes_into_what_lies_below(self):
         below = samples.image('/dev/below')
-        here = fakes.Connection(self.machine).hypervisor('host-b')
         commit = job.CommitJob(
-            self.driver, here.guest(samples.UUID), 'vda', below
+            self.driver, self.here.guest(samples.UUID), 'vda', below
         )
         for _time in range(2):
             commit.start(SETTINGS)
@@ -155,7 +188,7 @@ class TestCopyJob(base.TestCase):
     def test_a_commit_that_is_gone(self):
         commit = job.CommitJob(
             self.driver,
-            fakes.Connection(self.machine).hypervisor('b').guest('guest'),
+            self.here.guest('guest'),
             'vda',
             samples.image('/dev/below'),
         )
@@ -167,3 +200,147 @@ class TestCopyJob(base.TestCase):
         self.job.start(SETTINGS)
         self.job.set_speed(speed)
         self.assertEqual([77, speed], self.machine.speeds['vda'])
+
+
+@ddt.ddt
+class TestLayers(JobTestCase):
+    """libvirt copies something else where the layers are not as planned."""
+
+    @ddt.named_data(
+        ('one layer', MOVE, DIRECT, None),
+        ('one layer, but all', ONLY, DIRECT, None),
+        ('the same layers below', LAYERED, DIRECT, MINE),
+        ('all layers', WHOLE, DIRECT, FROZEN),
+        ('one layer, seeded', MOVE, SEEDED, FROZEN),
+        ('one layer, but all, seeded', ONLY, SEEDED, FROZEN),
+        ('layers, seeded', LAYERED, SEEDED, FROZEN),
+        ('all layers, seeded', WHOLE, SEEDED, FROZEN),
+    )
+    @ddt.unpack
+    def test_a_copy_of_what_was_sent_is_started(self, move, mode, below):
+        self.make(below, move, mode)
+        self.job.start(SETTINGS)
+        ((_disk, settings),) = self.driver.settings
+        # all of a disk is copied where nothing of it is in the base
+        whole = move.whole and mode is DIRECT
+        self.assertIs(not whole, settings.shallow)
+        self.assertIs(
+            below is not None and not whole, self.machine.jobs['vda'].shallow
+        )
+
+    @ddt.named_data(
+        ('one layer with another below', MOVE, DIRECT, FROZEN),
+        ('one layer with a local one below', MOVE, DIRECT, MINE),
+        ('nothing below', LAYERED, DIRECT, None),
+        ('another local one', LAYERED, DIRECT, samples.image('/mine')),
+        (
+            'one more layer',
+            LAYERED,
+            DIRECT,
+            samples.layered('/mine', '/more'),
+        ),
+        ('a remote one', LAYERED, DIRECT, FROZEN),
+        ('a local one of all', WHOLE, DIRECT, MINE),
+        ('one layer of all', WHOLE, DIRECT, None),
+        ('another one below all', ONLY, DIRECT, MINE),
+        ('nothing below the delta', MOVE, SEEDED, None),
+        ('nothing below the delta of layers', LAYERED, SEEDED, None),
+        ('nothing below the delta of all', WHOLE, SEEDED, None),
+        ('the backing file of the base', LAYERED, SEEDED, MINE),
+        ('a local one below the delta', MOVE, SEEDED, MINE),
+    )
+    @ddt.unpack
+    def test_one_of_something_else_is_not(self, move, mode, below):
+        self.make(below, move, mode)
+        self.assert_not_started()
+
+    @ddt.data(
+        *(
+            (move, mode)
+            for move in (MOVE, LAYERED, WHOLE)
+            for mode in (DIRECT, SEEDED)
+        )
+    )
+    @ddt.unpack
+    def test_a_disk_that_is_local_is_not_copied(self, move, mode):
+        local = dataclasses.replace(
+            samples.layered('/local', '/x'), backing=move.base.backing
+        )
+        for disk in (
+            samples.disk_xml(),
+            samples.disk_xml('vda', '', device='cdrom'),
+        ):
+            self.make(move=move, mode=mode)
+            self.machine.xml = samples.domain(disk)
+            self.assert_not_started()
+        self.machine.xml = fakes.with_source(
+            samples.domain(samples.disk_xml()), 'vda', local
+        )
+        self.assert_not_started()
+
+    def assert_not_started(self):
+        for _time in range(2):
+            said = self.refused(exception.JobFailed, self.job.start, SETTINGS)
+            self.assertIn('host-b', said)
+            self.assertIn('has changed its disk', said)
+        self.assertEqual([], self.machine.started)
+
+    def test_what_runs_or_has_pivoted_is_not_looked_at_again(self):
+        self.make(FROZEN, MOVE, SEEDED)
+        self.machine.pace = fakes.TOTAL
+        self.job.start(SETTINGS)
+        self.machine.xml = samples.domain(samples.remote_xml())
+        self.job.start(SETTINGS)
+        self.job.look()
+        self.job.pivot(30)
+        self.job.start(SETTINGS)
+        self.assertEqual(1, len(self.machine.started))
+        self.assertEqual(1, self.looked)
+
+
+@ddt.ddt
+class TestSettings(JobTestCase):
+    """A copy is started as its base allows."""
+
+    def start(self, least=512, synchronous=True, **wanted):
+        self.limits = mirror.Limits(
+            granularity=least,
+            reason='it must not pad',
+            synchronous=synchronous,
+        )
+        self.make()
+        self.job.start(model.CopySettings(**wanted))
+        ((_disk, settings),) = self.driver.settings
+        return settings
+
+    @ddt.data(
+        (512, 512, 512),
+        (512, 4096, 4096),
+        (4096, 512, 4096),
+        (4096, 4096, 4096),
+        (65536, 4096, 65536),
+        # what is left to QEMU stays so
+        (0, 512, 0),
+        (0, 65536, 0),
+    )
+    @ddt.unpack
+    def test_the_granularity(self, wanted, least, expected):
+        settings = self.start(least, granularity=wanted)
+        self.assertEqual(expected, settings.granularity)
+        if wanted == expected:
+            self.assertNotIn('granularity', self.log.output)
+            return
+        for part in ('vda', 'guest', f'granularity {expected}', 'not pad'):
+            self.assertIn(part, self.log.output)
+
+    @ddt.data(False, True)
+    def test_guest_writes_wait_where_they_may(self, wanted):
+        for may in (False, True):
+            settings = self.start(synchronous=may, synchronous_writes=wanted)
+            self.assertIs(wanted and may, settings.synchronous_writes)
+
+    def test_all_else_is_as_it_is_wanted(self):
+        self.assertEqual(
+            model.CopySettings(granularity=4096, buf_size=3, bandwidth=5),
+            self.start(4096, buf_size=3, bandwidth=5),
+        )

@@ -194,7 +194,8 @@ class TestSeeder(base.TestCase):
         target = dataclasses.replace(
             self.seed('vdb').target, format=samples.QCOW2
         )
-        one = self.seed('vdb', 6 * UNIT, target=target, by_content=True)
+        export = samples.content('vdb')
+        one = self.seed('vdb', 6 * UNIT, target=target, export=export)
         ready = threading.Barrier(2)
 
         def on_piece(disk, _piece):

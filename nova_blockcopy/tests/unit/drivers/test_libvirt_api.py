@@ -135,6 +135,7 @@ class TestDriver(base.TestCase):
 
     @ddt.data(0, 4321)
     def test_a_commit_goes_into_one_image_at_bytes(self, speed):
+        self.machine.use({'vda': model.overlay('/delta', BASE)})
         self.driver.commit(samples.UUID, 'vda', BASE, speed)
         self.assertEqual(
             [

@@ -63,10 +63,8 @@ def runs(pid):
         return False
 
 
-def planned(name, depth=0):
-    return dataclasses.replace(
-        samples.export('vda', 0), name=name, pid=0, depth=depth
-    )
+def planned(name, **changes):
+    return samples.export('vda', 0, name=name, pid=0, **changes)
 
 
 class TestExporter(base.TestCase):
@@ -89,7 +87,7 @@ class TestExporter(base.TestCase):
 
     def start(self, name=None, exporter=None):
         started = (exporter or self.exporter).start(
-            planned(name or self.name), self.image
+            planned(name or self.name, writable=True), self.image
         )
         self.addCleanup(self.kill, started)
         return started
@@ -105,7 +103,7 @@ class TestExporter(base.TestCase):
         return subprocess.run(
             [
                 *('qemu-io', '-f', 'raw', '-c', command),
-                *(('-r',) if started.depth else ()),
+                *(() if started.writable else ('-r',)),
                 f'nbd://{started.address}:{started.port}/{started.name}',
             ],
             capture_output=True,
@@ -173,6 +171,23 @@ class TestExporter(base.TestCase):
         )
         self.assertEqual(8 * SIZE, json.loads(info.stdout)['virtual-size'])
 
+    def test_what_is_only_read_is_served_as_it_is(self):
+        path = str(self.directory / 'top.qcow2')
+        subprocess.run(
+            ['qemu-img', 'create', '-q', '-f', 'qcow2', path, '8M'],
+            check=True,
+        )
+        before = os.path.getsize(path)
+        image = samples.image(path, samples.FILE, samples.QCOW2)
+        started = self.exporter.start(planned(self.name), image)
+        self.addCleanup(self.kill, started)
+        self.assertEqual(before, started.size_bytes)
+        self.assertEqual(before, os.path.getsize(path))
+        # it begins with the first letter of its header
+        self.assertNotIn(
+            'verification failed', self.qemu_io(started, 'read -P 0x51 0 1')
+        )
+
     def test_what_a_guest_sees_is_served_by_content(self):
         path = str(self.directory / 'top,1.qcow2')
         subprocess.run(
@@ -189,15 +204,22 @@ class TestExporter(base.TestCase):
             capture_output=True,
         )
         top = samples.image(path, samples.FILE, samples.QCOW2, self.image)
-        started = self.exporter.start(
-            planned(self.name, 1), top, by_content=True
-        )
+        started = self.exporter.start(planned(self.name, content=True), top)
         self.addCleanup(self.kill, started)
         self.assertEqual(SIZE, started.size_bytes)
+        self.assert_content(started)
+        self.kill(started)
+        revived = self.exporter.revive(started, top)
+        self.addCleanup(self.kill, revived)
+        self.assert_content(revived)
+
+    def assert_content(self, started):
+        """It shows both layers, and cannot be written to."""
         for order in ('read -P 0x78 0 64k', 'read -P 0x79 64k 4k'):
             self.assertNotIn(
                 'verification failed', self.qemu_io(started, order)
             )
+        self.assertIn('--read-only', psutil.Process(started.pid).cmdline())
 
     def test_a_dead_server_is_revived_where_its_client_looks(self):
         started = self.start()
@@ -233,13 +255,19 @@ class TestExporter(base.TestCase):
         self.make(range(1), timeout=1).stop([planned])
         self.assertFalse(runs(started.pid))
 
-    def test_what_lies_below_is_only_read(self):
-        started = self.exporter.start(planned(self.name, 1), self.image)
+    def test_what_need_not_be_written_to_is_only_read(self):
+        started = self.exporter.start(planned(self.name), self.image)
         self.addCleanup(self.kill, started)
-        self.assertEqual(1, started.depth)
         self.assertRaises(
             subprocess.CalledProcessError,
             *(self.qemu_io, started, 'write -P 0x79 0 4k'),
+        )
+        # whatever its client thinks of it
+        self.assertRaises(
+            subprocess.CalledProcessError,
+            self.qemu_io,
+            dataclasses.replace(started, writable=True),
+            'write -P 0x79 0 4k',
         )
         with open(self.image.path, 'rb') as f:
             self.assertEqual(b'x' * 4096, f.read(4096))

@@ -133,6 +133,23 @@ class TestGuest(GuestTestCase):
             self.connection.snapshots,
         )
 
+    def test_limits_are_all_figures_of_a_disk(self):
+        self.machine.limits['vda'] = {'read_iops_sec': 7}
+        found = self.guest.limits('vda')
+        self.assertEqual(7, found['read_iops_sec'])
+        # not its group, which is no limit
+        self.assertEqual(set(fakes.LIMITS), set(found))
+
+    def test_limits_are_of_the_guest_that_runs(self):
+        before = self.guest.limits('vda')
+        self.guest.limit('vda', {**before, 'write_bytes_sec': 5})
+        self.assertEqual(5, self.guest.limits('vda')['write_bytes_sec'])
+        self.guest.limit('vda', before)
+        self.assertEqual(before, self.guest.limits('vda'))
+        self.assertEqual(
+            {libvirt.VIR_DOMAIN_AFFECT_LIVE}, set(self.connection.limit_flags)
+        )
+
     def test_undefined_twice_is_undefined_once(self):
         self.machine.power_off()
         for _time in range(2):
@@ -143,7 +160,12 @@ class TestGuest(GuestTestCase):
             self.connection.undefined,
         )
 
-    @ddt.data(('snapshot', '<domainsnapshot/>'), ('undefine',))
+    @ddt.data(
+        ('snapshot', '<domainsnapshot/>'),
+        ('undefine',),
+        ('limits', 'vda'),
+        ('limit', 'vda', {}),
+    )
     def test_what_fails_is_told(self, call):
         self.connection.broken = fakes.libvirt_error(message='no daemon')
         method, *arguments = call
@@ -229,6 +251,8 @@ class TestPatience(GuestTestCase):
         ('guest', 'resume'),
         ('guest', 'undefine'),
         ('guest', 'migrating'),
+        ('guest', 'limits', 'vda'),
+        ('guest', 'limit', 'vda', {}),
     )
     def test_what_can_be_asked_twice_is(self, call):
         self.silent = 0

@@ -13,9 +13,11 @@
 """Facts about real image files."""
 
 import errno
+import fcntl
 import glob
 import os
 import stat
+import struct
 import subprocess
 import threading
 import time
@@ -147,6 +149,87 @@ class TestSize(ImageTestCase):
     def test_nothing(self):
         said = self.refused(images.length, self.path('missing'))
         self.assertIn('does not exist', said)
+
+
+@ddt.ddt
+class TestAlignment(ImageTestCase):
+    def loop(self, sector):
+        """A block device with sectors of this size."""
+        if os.geteuid():
+            self.skipTest('only root can make a block device')
+        found = subprocess.run(
+            [
+                *('losetup', '--find', '--show'),
+                *('--sector-size', str(sector), self.raw().path),
+            ],
+            capture_output=True,
+            text=True,
+        )
+        if found.returncode:
+            self.skipTest(f'no loop device is to be had: {found.stderr}')
+        path = found.stdout.strip()
+        self.addCleanup(self.run_command, 'losetup', '--detach', path)
+        return path
+
+    def test_that_of_a_file_is_a_page(self):
+        self.assertEqual(
+            os.sysconf('SC_PAGESIZE'), images.alignment(self.raw().path)
+        )
+
+    @ddt.data(512, 4096)
+    def test_that_of_a_device_is_its_sector(self, sector):
+        self.assertEqual(sector, images.alignment(self.loop(sector)))
+
+    @ddt.data(512, 4096)
+    def test_that_of_a_device_as_the_kernel_tells_it(self, sector):
+        asked = []
+
+        def ioctl(_file, request, _room):
+            asked.append(request)
+            return struct.pack('i', sector)
+
+        with (
+            mock.patch.object(
+                os, 'fstat', autospec=True, return_value=block_device(7)
+            ),
+            mock.patch.object(fcntl, 'ioctl', new=ioctl),
+        ):
+            self.assertEqual(sector, images.alignment('/dev/null'))
+        # BLKSSZGET, the logical sector
+        self.assertEqual([0x1268], asked)
+
+    def test_nothing(self):
+        path = self.path('gone')
+        said = self.refused(images.alignment, path)
+        self.assertIn('does not exist', said)
+        self.assertIn(path, said)
+
+
+@ddt.ddt
+class TestCluster(ImageTestCase):
+    def test_raw_has_none(self):
+        # and is not looked into
+        self.assertEqual(0, images.cluster(samples.image('/gone')))
+
+    @ddt.data(512, 4096, 65536, 2 * MIB)
+    def test_by_its_header(self, size):
+        image = self.qcow2('image', '-o', f'cluster_size={size}')
+        self.assertEqual(size, images.cluster(image))
+
+    def test_of_the_top_layer(self):
+        below = self.qcow2('below', '-o', 'cluster_size=4096')
+        image = self.qcow2(
+            *('top', '-o', 'cluster_size=8192'),
+            *('-b', below.path, '-F', 'qcow2'),
+            backing=below,
+        )
+        self.assertEqual(8192, images.cluster(image))
+
+    def test_no_qcow2(self):
+        raw = self.raw()
+        image = samples.image(raw.path, samples.FILE, samples.QCOW2)
+        said = self.refused(images.cluster, image)
+        self.assertIn('cannot be read as qcow2', said)
 
 
 class TestIdentity(ImageTestCase):

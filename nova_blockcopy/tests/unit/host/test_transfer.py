@@ -50,12 +50,11 @@ class TestTransfer(base.TestCase):
         self.target = self.directory / 'target,raw'
         self.target.write_bytes(b'?' * 3 * MIB)
 
-    def seed(self, image=None, **changes):
+    def seed(self, image=None, content=False, **changes):
         image = image or self.image
-        by_content = changes.get('by_content', False)
         name = f'unit-{os.getpid()}-{self.directory.name}'
         started = self.exporter.start(
-            test_export.planned(name, 1), image, by_content=by_content
+            test_export.planned(name, content=content), image
         )
         self.addCleanup(self.exporter.stop, [started])
         values = {
@@ -134,7 +133,7 @@ class TestTransfer(base.TestCase):
         return samples.image(path, samples.FILE, samples.QCOW2, self.image)
 
     def test_all_layers_into_a_raw_base(self):
-        seed = self.seed(self.layered(), by_content=True)
+        seed = self.seed(self.layered(), content=True)
         self.assertEqual(2 * MIB, seed.size_bytes)
         self.assertFalse(transfer.is_serial(seed))
         self.assertTrue(transfer.begin(seed, seed.size_bytes))
@@ -148,7 +147,7 @@ class TestTransfer(base.TestCase):
         )
         seed = self.seed(
             self.layered(),
-            by_content=True,
+            content=True,
             target=samples.image(
                 str(self.target), samples.FILE, samples.QCOW2
             ),

@@ -18,26 +18,19 @@ from nova_blockcopy import states
 from nova_blockcopy.tests.lab import figures
 from nova_blockcopy.tests.unit import base
 
-SEEDED: dict[states.State, float] = {
+BEGAN: dict[states.State, float] = {
     states.State.PREPARING: 0.0,
     states.State.SEEDING: 1.0,
     states.State.SWITCHING: 5.0,
     states.State.COPYING: 7.0,
     states.State.PIVOTING: 8.0,
-    states.State.FLATTENING: 8.5,
     states.State.RELEASING: 10.0,
-}
-DIRECT: dict[states.State, float] = {
-    k: v for k, v in SEEDED.items() if k != states.State.FLATTENING
 }
 
 
 class TestStates(base.TestCase):
-    def test_the_window_ends_with_the_pivot_and_not_with_the_flattening(self):
-        self.assertEqual(1.5, figures.window(SEEDED))
-
-    def test_without_flattening_it_ends_with_the_release(self):
-        self.assertEqual(3.0, figures.window(DIRECT))
+    def test_the_window_is_from_the_copy_to_the_release(self):
+        self.assertEqual(3.0, figures.window(BEGAN))
 
     def test_it_is_unknown_of_a_migration_that_did_not_get_there(self):
         self.assertIsNone(figures.window({}))
@@ -46,9 +39,9 @@ class TestStates(base.TestCase):
 
     def test_a_state_lasts_until_the_next_one(self):
         # in whatever order they are given
-        found = figures.phases(dict(reversed(list(SEEDED.items()))))
+        found = figures.phases(dict(reversed(list(BEGAN.items()))))
         self.assertEqual(4.0, found[states.State.SEEDING])
-        self.assertEqual(1.5, found[states.State.FLATTENING])
+        self.assertEqual(2.0, found[states.State.PIVOTING])
         self.assertNotIn(states.State.RELEASING, found)
         self.assertEqual(10.0, sum(found.values()))
 

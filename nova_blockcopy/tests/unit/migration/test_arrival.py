@@ -15,13 +15,20 @@
 import threading
 
 import ddt
+import libvirt
 
+from nova_blockcopy import bandwidth
 from nova_blockcopy import domxml
 from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy.tests.unit import fakes
 from nova_blockcopy.tests.unit import samples
 from nova_blockcopy.tests.unit.migration import world
+
+MIB = bandwidth.MIB
+#: A version of QEMU with which a file needs no alignment.
+NEW = 8_001_000
+PAUSED = (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_USER)
 
 
 def unwatched(_state, _disks):
@@ -48,14 +55,13 @@ class ArrivalTestCase(world.WorldTestCase):
             setattr(self.guest, name, value)
         self.b.machines[samples.UUID] = self.guest
 
-    def copy(self):
-        self.far.copy(
-            self.home_xml,
-            0,
-            unwatched,
-            self.cancelled,
-            synchronous_writes=False,
-        )
+    def copy(self, **wanted):
+        values = {
+            'synchronous_writes': False,
+            'guest_bandwidth': 0,
+            **wanted,
+        }
+        self.far.copy(self.home_xml, 0, unwatched, self.cancelled, **values)
 
     def pivot(self):
         self.far.pivot(unwatched)
@@ -93,11 +99,15 @@ class TestPrepare(ArrivalTestCase):
         moves = self.prepare(self.far)
         record = self.record('b')
         self.assertEqual(
-            ('m1', 'guest', 'destination', 'host-a', 'preparing', moves),
+            (
+                *('m1', 'guest', 'destination', 'direct'),
+                *('host-a', 'preparing', moves),
+            ),
             (
                 record.migration,
                 record.name,
                 record.role,
+                record.mode,
                 record.peer,
                 record.state,
                 record.moves,
@@ -176,6 +186,253 @@ class TestCopyAndPivot(ArrivalTestCase):
         self.assertEqual('pivoting', record.state)
         self.assertEqual(model.Role.SOURCE, record.authority)
         self.assertEqual(('vda', 'vdb'), record.pivoted)
+
+
+@ddt.ddt
+class TestAsTheBaseAllows(ArrivalTestCase):
+    """vda has a raw base, vdb one on top of another image."""
+
+    def setUp(self):
+        super().setUp()
+        self.make_layered('vdb')
+
+    def copied(self):
+        """With what each copy was started: granularity and flags."""
+        return {
+            disk: (
+                parameters[libvirt.VIR_DOMAIN_BLOCK_COPY_GRANULARITY],
+                bool(flags & libvirt.VIR_DOMAIN_BLOCK_COPY_SYNCHRONOUS_WRITES),
+                bool(flags & libvirt.VIR_DOMAIN_BLOCK_COPY_SHALLOW),
+            )
+            for disk, _xml, parameters, flags in self.b.block_copies
+        }
+
+    @ddt.data(
+        (7_002_000, 4096, False), (8_000_000, 4096, True), (NEW, 512, True)
+    )
+    @ddt.unpack
+    def test_settings_of_a_copy(self, version, least, synchronous):
+        self.b.emulator = version
+        self.arrive()
+        self.copy(synchronous_writes=True)
+        self.assertEqual(
+            {'vda': (least, synchronous, True), 'vdb': (65536, False, True)},
+            self.copied(),
+        )
+        self.assertIn('vdb of guest guest is copied with', self.log.output)
+
+    def test_what_is_not_asked_for(self):
+        self.b.emulator = NEW
+        self.options = {'granularity': 131072}
+        self.restart_destination()
+        self.arrive()
+        self.copy()
+        self.assertEqual(
+            dict.fromkeys(self.disks, (131072, False, True)),
+            self.copied(),
+        )
+        self.assertNotIn('is copied with', self.log.output)
+
+
+@ddt.ddt
+class TestBegin(ArrivalTestCase):
+    """Some versions of QEMU miss writes while a copy begins."""
+
+    def copied(self, version, **attributes):
+        """The guest's conditions when each copy begins."""
+        self.b.emulator = version
+        seen = []
+        self.arrive(
+            on_start=lambda _disk: seen.append(self.guest.condition),
+            **attributes,
+        )
+        before = self.guest.condition
+        self.copy()
+        self.assertEqual(before, self.guest.condition)
+        return seen
+
+    def test_nothing_is_missed_by_others(self):
+        self.assertEqual(
+            2 * [(libvirt.VIR_DOMAIN_RUNNING, 1)], self.copied(7_002_000)
+        )
+
+    def test_the_guest_stands_still_meanwhile(self):
+        self.assertEqual(2 * [PAUSED], self.copied(8_002_000, unbegun=9))
+        self.assertEqual(0, self.guest.unbegun)
+
+    def test_until_all_have_begun(self):
+        seen = []
+
+        def on_resume(machine):
+            seen.append(machine.unbegun)
+
+        self.b.on_resume = on_resume
+        self.copied(8_002_000, unbegun=9)
+        self.assertEqual([0], seen)
+
+    def test_so_it_does_when_one_is_copied_again(self):
+        seen = []
+
+        def on_start(disk):
+            seen.append((disk, self.guest.condition))
+            self.guest.lost = {'vdb'} if len(seen) < 3 else set()
+
+        self.b.emulator = 8_002_000
+        self.arrive(on_start=on_start, pace=fakes.TOTAL)
+        self.copy()
+        self.pivot()
+        self.assertEqual(
+            [(disk, PAUSED) for disk in ('vda', 'vdb', 'vdb')], seen
+        )
+        self.assertEqual((libvirt.VIR_DOMAIN_RUNNING, 1), self.guest.condition)
+
+    def test_a_guest_that_somebody_paused_stays_so(self):
+        self.assertEqual(
+            2 * [PAUSED], self.copied(8_002_000, condition=PAUSED)
+        )
+
+    def test_a_copy_that_cannot_start_lets_it_go_on(self):
+        def on_start(disk):
+            if disk == 'vdb':
+                raise exception.DriverError(
+                    action='start', disk=disk, reason='it broke'
+                )
+
+        self.b.emulator = 8_002_000
+        self.arrive(on_start=on_start)
+        self.refused(exception.DriverError, self.copy)
+        self.assertEqual((libvirt.VIR_DOMAIN_RUNNING, 1), self.guest.condition)
+
+
+@ddt.ddt
+class TestSlowDown(ArrivalTestCase):
+    """A guest that writes faster than it is copied. vdb is layered."""
+
+    def setUp(self):
+        super().setUp()
+        self.make_layered('vdb')
+        #: What the disks had before.
+        self.usual = {'vda': {}, 'vdb': {'total_iops_sec': 10}}
+
+    def slow_down(self, **attributes):
+        self.arrive(limits=dict(self.usual), **attributes)
+        self.copy(guest_bandwidth=2 * MIB)
+
+    def limits(self):
+        """Those of the guest's disks that are not 0."""
+        return {
+            disk: {k: v for k, v in self.guest.limits_of(disk).items() if v}
+            for disk in self.disks
+        }
+
+    @ddt.data((7_002_000, 256), (NEW, 2048))
+    @ddt.unpack
+    def test_each_disk_has_its_share(self, version, iops):
+        self.b.emulator = version
+        self.slow_down()
+        self.assertEqual(
+            {
+                # a write is at least as much as the copy takes at a time
+                'vda': {'write_bytes_sec': MIB, 'write_iops_sec': iops},
+                'vdb': {'write_bytes_sec': MIB, 'total_iops_sec': 10},
+            },
+            self.limits(),
+        )
+
+    def test_the_unit_of_a_layered_base_is_its_cluster(self):
+        self.usual.clear()
+        self.slow_down()
+        self.assertEqual(
+            {'write_bytes_sec': MIB, 'write_iops_sec': 16},
+            self.limits()['vdb'],
+        )
+
+    def test_without_need_it_is_not(self):
+        self.arrive()
+        self.copy()
+        self.pivot()
+        self.assertEqual([], self.b.limit_flags)
+
+    def test_it_is_written_down_first_and_done_before_the_copies(self):
+        said = []
+
+        def on_limit(disk):
+            record = self.record('b')
+            said.append((disk, record.state, record.limits))
+
+        slow = []
+        self.slow_down(
+            on_limit=on_limit,
+            on_start=lambda _disk: slow.append(self.limits()),
+        )
+        before = {
+            disk: {**dict.fromkeys(fakes.LIMITS, 0), **self.usual[disk]}
+            for disk in self.disks
+        }
+        self.assertEqual(
+            [(disk, 'copying', before) for disk in self.disks], said
+        )
+        self.assertEqual(2 * [self.limits()], slow)
+        self.assertNotEqual(self.usual, self.limits())
+
+    @ddt.data(False, True)
+    def test_after_the_pivot_it_is_as_it_was(self, restarted):
+        self.slow_down()
+        if restarted:
+            self.restart_destination()
+        self.pivot()
+        self.assert_as_it_was('releasing')
+
+    @ddt.data(False, True)
+    def test_after_an_abort_it_is_as_it_was(self, restarted):
+        self.slow_down()
+        if restarted:
+            self.restart_destination()
+        for _time in range(2):
+            self.far.abort()
+            self.assert_as_it_was('undoing')
+
+    def assert_as_it_was(self, state):
+        self.assertEqual(self.usual, self.limits())
+        record = self.record('b')
+        self.assertEqual((state, {}), (record.state, record.limits))
+
+    @ddt.data('vda', 'vdb')
+    def test_limits_that_cannot_be_set_are_taken_back(self, broken):
+        def on_limit(disk):
+            if disk == broken:
+                raise fakes.libvirt_error(message='it broke')
+
+        error = self.refused(
+            exception.HypervisorError,
+            lambda: self.slow_down(on_limit=on_limit),
+        )
+        self.assertIn(broken, str(error))
+        self.assertEqual([], self.b.block_copies)
+        self.guest.on_limit = lambda _disk: None
+        self.far.abort()
+        self.assert_as_it_was('undoing')
+
+    def test_an_abort_that_cannot_give_them_back_is_done_again(self):
+        self.slow_down()
+
+        def on_limit(_disk):
+            raise fakes.libvirt_error(message='it broke')
+
+        self.guest.on_limit = on_limit
+        self.refused(exception.HypervisorError, self.far.abort)
+        self.guest.on_limit = lambda _disk: None
+        self.far.abort()
+        self.assert_as_it_was('undoing')
+
+    def test_a_pivot_of_a_guest_that_has_ended(self):
+        self.slow_down()
+        for disk in self.disks:
+            self.guest.pivot(disk)
+        self.guest.power_off()
+        self.restart_destination()
+        self.pivot()
+        self.assertEqual('releasing', self.record('b').state)
 
 
 class TestWayBack(ArrivalTestCase):

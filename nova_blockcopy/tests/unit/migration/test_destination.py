@@ -19,6 +19,13 @@ from nova_blockcopy.migration import peer
 from nova_blockcopy.tests.unit import samples
 from nova_blockcopy.tests.unit.migration import world
 
+COPY = {
+    'persistent_xml': '',
+    'bandwidth': 0,
+    'synchronous_writes': False,
+    'guest_bandwidth': 0,
+}
+
 
 @ddt.ddt
 class TestHandle(world.WorldTestCase):
@@ -36,7 +43,7 @@ class TestHandle(world.WorldTestCase):
         error = self.refused(kind, lambda: self.ask(operation, **values))
         return str(error)
 
-    @ddt.data('', 'explode', '_record', '__init__', 'None')
+    @ddt.data('', 'explode', '_record', '__init__', 'None', 'flatten')
     def test_an_operation_that_is_not_known(self, operation):
         said = self.failed(exception.PeerError, operation)
         self.assertIn('it is not known here', said)
@@ -48,7 +55,10 @@ class TestHandle(world.WorldTestCase):
     @ddt.data(
         ('status', {'colour': 'red'}),
         ('copy', {'persistent_xml': ''}),
-        ('copy', {'persistent_xml': '', 'bandwidth': 0, 'buffers': 7}),
+        ('copy', {**COPY, 'buffers': 7}),
+        # as another version sends it
+        ('copy', {k: v for k, v in COPY.items() if k != 'guest_bandwidth'}),
+        ('digest', {'image': {}, 'wanted': [], 'by_content': False}),
     )
     @ddt.unpack
     def test_a_message_of_another_version(self, operation, values):
@@ -77,14 +87,7 @@ class TestHandle(world.WorldTestCase):
         self.assertIn(missing, str(error))
 
     @ddt.data(
-        (
-            'copy',
-            {
-                'persistent_xml': '',
-                'bandwidth': 0,
-                'synchronous_writes': False,
-            },
-        ),
+        ('copy', COPY),
         ('pivot', {}),
         (
             'give_back',

@@ -14,7 +14,6 @@
 
 import os
 import subprocess
-import threading
 
 import ddt
 
@@ -59,10 +58,17 @@ class TestMerge(world.WorldTestCase):
             self.a.hypervisor('host-a').guest(samples.UUID),
             fakes.Driver(self.machine),
             self.host_settings('a'),
-            self.tops,
-            self.into,
-            threading.Event(),
-            lambda _progress: None,
+            tuple(map(self._move, self.disks)),
+        )
+
+    def _move(self, disk):
+        *deltas, source = model.layers(self.tops[disk])
+        return model.Move(
+            disk=disk,
+            source=source,
+            base=source,
+            size_bytes=world.SIZE,
+            deltas=tuple(delta.path for delta in reversed(deltas)),
         )
 
     def failed(self):

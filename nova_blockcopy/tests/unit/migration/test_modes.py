@@ -23,8 +23,7 @@ from nova_blockcopy.tests.unit import samples
 
 DIRECT = 'preparing exporting switching copying pivoting releasing'.split()
 SEEDED = (
-    'preparing freezing seeding exporting switching copying pivoting '
-    'flattening releasing'
+    'preparing freezing seeding exporting switching copying pivoting releasing'
 ).split()
 WAYS = ((model.Mode.DIRECT, DIRECT), (model.Mode.SEEDED, SEEDED))
 
@@ -37,23 +36,15 @@ def names(steps):
 class TestModes(base.TestCase):
     def record(self, mode, *seen):
         """A record that has been in these states."""
-        overlay = '/overlay' if mode is model.Mode.SEEDED else None
-        move = samples.move()
-        move = model.Move(
-            disk='vda',
-            source=move.source,
-            base=move.base,
-            size_bytes=1,
-            overlay=overlay,
-        )
         return journal.Record(
             migration='m1',
             guest=samples.UUID,
             name='guest',
             role=model.Role.SOURCE,
+            mode=mode,
             peer='b',
             state=states.State(seen[-1]),
-            moves=(move,),
+            moves=(samples.move(),),
             history=tuple(
                 journal.Entry(at='', state=states.State(state))
                 for state in seen
@@ -81,7 +72,3 @@ class TestModes(base.TestCase):
             for more in ([], ['stuck']):
                 record = self.record(mode, *way[: number + 1], *more)
                 self.assertEqual(way[number:], names(modes.ahead(record)))
-
-    def test_before_there_are_moves_it_is_as_in_direct_mode(self):
-        record = self.record(model.Mode.DIRECT, 'preparing')
-        self.assertEqual(['preparing'], names(modes.begun(record)))

@@ -24,6 +24,7 @@ from nova_blockcopy import model
 from nova_blockcopy import states
 from nova_blockcopy.migration import reconcile
 from nova_blockcopy.migration import steps
+from nova_blockcopy.tests.unit import fakes
 from nova_blockcopy.tests.unit import samples
 from nova_blockcopy.tests.unit.migration import world
 
@@ -54,7 +55,7 @@ class TestSettle(world.WorldTestCase):
         """As if the crash had come right after this was written down."""
         at = journal.Journal(str(self.directory / host / 'journal'))
         role = model.Role
-        after = state in (State.FLATTENING, State.RELEASING)
+        after = state is State.RELEASING
         record = dataclasses.replace(
             self.record(host),
             authority=role.DESTINATION if after else role.SOURCE,
@@ -90,21 +91,14 @@ class TestSettle(world.WorldTestCase):
         self.assert_arrived()
 
     def test_a_release_that_was_begun_is_done(self):
-        self.migration().run(through=self.proven)
+        self.migration().run(through=State.PIVOTING)
         self.rewrite('a', State.RELEASING)
         self.assertEqual(model.Role.DESTINATION, self.settle())
         self.assert_arrived()
 
     def test_half_a_pivot_goes_forward(self):
         self.migration().run(through=State.COPYING)
-        self.rewrite('a', State.PIVOTING)
-        at = journal.Journal(str(self.directory / 'b' / 'journal'))
-        far = self.remote(self.record('b').migration)
-        self.b.machines[samples.UUID].on_pivot = self._crash_after_vda
-        self.assertRaises(exception.BlockCopyError, far.pivot, self._ignore)
-        found = at.find(samples.UUID)
-        self.assertEqual(('vda',), found and found.pivoted)
-        self.b.machines[samples.UUID].on_pivot = self._ignore
+        self.pivot_one()
         self.assertEqual(model.Role.DESTINATION, self.settle())
         self.assert_arrived()
 
@@ -160,7 +154,7 @@ class TestSettle(world.WorldTestCase):
         self.assertIn(samples.UUID, self.b.machines)
 
     def test_after_a_release_all_that_is_left_is_to_close(self):
-        self.migration().run(through=self.proven)
+        self.migration().run(through=State.PIVOTING)
         self.rewrite('a', State.RELEASING)
         self.stick()
         # its answer was lost
@@ -175,6 +169,16 @@ class TestSettle(world.WorldTestCase):
         self.assertEqual(model.Role.DESTINATION, self.settle())
         self.assert_arrived()
 
+    def pivot_one(self):
+        """The pivot is cut short after vda."""
+        self.rewrite('a', State.PIVOTING)
+        far = self.remote(self.record('b').migration)
+        machine = self.b.machines[samples.UUID]
+        machine.on_pivot = self._crash_after_vda
+        self.assertRaises(exception.BlockCopyError, far.pivot, self._ignore)
+        self.assertEqual(('vda',), self.record('b').pivoted)
+        machine.on_pivot = self._ignore
+
     def _crash_after_vda(self, disk):
         if disk == 'vdb':
             raise SystemError('the process is gone')
@@ -188,6 +192,25 @@ class TestSettleSeeded(world.Seeded, TestSettle):
     def setUp(self):
         super().setUp()
         self.steady_writes()
+
+    @ddt.data(False, True)
+    def test_a_guest_that_was_slowed_down_is_not_any_more(self, pivoted):
+        self.options = {'max_remote_window': 0, 'seed_rounds': 1}
+        self.migration().run(through=State.COPYING)
+        machine = self.b.machines[samples.UUID]
+        self.assertEqual(set(self.disks), set(self.record('b').limits))
+        self.assertLess(0, machine.limits_of('vda')['write_bytes_sec'])
+        if pivoted:
+            self.pivot_one()
+        self.settle()
+        for disk in self.disks:
+            self.assertEqual(
+                dict.fromkeys(fakes.LIMITS, 0), machine.limits_of(disk)
+            )
+        if pivoted:
+            self.assert_arrived()
+        else:
+            self.assert_untouched()
 
     @ddt.data('freezing', 'seeding', 'exporting')
     def test_a_frozen_guest_is_put_back(self, state):
@@ -252,21 +275,9 @@ class TestSettleSeeded(world.Seeded, TestSettle):
     def _crash(self, *_arguments):
         raise SystemError('the process is gone')
 
-    def test_a_flatten_that_was_begun_goes_on(self):
-        self.migration().run(through=State.PIVOTING)
-        self.write(self.b.machines[samples.UUID], 'vda', 8192, 'w')
-        self.rewrite('a', State.FLATTENING)
-        self.assertEqual(model.Role.DESTINATION, self.settle())
-        self.assert_arrived()
-
-    def test_a_flatten_that_was_done_is_done(self):
-        self.migration().run(through=State.FLATTENING)
-        self.assertEqual(model.Role.DESTINATION, self.settle())
-        self.assert_arrived()
-
     def test_the_authority_is_never_given_back(self):
         self.migration().run(through=State.PIVOTING)
-        self.rewrite('a', State.FLATTENING)
+        self.rewrite('a', State.RELEASING)
         self.stick()
         seen = set()
         self.on_message = lambda _message: seen.add(self.record('a').authority)
@@ -274,14 +285,13 @@ class TestSettleSeeded(world.Seeded, TestSettle):
         self.assertEqual({model.Role.DESTINATION}, seen)
         self.assert_arrived()
 
-    @ddt.data('pivoting', 'flattening')
-    def test_a_guest_that_ended_over_there_is_flattened(self, state):
+    @ddt.data('pivoting', 'releasing')
+    def test_a_guest_that_ended_over_there_is_at_home_there(self, state):
         self.migration().run(through=State.PIVOTING)
         machine = self.b.machines[samples.UUID]
         self.write(machine, 'vdb', 8192, 'w')
         machine.power_off()
-        if state == 'flattening':
-            self.rewrite('a', State.FLATTENING)
+        self.rewrite('a', State(state))
         self.assertEqual(model.Role.DESTINATION, self.settle())
         self.assertEqual(
             [self.path('b', disk) for disk in self.disks],

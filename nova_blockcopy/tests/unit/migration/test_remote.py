@@ -20,10 +20,12 @@ import ddt
 from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import states
+from nova_blockcopy import wire
 from nova_blockcopy.host import hypervisor
 from nova_blockcopy.migration import peer
 from nova_blockcopy.migration import remote
 from nova_blockcopy.tests.unit import base
+from nova_blockcopy.tests.unit import samples
 
 IDLE: dict[str, Any] = {
     'state': None,
@@ -42,6 +44,7 @@ class TestRemoteDestination(base.TestCase):
     def setUp(self):
         super().setUp()
         self.asked = []
+        self.messages = []
         #: Answers to 'status', one after the other; the last one stays.
         self.answers = [IDLE]
         self.cancelled = threading.Event()
@@ -59,6 +62,7 @@ class TestRemoteDestination(base.TestCase):
         )
         if message['operation'] != 'status':
             self.asked.append(message['operation'])
+            self.messages.append(message)
             return {}
         if len(self.answers) > 1:
             return self.answers.pop(0)
@@ -71,6 +75,7 @@ class TestRemoteDestination(base.TestCase):
             watch,
             self.cancelled,
             synchronous_writes=False,
+            guest_bandwidth=7,
         )
 
     def test_a_task_is_waited_for_and_watched(self):
@@ -98,6 +103,39 @@ class TestRemoteDestination(base.TestCase):
             seen,
         )
         self.assertEqual(['copy'], self.asked)
+
+    def test_a_copy_says_how_fast_it_and_the_guest_may_be(self):
+        self.answers = [{**IDLE, 'task': 'copy'}]
+        self.copy()
+        (message,) = self.messages
+        self.assertEqual(
+            (5, False, 7),
+            tuple(
+                message[name]
+                for name in (
+                    *('bandwidth', 'synchronous_writes'),
+                    'guest_bandwidth',
+                )
+            ),
+        )
+
+    def test_checksums_are_of_what_a_seed_has_become(self):
+        self.answers = [{**IDLE, 'task': 'digest', 'result': ['x']}]
+        seed = model.Seed(
+            disk='vda',
+            source=samples.image('/x'),
+            target=samples.layered('/y', '/z'),
+            export=samples.content(),
+            extents=(),
+            size_bytes=9,
+            delta=True,
+        )
+        parts = (model.Extent(offset=1, length=2),)
+        found = self.destination.digest(seed, parts, self.cancelled)
+        self.assertEqual(['x'], found)
+        (message,) = self.messages
+        self.assertEqual(seed, wire.unpack(message['seed'], model.Seed))
+        self.assertEqual(wire.pack(parts), message['wanted'])
 
     def test_a_failed_task_raises_what_it_failed_with(self):
         failure = peer.failure(

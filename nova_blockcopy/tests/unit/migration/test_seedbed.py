@@ -39,7 +39,6 @@ class SeedbedTestCase(world.WorldTestCase):
         self.move = dataclasses.replace(
             samples.move('vda', base=self.base),
             size_bytes=world.SIZE,
-            overlay=self.bed.overlay_path('vda'),
         )
         self.cancelled = threading.Event()
         self.bed.check('host-b')
@@ -75,23 +74,50 @@ class SeedbedTestCase(world.WorldTestCase):
         return (bed or self.make()).received((self.move,))['vda']
 
 
-class TestOverlays(SeedbedTestCase):
-    def test_made_on_top_of_the_base_and_cleared(self):
-        self.bed.make_overlays((self.move,))
-        path = self.move.overlay or ''
+class TestLanding(SeedbedTestCase):
+    """Where this host puts a delta that goes into its base."""
+
+    def setUp(self):
+        super().setUp()
+        below = samples.image(self.path('b', 'vda'), samples.FILE)
+        self.layered = model.overlay(self.path('b', 'top'), below)
+
+    def test_a_file_of_this_migration_on_top_of_the_base(self):
+        seed = self.seed(target=self.layered, delta=True)
+        landed = self.bed.landed(seed)
+        path = str(self.directory / 'b' / 'deltas' / 'm1-vda.seed')
+        self.assertEqual(model.overlay(path, self.layered), landed.target)
         self.assertEqual(
-            model.overlay(path, self.base),
-            images.describe(path, samples.QCOW2),
+            seed, dataclasses.replace(landed, target=self.layered)
         )
-        overlay.create(
-            model.overlay(seedbed.landing(path), self.base), world.SIZE, 30
-        )
+
+    def test_what_is_no_delta_goes_to_the_base_itself(self):
+        seed = self.seed(target=self.layered)
+        self.assertEqual(seed, self.bed.landed(seed))
+
+    def test_a_delta_leaves_the_base_as_it_is_until_it_is_taken_in(self):
+        before = (self.directory / 'b' / 'vda').read_bytes()
+        seed = self.seed(delta=True)
+        self.fill(seed)
+        self.assertEqual(['m1-vda.seed'], self.overlays('b'))
+        self.assertEqual(before, (self.directory / 'b' / 'vda').read_bytes())
+        with open(self.bed.landed(seed).target.path, 'rb') as f:
+            self.assertEqual(
+                (self.directory / 'a' / 'vda').read_bytes(), f.read()
+            )
+
+    def test_one_that_was_not_taken_in_is_removed(self):
+        self.fill(self.seed(delta=True))
         for _time in range(2):
             self.bed.clear((self.move,))
             self.assertEqual([], self.overlays('b'))
+        self.assertTrue((self.directory / 'b' / 'vda').exists())
 
-    def test_a_move_without_an_overlay_has_nothing_to_clear(self):
-        self.bed.clear((dataclasses.replace(self.move, overlay=None),))
+    def test_those_of_others_stay(self):
+        other = self.directory / 'b' / 'deltas' / 'm2-vda.seed'
+        other.touch()
+        self.bed.clear((self.move,))
+        self.assertEqual([other.name], self.overlays('b'))
 
     def test_no_room(self):
         self.options = {'delta_min_free': 2**40}
@@ -158,7 +184,7 @@ class TestReceived(SeedbedTestCase):
         )
 
     def test_what_travels_by_content_is_told_of_as_well(self):
-        self.fill(self.seed(by_content=True))
+        self.fill(self.seed(export=samples.content()))
         self.assertEqual((EXTENT,), self.received())
 
     def test_a_base_that_is_filled_anew_has_nothing_before(self):
@@ -283,12 +309,11 @@ class TestApply(SeedbedTestCase):
 
     def test_a_delta_goes_into_its_base(self):
         elsewhere = samples.image(self.path('a', 'vda'), samples.FILE)
-        path = seedbed.landing(self.move.overlay or '')
+        seed = self.seed(delta=True)
+        path = self.bed.landed(seed).target.path
         self.qcow2(path, elsewhere)
         world.qemu('qemu-io', '-f', 'qcow2', '-c', 'write -z 0 4k', path)
         world.qemu('qemu-io', '-f', 'qcow2', '-c', 'write -P 122 8k 4k', path)
-        target = model.overlay(path, self.base)
-        seed = self.seed(target=target, delta=True)
         for _time in range(2):
             self.bed.apply((seed,))
             self.assertEqual([], self.overlays('b'))

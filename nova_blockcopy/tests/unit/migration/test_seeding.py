@@ -27,6 +27,7 @@ from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import states
 from nova_blockcopy.copies import seeder
+from nova_blockcopy.host import images
 from nova_blockcopy.host import overlay
 from nova_blockcopy.migration import seeding
 from nova_blockcopy.tests.unit import fakes
@@ -50,15 +51,6 @@ class SeedingTestCase(world.Seeded, world.WorldTestCase):
 
         self.on_piece = on_piece
 
-    def convert(self, host, disk, before, after):
-        """Make an image one of another format, of the same content."""
-        path = self.path(host, disk)
-        shutil.move(path, f'{path}.{before}')
-        world.qemu(
-            *('qemu-img', 'convert', '-f', before, '-O', after),
-            *(f'{path}.{before}', path),
-        )
-
     def replace(self, target, value):
         self.useFixture(fixtures.MonkeyPatch(target, value))
 
@@ -73,15 +65,6 @@ class SeedingTestCase(world.Seeded, world.WorldTestCase):
 
         self.on_message = on_message
 
-    def make_qcow2(self, disk):
-        """Have the guest run on a qcow2."""
-        self.convert('a', disk, 'raw', 'qcow2')
-        image = samples.image(
-            self.path('a', disk), samples.FILE, samples.QCOW2
-        )
-        self.home_xml = fakes.with_source(self.home_xml, disk, image)
-        self.machine.xml = self.machine.definition = self.home_xml
-
 
 @ddt.ddt
 class TestRounds(SeedingTestCase):
@@ -91,13 +74,13 @@ class TestRounds(SeedingTestCase):
         self.assert_arrived()
         order = (
             'preparing freezing seeding exporting switching copying ready '
-            'pivoting flattening releasing ended'
+            'pivoting releasing ended'
         )
         self.assertEqual(order.split(), self.seen)
         self.assertEqual(
             [
                 *('prepare', 'received', 'seed', 'digest', 'digest'),
-                *('apply', 'copy', 'pivot', 'flatten', 'finish'),
+                *('apply', 'copy', 'pivot', 'finish'),
             ],
             self.asked,
         )
@@ -157,6 +140,44 @@ class TestRounds(SeedingTestCase):
         self.assertIsInstance(error.__cause__, exception.VerifyFailed)
         self.assertIn('vdb', str(error))
 
+    @ddt.data('sample', 'full')
+    def test_a_delta_that_arrives_damaged_is_refused(self, verify):
+        self.options = {
+            'verify': verify,
+            'max_remote_window': 0,
+            'seed_rounds': 2,
+        }
+        self.writes(900_000)
+        landing = self.directory / 'b' / 'deltas'
+
+        def on_message(message):
+            if message['operation'] == 'digest' and message['seed']['delta']:
+                with open(landing / f'{self.running.id}-vda.seed', 'r+b') as f:
+                    f.seek(65536)
+                    f.write(b'?')
+
+        self.on_message = on_message
+        error = self.undone()
+        self.assertIsInstance(error.__cause__, exception.VerifyFailed)
+        self.assertIn('vda', str(error))
+        self.assertEqual(1, self.asked.count('apply'))
+
+    def test_a_delta_that_does_not_arrive_leaves_nothing(self):
+        self.options = {'max_remote_window': 0, 'seed_rounds': 2}
+        self.writes(900_000)
+        before = self.on_piece
+        landed = []
+
+        def on_piece(seed, piece):
+            before(seed, piece)
+            if seed.delta:
+                landed.extend(self.overlays('b'))
+                raise SystemError('it broke')
+
+        self.on_piece = on_piece
+        self.assertIn('it broke', str(self.undone()))
+        self.assertIn(f'{self.running.id}-vda.seed', landed)
+
     def test_a_window_after_writes_on_both_hosts(self):
         migration = self.migration()
         migration.run(through=State.EXPORTING)
@@ -196,6 +217,93 @@ class TestRounds(SeedingTestCase):
         self.assertNotIn('apply', self.asked)
 
 
+@ddt.ddt
+class TestCopies(SeedingTestCase):
+    """What is left of each disk goes straight into its base."""
+
+    def setUp(self):
+        super().setUp()
+        self.make_layered('vdb')
+
+    @ddt.data(1, 3)
+    def test_deltas_go_into_bases_of_any_kind(self, rounds):
+        self.options = {'max_remote_window': 0, 'seed_rounds': rounds}
+        self.writes(900_000, 500_000, 200_000)
+        self.a.after_snapshot = lambda _machine: self.write(
+            self.machine, 'vdb', 4096 * len(self.a.snapshots), 'n'
+        )
+        migration = self.migration()
+        migration.run(through=State.COPYING)
+        self.assertEqual(rounds, len(self.a.snapshots))
+        self.write(self.b.machines[samples.UUID], 'vdb', 65536, 'w')
+        migration.run()
+        self.assert_arrived()
+        self.assertEqual(
+            [(disk, self.path('b', disk)) for disk in self.disks],
+            [
+                (disk, image.path)
+                for disk, image in self.b.machines[samples.UUID].started
+            ],
+        )
+
+    def test_only_the_top_layer_is_copied(self):
+        migration = self.migration()
+        migration.run(through=State.COPYING)
+        jobs = self.b.machines[samples.UUID].jobs
+        self.assertEqual(
+            dict.fromkeys(self.disks, True),
+            {disk: job.shallow for disk, job in jobs.items()},
+        )
+        migration.run()
+
+    def test_a_base_that_is_layered_stays_so(self):
+        self.migration().run()
+        self.assert_arrived()
+        below = samples.image(f'{self.path("b", "vdb")}.below', samples.FILE)
+        self.assertEqual(
+            model.overlay(self.path('b', 'vdb'), below),
+            images.describe(self.path('b', 'vdb'), samples.QCOW2),
+        )
+
+    @ddt.data(1, 2)
+    def test_a_guest_that_writes_too_fast_is_slowed_down(self, rounds):
+        said = []
+
+        def on_message(message):
+            if message['operation'] == 'copy':
+                said.append(message)
+
+        self.options = {'max_remote_window': 0, 'seed_rounds': rounds}
+        self.on_message = on_message
+        self.writes(8192, 65536)
+        migration = self.migration()
+        migration.run(through=State.COPYING)
+        (message,) = said
+        self.assertFalse(message['synchronous_writes'])
+        # half of what is copied meanwhile
+        rate = migration.forecast.rate
+        self.assertEqual(int(rate / 2), message['guest_bandwidth'])
+        machine = self.b.machines[samples.UUID]
+        self.assertEqual(set(self.disks), set(machine.limits))
+        for disk in self.disks:
+            self.assertEqual(
+                int(rate / 2) // 2,
+                machine.limits_of(disk)['write_bytes_sec'],
+            )
+        migration.run()
+        self.assertEqual(
+            [dict.fromkeys(fakes.LIMITS, 0)] * 2,
+            [machine.limits_of(disk) for disk in self.disks],
+        )
+        self.assert_arrived()
+
+    def test_one_that_does_not_is_not(self):
+        self.options = {'max_remote_window': 3600}
+        self.migration().run()
+        self.assert_arrived()
+        self.assertEqual([], self.b.limit_flags)
+
+
 class TestByContent(SeedingTestCase):
     """A qcow2 goes into a raw base: what a guest sees is the same."""
 
@@ -225,6 +333,34 @@ class TestByContent(SeedingTestCase):
         error = self.refused(exception.MigrationUndone, self.migration().run)
         self.assertIsInstance(error.__cause__, exception.VerifyFailed)
         self.assertIn('vda', str(error))
+
+    def test_what_is_written_meanwhile_arrives_as_it_is(self):
+        self.options = {
+            'verify': 'full',
+            'max_remote_window': 0,
+            'seed_rounds': 2,
+        }
+        self.writes(900_000)
+        self.migration().run()
+        self.assertEqual(2, self.asked.count('apply'))
+        self.assertEqual(
+            {('vda', False, True), ('vda', True, False)},
+            {
+                (seed.disk, seed.delta, seed.by_content)
+                for seed, _piece in self.pieces
+                if seed.disk == 'vda'
+            },
+        )
+        self.assert_arrived()
+
+    def test_in_direct_mode_it_arrives_as_well(self):
+        # vdb has one layer only
+        (self.directory / 'a' / 'deltas').write_text('in the way')
+        self.migration().run()
+        (self.directory / 'a' / 'deltas').unlink()
+        self.assertIn('cannot be seeded', self.log.output)
+        self.assertEqual([], self.a.snapshots)
+        self.assert_arrived()
 
     def test_a_second_attempt_goes_on(self):
         self.a.on_migrate = failing
@@ -405,8 +541,9 @@ class TestUndo(SeedingTestCase):
         self.writes(8192)
         self.machine.on_pivot = on_pivot
         self.a.on_migrate = failing
-        self.undone()
+        error = self.undone(exception.GuestEnded)
         self.assertTrue(self.machine.off)
+        self.assertIn('start it there', str(error))
 
     def test_a_destination_that_does_not_end_its_seeding(self):
         def on_message(message):
@@ -494,32 +631,6 @@ class TestMeanwhile(SeedingTestCase):
         self.assertEqual([], self.a.migrations)
 
 
-class TestFlatten(SeedingTestCase):
-    def test_a_flatten_that_fails_is_not_taken_back(self):
-        self.arriving(stays=set())
-        migration = self.migration()
-        migration.run(through=State.PIVOTING)
-        machine = self.b.machines[samples.UUID]
-        machine.lost = {'vdb'}
-        error = self.refused(exception.MigrationStuck, migration.run)
-        self.assertIn('at home on its destination', str(error))
-        self.assertEqual(model.Role.DESTINATION, self.record('a').authority)
-        self.assertEqual(model.Role.DESTINATION, self.record('b').authority)
-        self.assertEqual('flattening', self.record('b').state)
-        self.assertEqual(1, len(self.overlays('b')))
-        self.assertNotIn('give_back', self.asked)
-
-    def test_done_twice_is_done_once(self):
-        migration = self.migration()
-        migration.run(through=State.FLATTENING)
-        commits = len(self.b.block_commits)
-        far = self.remote(migration.id)
-        far.flatten(lambda _state, _disks: None)
-        self.assertEqual(commits, len(self.b.block_commits))
-        migration.run()
-        self.assert_arrived()
-
-
 @ddt.ddt
 class TestResume(SeedingTestCase):
     """A second attempt begins where the first one ended."""
@@ -580,9 +691,7 @@ class TestResume(SeedingTestCase):
     def test_a_qcow2_whose_header_did_not_arrive(self):
         self.fail_in_mid_seed()
         self.migration().run()
-        self.convert('b', 'vda', 'qcow2', 'raw')
-        self.assert_content('b')
-        self.assert_no_litter()
+        self.assert_arrived()
 
     @ddt.data((model.Mode.DIRECT, False), (model.Mode.SEEDED, True))
     @ddt.unpack

@@ -12,6 +12,7 @@
 
 """The source's side: judgements about XML, names, and its own images."""
 
+import dataclasses
 import subprocess
 
 import ddt
@@ -42,8 +43,11 @@ class TestNeedsUnsafe(base.TestCase):
             target='vda', device='disk', source=None, cache=cache
         )
         image = samples.image('/x', model.ImageKind(kind))
-        moves = (samples.move('vda', source=image),)
-        self.assertIs(answer, source.needs_unsafe({'vda': disk}, moves))
+        move = samples.move('vda', source=image)
+        self.assertIs(answer, source.needs_unsafe({'vda': disk}, (move,)))
+        # a delta is a file
+        move = dataclasses.replace(move, deltas=('/delta',))
+        self.assertTrue(source.needs_unsafe({'vda': disk}, (move,)))
 
     def test_only_moved_disks_matter_and_one_is_enough(self):
         disks = domxml.disks(
@@ -62,7 +66,7 @@ class TestCheckExported(base.TestCase):
     moves = (samples.move('vda'), samples.move('vdb'))
     exports = {  # noqa: RUF012 - never changed
         'vda': (samples.export('vda', 1001),),
-        'vdb': (samples.export('vdb', 1002),),
+        'vdb': (samples.export('vdb', 1002), samples.content('vdb', 1003)),
     }
 
     def setUp(self):
@@ -73,12 +77,15 @@ class TestCheckExported(base.TestCase):
             self.exports,
         )
 
-    def test_every_disk_at_its_export(self):
+    def test_every_disk_at_its_exports(self):
         source.check_exported(self.xml, self.moves, self.exports)
 
     @ddt.data(
         ('port="1002"', 'port="1001"'),
         ('export-of-vdb', 'export-of-vda'),
+        ('port="1003"', 'port="1002"'),
+        ('content-of-vdb', 'content-of-vda'),
+        ('<backingStore type="network">', '<backingStore type="volume">'),
         ('192.0.2.1', '192.0.2.2'),
         ('protocol="nbd"', 'protocol="rbd"'),
         ('dev="vdb"', 'dev="vdc"'),

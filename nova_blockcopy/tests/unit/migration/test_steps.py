@@ -12,13 +12,17 @@
 
 """Each step, and its way back, over both real sides of the engine."""
 
+import pathlib
 from typing import Any
+from typing import ClassVar
 
 import ddt
 import libvirt
 
+from nova_blockcopy import domxml
 from nova_blockcopy import exception
 from nova_blockcopy import model
+from nova_blockcopy import states
 from nova_blockcopy.tests.unit import fakes
 from nova_blockcopy.tests.unit import samples
 from nova_blockcopy.tests.unit.migration import world
@@ -36,6 +40,18 @@ def failing(message='it broke', times=None):
         raise fakes.libvirt_error(message=message)
 
     return hook
+
+
+def without_store(xml, target):
+    """A domain that tells of one layer only of this disk."""
+    root = domxml.parse(xml)
+    path = f'devices/disk[target/@dev="{target}"]/backingStore'
+    stores: Any = root.xpath(path)
+    (store,) = stores
+    for child in list(store):
+        store.remove(child)
+    del store.attrib['type']
+    return root
 
 
 def failing_copy(disk):
@@ -156,7 +172,49 @@ class TestPrepare(world.WorldTestCase):
         self.assertIn('no answer', str(self.undone()))
 
 
-class TestExport(world.WorldTestCase):
+class ExportTestCase(world.WorldTestCase):
+    def exported(self, **changes):
+        """What is served when the guest is about to move.
+
+        Of each disk: the image's name, whether it is served by its content,
+        and whether it may be written to.
+        """
+        self.migration(**changes).run(through=states.State.EXPORTING)
+        found: dict[str, list[Any]] = {disk: [] for disk in self.disks}
+        record = self.record('a')
+        for export in record.exports:
+            image = self.exporter.served[export.name]
+            name = image.path.replace(record.migration, 'ID')
+            found[export.disk].append(
+                (
+                    name.removeprefix(f'{self.directory}/a/'),
+                    export.content,
+                    export.writable,
+                )
+            )
+        # and nothing else is
+        self.assertEqual(len(record.exports), len(self.exporter.served))
+        return found
+
+
+class TestExport(ExportTestCase):
+    def test_in_direct_mode_the_top_layer_is(self):
+        self.make_layered('vdb')
+        self.assertEqual(
+            {disk: [(disk, False, True)] for disk in self.disks},
+            self.exported(),
+        )
+
+    def test_what_moves_as_a_whole_is_served_in_two_parts(self):
+        self.make_layered('vdb')
+        self.assertEqual(
+            {
+                'vda': [('vda', False, True)],
+                'vdb': [('vdb', False, True), ('vdb.below', True, False)],
+            },
+            self.exported(bases=self.whole('vdb')),
+        )
+
     def test_what_was_started_is_stopped(self):
         def on_start(disk):
             if disk == 'vdb':
@@ -200,21 +258,31 @@ class TestSwitchover(world.WorldTestCase):
             raise fakes.libvirt_error(message='it crashed')
 
         self.a.on_migrate = on_migrate
-        self.assertIn('it crashed', str(self.undone()))
-        self.assertTrue(self.a.machines[samples.UUID].off)
+        self.assertIn('it crashed', str(self.ended('host-a')))
 
     def test_a_guest_that_ended_when_it_had_come(self):
         self.arriving(pace=0)
         self.when_copying(lambda machine: machine.power_off())
-        self.undone()
-        self.assertTrue(self.a.machines[samples.UUID].off)
+        self.ended(self.away)
         self.assertNotIn('give_back', self.asked)
+
+    def test_a_guest_that_ended_and_whose_log_is_not_told(self):
+        def on_message(message):
+            if message['operation'] == 'qemu_log':
+                raise exception.PeerError(operation='x', reason='no answer')
+
+        self.on_message = on_message
+        self.arriving(pace=0)
+        self.when_copying(lambda machine: machine.power_off())
+        error = self.undone(exception.GuestEnded)
+        for part in (f'has ended on {self.away}', 'no answer'):
+            self.assertIn(part, str(error))
 
     def test_a_migration_that_still_goes_on(self):
         self.a.job = libvirt.VIR_DOMAIN_JOB_UNBOUNDED
         self.a.on_migrate = failing()
         self.assertIn('still goes on', str(self.stuck()))
-        self.assertEqual(2, len(self.exporter.served))
+        self.assert_all_served()
 
     def test_a_guest_that_came_back_but_does_not_run(self):
         def settle(machine):
@@ -225,15 +293,19 @@ class TestSwitchover(world.WorldTestCase):
         self.a.settle = settle
         self.arriving(on_start=failing_copy)
         self.assertIn('does not run on its source', str(self.stuck()))
-        self.assertEqual(2, len(self.exporter.served))
+        self.assert_all_served()
 
 
 class TestCopy(world.WorldTestCase):
+    #: What is served for a disk of one layer and for one of two.
+    revived: ClassVar[list[str]] = ['vda', 'vdb', 'vdb']
+    back: ClassVar[list[str]] = ['abort', 'give_back', 'discard']
+
     def test_a_copy_that_cannot_start(self):
         self.arriving(on_start=failing_copy)
         error = self.undone()
         self.assertIsInstance(error.__cause__, exception.DriverError)
-        self.assertEqual(['abort', 'give_back', 'discard'], self.asked[2:])
+        self.assertEqual(self.back, self.asked[self.asked.index('copy') + 1 :])
 
     def test_a_copy_that_breaks(self):
         self.arriving(pace=0)
@@ -247,7 +319,7 @@ class TestCopy(world.WorldTestCase):
         self.assertIn('no way back', str(error))
         self.assertIn(samples.UUID, self.b.machines)
         # the guest still reads from its exports
-        self.assertEqual(2, len(self.exporter.served))
+        self.assert_all_served()
         self.assertIsNotNone(self.record('b'))
 
     def test_a_way_back_that_is_found_later(self):
@@ -257,14 +329,46 @@ class TestCopy(world.WorldTestCase):
         self.assertEqual(3, len(self.b.migrations))
 
     def test_dead_exports_are_revived_for_the_way_back(self):
+        before: dict[str, model.Image] = {}
+
         def on_start(disk):
+            before.update(self.exporter.served)
             self.exporter.served.clear()
             failing_copy(disk)
 
+        self.make_layered('vdb')
         self.arriving(on_start=on_start)
-        self.undone()
-        self.assertIn('revive vda', self.exporter.log)
-        self.assertIn('revive vdb', self.exporter.log)
+        self.refused(
+            exception.MigrationUndone,
+            self.migration(bases=self.whole('vdb')).run,
+        )
+        self.assert_content('a')
+        # each with what it had served
+        self.assertEqual(
+            before,
+            {export.name: image for export, image in self.exporter.revived},
+        )
+        self.assertEqual(
+            self.revived, [export.disk for export, _ in self.exporter.revived]
+        )
+
+    def test_a_copy_of_layers_that_are_others_is_not_started(self):
+        def settle(machine):
+            machine.xml = domxml.text(without_store(machine.xml, 'vdb'))
+            return machine
+
+        self.make_layered('vdb')
+        before = pathlib.Path(self.path('b', 'vdb')).read_bytes()
+        self.b.settle = settle
+        error = self.undone()
+        self.assertIsInstance(error.__cause__, exception.JobFailed)
+        self.assertIn('vdb', str(error))
+        self.assertEqual(
+            ['vda'], [disk for disk, *_more in self.b.block_copies]
+        )
+        if self.mode is model.Mode.DIRECT:
+            after = pathlib.Path(self.path('b', 'vdb')).read_bytes()
+            self.assertEqual(before, after)
 
     def test_a_guest_that_an_error_stopped_is_woken(self):
         io_error = (
@@ -320,7 +424,7 @@ class TestPivot(world.WorldTestCase):
         self.assertIn('vda lives on its base', str(error))
         self.assertIn('pivoting', str(error))
         # nothing that any disk may still need is given up
-        self.assertEqual(2, len(self.exporter.served))
+        self.assert_all_served()
         self.assertEqual(('vda',), self.record('b').pivoted)
         self.assertIn(samples.UUID, self.b.machines)
 
@@ -343,6 +447,50 @@ class TestRelease(world.WorldTestCase):
 
 class TestSwitchoverSeeded(world.Seeded, TestSwitchover):
     pass
+
+
+class TestExportSeeded(world.Seeded, ExportTestCase):
+    def both(self, number=0):
+        """The last delta, and what was frozen below it."""
+
+        def delta(disk, which):
+            return f'deltas/ID-{disk}.{which}.qcow2'
+
+        return {
+            disk: [
+                (delta(disk, number), False, True),
+                (delta(disk, number - 1) if number else disk, True, False),
+            ]
+            for disk in self.disks
+        }
+
+    def test_the_delta_is_and_what_was_frozen_below_it(self):
+        self.make_layered('vdb')
+        self.assertEqual(self.both(), self.exported())
+
+    def test_what_moves_as_a_whole_is_served_in_the_same_way(self):
+        self.make_layered('vdb')
+        self.assertEqual(self.both(), self.exported(bases=self.whole('vdb')))
+
+    def test_after_more_rounds_it_is_the_last_two(self):
+        self.options = {'max_remote_window': 0, 'seed_rounds': 2}
+        self.write(self.machine, 'vda', 0, 'm', 900_000)
+        self.assertEqual(self.both(1), self.exported())
+
+    def test_what_was_started_is_stopped(self):
+        def on_start(_disk):
+            # two seeds, and the top layer of the first disk
+            if len(self.exporter.started) == 3:
+                raise exception.ExportError(path='x', reason='it broke')
+
+        self.exporter.on_start = on_start
+        self.assertIn('it broke', str(self.undone()))
+        self.assertEqual([], self.a.migrations)
+
+
+class TestCopySeeded(world.Seeded, TestCopy):
+    revived: ClassVar[list[str]] = ['vda', 'vda', 'vdb', 'vdb']
+    back: ClassVar[list[str]] = ['abort', 'give_back', 'abort', 'discard']
 
 
 class TestPivotSeeded(world.Seeded, TestPivot):

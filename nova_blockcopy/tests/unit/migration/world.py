@@ -12,6 +12,8 @@
 
 """Two hosts in memory with the whole engine on them, and real image files."""
 
+import dataclasses
+import os
 import shutil
 import socket
 import subprocess
@@ -25,10 +27,10 @@ from nova_blockcopy import exception
 from nova_blockcopy import journal
 from nova_blockcopy import model
 from nova_blockcopy import plan
-from nova_blockcopy import states
 from nova_blockcopy.host import command
 from nova_blockcopy.host import export
 from nova_blockcopy.host import overlay
+from nova_blockcopy.host import qemu_log
 from nova_blockcopy.host import transfer
 from nova_blockcopy.migration import arrival
 from nova_blockcopy.migration import destination
@@ -48,13 +50,20 @@ def qemu(*argv):
     subprocess.run(argv, check=True, capture_output=True)
 
 
+def format_of(path: str) -> model.ImageFormat:
+    """What a test or the engine has made of an image."""
+    with open(path, 'rb') as f:
+        magic = f.read(4)
+    return samples.QCOW2 if magic == b'QFI\xfb' else samples.RAW
+
+
 class WorldTestCase(base.TestCase):
     """A guest with two raw files runs on host a; host b has their bases."""
 
     disks: tuple[str, ...] = ('vda', 'vdb')
     mode: model.Mode = model.Mode.DIRECT
-    #: The last state before the release.
-    proven: states.State = states.State.PIVOTING
+    #: Of each disk, those that are read over the network in the window.
+    layers = 1
 
     def setUp(self):
         super().setUp()
@@ -89,6 +98,7 @@ class WorldTestCase(base.TestCase):
             (transfer, 'run', self.transfer),
             # nothing here needs time to come to its senses
             (arrival, '_WAKE_INTERVAL', 0.01),
+            (qemu_log, '_DIRECTORY', str(self.directory)),
         ):
             self.useFixture(
                 fixtures.MonkeyPatch(f'{target.__name__}.{name}', value)
@@ -112,6 +122,57 @@ class WorldTestCase(base.TestCase):
             if host == 'a':
                 f.write(b'x' * 4096)
             f.truncate(size)
+
+    def make_layered(self, disk):
+        """Have the guest run on a qcow2 on top of a raw file.
+
+        The other host has the same raw file, and a base on top of that.
+        """
+        for host in 'ab':
+            path = f'{self.path(host, disk)}.below'
+            shutil.copyfile(self.path('a', disk), path)
+        for host in 'ba':
+            path = f'{self.path(host, disk)}.below'
+            below = samples.image(path, samples.FILE)
+            image = model.overlay(self.path(host, disk), below)
+            overlay.create(image, SIZE, 30)
+        self.use_at_home(disk, image)
+        self.write(self.machine, disk, 8192, 'o')
+
+    def whole(self, *disks):
+        """Have raw bases for these disks that are to take all layers."""
+        for disk in disks:
+            self.make_image('b', disk)
+        return {
+            disk: model.BaseRequest(
+                path=self.path('b', disk), format=samples.RAW, whole=True
+            )
+            if disk in disks
+            else model.BaseRequest(path=self.path('b', disk))
+            for disk in self.disks
+        }
+
+    def make_qcow2(self, disk):
+        """Have the guest run on a qcow2 without layers below it."""
+        path = self.path('a', disk)
+        self.convert('a', disk, 'raw', 'qcow2')
+        self.use_at_home(
+            disk, samples.image(path, samples.FILE, samples.QCOW2)
+        )
+
+    def convert(self, host, disk, before, after):
+        """Make an image one of another format, of the same content."""
+        path = self.path(host, disk)
+        shutil.move(path, f'{path}.{before}')
+        qemu(
+            *('qemu-img', 'convert', '-f', before, '-O', after),
+            *(f'{path}.{before}', path),
+        )
+
+    def use_at_home(self, disk, image):
+        """Have the guest run on this image from the beginning."""
+        self.home_xml = fakes.with_source(self.home_xml, disk, image)
+        self.machine.xml = self.machine.definition = self.home_xml
 
     def host_settings(self, name):
         options = {
@@ -236,10 +297,23 @@ class WorldTestCase(base.TestCase):
         self.assertIs(kind, type(error))
         return error
 
-    def undone(self):
+    def undone(self, kind=exception.MigrationUndone):
         """Run a migration that is taken back, and check that it was."""
-        error = self.refused(exception.MigrationUndone, self.migration().run)
+        error = self.refused(kind, self.migration().run)
         self.assert_untouched()
+        return error
+
+    def ended(self, host):
+        """Run one whose guest ends on that host, and is to be started."""
+        path = self.directory / 'guest.log'
+        path.write_text('started\nAssertion failed\n')
+        error = self.undone(exception.GuestEnded)
+        self.assertTrue(self.a.machines[samples.UUID].off)
+        for part in (
+            *(f'has ended on {host}', 'Assertion failed', 'start it there'),
+            *('Its disks on host-a', str(error.__cause__)),
+        ):
+            self.assertIn(part, str(error))
         return error
 
     def stuck(self):
@@ -263,6 +337,12 @@ class WorldTestCase(base.TestCase):
         self.assert_content('a')
         self.assert_no_litter()
 
+    def assert_all_served(self):
+        """All that the guest reads over the network is still there."""
+        self.assertEqual(
+            self.layers * len(self.disks), len(self.exporter.served)
+        )
+
     def assert_no_litter(self):
         self.assertEqual({}, self.exporter.served)
         self.assertIsNone(self.record('a'))
@@ -276,8 +356,15 @@ class WorldTestCase(base.TestCase):
     def assert_content(self, host):
         """The disks on this host are what the guest has written."""
         for disk, content in self.content.items():
-            with open(self.path(host, disk), 'rb') as f:
+            path = self.path(host, disk)
+            format_ = format_of(path)
+            found = f'{path}.found'
+            qemu(
+                'qemu-img', 'convert', '-f', format_, '-O', 'raw', path, found
+            )
+            with open(found, 'rb') as f:
                 self.assertTrue(f.read() == content, f'{disk} differs')
+            os.unlink(found)
 
     def assert_arrived(self):
         """The guest lives on its bases on host b, and nowhere else."""
@@ -313,9 +400,26 @@ class WorldTestCase(base.TestCase):
             overlay.commit(source.path, job.base.path, 30)
             return
         assert isinstance(source, model.NetworkSource)
-        shutil.copyfile(self.exporter.served[source.name].path, job.base.path)
-        if job.base.backing is not None:
-            overlay.stand_on(job.base, 30)
+        top = self.exporter.served[source.name]
+        below = source.backing
+        if isinstance(below, model.NetworkSource):
+            below = self.exporter.served[below.name]
+        if job.shallow:
+            below = job.base
+        read = dataclasses.replace(
+            top, path=f'{job.base.path}.read', backing=below
+        )
+        shutil.copyfile(top.path, read.path)
+        if below is not None:
+            overlay.stand_on(read, 30)
+        if job.shallow:
+            overlay.commit(read.path, job.base.path, 30)
+        else:
+            qemu(
+                *('qemu-img', 'convert', '-n', '-f', read.format),
+                *('-O', job.base.format, read.path, job.base.path),
+            )
+        os.unlink(read.path)
 
     def transfer(self, seed, piece, *, rate, zeroed, tls_dir, timeout):
         """Carry a piece from its export, as qemu-img does."""
@@ -344,4 +448,4 @@ class Seeded:
     """Makes a test of direct mode one of seeded mode."""
 
     mode: model.Mode = model.Mode.SEEDED
-    proven: states.State = states.State.FLATTENING
+    layers = 2

@@ -1,0 +1,40 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The end of QEMU's log of a guest, as libvirt keeps it on this host."""
+
+import os
+
+from nova_blockcopy import privsep
+
+#: Of libvirt's system daemon (virQEMUDriverConfigNew, src/qemu/qemu_conf.c).
+_DIRECTORY = '/var/log/libvirt/qemu'
+_LINES = 3
+_LENGTH = 300
+_CHUNK = 64 * 1024
+
+
+@privsep.entrypoint
+def tail(guest: str) -> str:
+    """The last lines, joined; a sentence if there are none.
+
+    :param guest: name
+    """
+    path = os.path.join(_DIRECTORY, f'{os.path.basename(guest)}.log')
+    try:
+        with open(path, 'rb') as f:
+            f.seek(max(0, os.fstat(f.fileno()).st_size - _CHUNK))
+            text = f.read().decode(errors='replace')
+    except OSError as e:
+        return f'{path} cannot be read ({e.strerror}).'
+    lines = [line.strip()[:_LENGTH] for line in text.splitlines()]
+    return ' | '.join([line for line in lines if line][-_LINES:])
