@@ -32,6 +32,7 @@ from nova_blockcopy.tests.cloud import server
 from nova_blockcopy.tests.lab import host
 from nova_blockcopy.tests.lab import kernel
 from nova_blockcopy.tests.lab import lab
+from nova_blockcopy.tests.lab import root
 
 NAME = 'cloud'
 _OWNER = 'cloud-owner'
@@ -228,6 +229,11 @@ def _renew(each: compute.Compute, settings: compute.Settings) -> None:
 def missing() -> list[str]:
     """What this machine lacks for a cloud, in sentences."""
     found = lab.missing()
+    if root.chosen():
+        found.append(
+            f'The hosts of a cloud need more than a root has; unset '
+            f'{root.VARIABLE}.'
+        )
     found += [
         f'"{program}" is not installed; its package is {package} '
         f'(see bindep.txt).'

@@ -19,6 +19,7 @@ import libvirt
 
 from nova_blockcopy.tests.lab import host
 from nova_blockcopy.tests.lab import lab
+from nova_blockcopy.tests.lab import root
 
 _NAME = 'tool'
 
@@ -32,6 +33,13 @@ def main() -> int:
     commands.add_parser('sweep', help='end labs whose owners are dead')
     shell = commands.add_parser('shell', help='a shell on a host')
     shell.add_argument('host', choices=['a', 'b'])
+    other = commands.add_parser(
+        'root',
+        help='make the root of another release of Debian, for hosts of a lab',
+        description=f'Make the root of another release of Debian, and print '
+        f'where it is. Labs use it if {root.VARIABLE} names it.',
+    )
+    other.add_argument('release', help='such as trixie')
     arguments = parser.parse_args()
     # errors are raised; libvirt would print them as well
     libvirt.registerErrorHandler(lambda *_ignored: None, None)
@@ -39,6 +47,9 @@ def main() -> int:
     try:
         if arguments.command == 'shell':
             return _shell(it, arguments.host)
+        if arguments.command == 'root':
+            print(root.make(arguments.release))
+            return 0
         _COMMANDS[arguments.command](it)
     except host.LabError as e:
         print(e, file=sys.stderr)

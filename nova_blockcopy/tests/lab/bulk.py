@@ -19,7 +19,6 @@ import dataclasses
 import json
 import os
 import resource
-import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -39,6 +38,7 @@ from nova_blockcopy.host import transfer
 from nova_blockcopy.tests.lab import disks
 from nova_blockcopy.tests.lab import host
 from nova_blockcopy.tests.lab import lab
+from nova_blockcopy.tests.lab import root
 from nova_blockcopy.tests.lab import scene
 
 _MOST_SECONDS = 3600
@@ -201,7 +201,7 @@ def nbdcopy(seed: model.Seed) -> None:
 
 
 def has_nbdcopy() -> bool:
-    return shutil.which('nbdcopy') is not None
+    return root.which('nbdcopy') is not None
 
 
 def _cpu(process: psutil.Process) -> float:

@@ -18,6 +18,7 @@ import pathlib
 import subprocess
 from collections.abc import Callable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 from typing import TypeVar
 
@@ -60,6 +61,7 @@ class Host:
     :param address: of its only interface
     :param directory: of the lab; the host's own are below it
     :param mounts: more directories of its own, and their names outside
+    :param files: shell commands that bring it the files of another system
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Host:
         address: str,
         directory: pathlib.Path,
         mounts: Mapping[str, str] | None = None,
+        files: Sequence[str] = (),
     ) -> None:
         self.name = name
         self.hostname = f'lab-{name}'
@@ -79,6 +82,7 @@ class Host:
         self.certificates = self.home / 'certificates'
         self.directory = directory / name
         self._directories = {**_LIBVIRT, **(mounts or {})}
+        self._files = files
         self._pid_file = directory / f'{name}.pid'
         self._pool: concurrent.futures.ThreadPoolExecutor | None = None
 
@@ -98,6 +102,7 @@ class Host:
                 'ip link set lo up',
                 'mount -t tmpfs -o mode=755 run /run',
                 'mkdir /run/libvirt /run/lock /run/cgroup',
+                *self._files,
                 *_OWN_SYSFS,
                 *(
                     f'mount --bind {self.directory}/{name} {path}'

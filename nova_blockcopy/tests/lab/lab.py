@@ -28,16 +28,27 @@ import psutil
 
 from nova_blockcopy.tests.lab import certificates
 from nova_blockcopy.tests.lab import host
+from nova_blockcopy.tests.lab import root
 
 DEV = pathlib.Path('/dev')
 #: On a file system that takes O_DIRECT, which tmpfs does not everywhere.
 BASE = pathlib.Path('/var/tmp/nova-blockcopy-lab')
+#: Programs and their packages: of the machine, and of its hosts.
 _PROGRAMS = {
     'ip': 'iproute2',
-    'tc': 'iproute2',
     'unshare': 'util-linux',
     'nsenter': 'util-linux',
     'losetup': 'mount',
+    'mount': 'mount',
+    'hostname': 'hostname',
+    'qemu-img': 'qemu-utils',
+    'gcc': 'gcc',
+    'cpio': 'cpio',
+    'openssl': 'openssl',
+}
+_HOST_PROGRAMS = {
+    'ip': 'iproute2',
+    'tc': 'iproute2',
     'mount': 'mount',
     'hostname': 'hostname',
     'libvirtd': 'libvirt-daemon',
@@ -45,9 +56,6 @@ _PROGRAMS = {
     'qemu-system-x86_64': 'qemu-system-x86',
     'qemu-nbd': 'qemu-utils',
     'qemu-img': 'qemu-utils',
-    'gcc': 'gcc',
-    'cpio': 'cpio',
-    'openssl': 'openssl',
 }
 
 
@@ -65,8 +73,10 @@ class Lab:
     ) -> None:
         self.name = name or uuid.uuid4().hex[:6]
         self.directory = BASE / self.name
-        self.a = host.Host('a', '10.98.0.1', self.directory, mounts)
-        self.b = host.Host('b', '10.98.0.2', self.directory, mounts)
+        of = root.chosen()
+        own = (self.directory, mounts, root.mounts(of) if of else ())
+        self.a = host.Host('a', '10.98.0.1', *own)
+        self.b = host.Host('b', '10.98.0.2', *own)
         self.hosts = (self.a, self.b)
 
     @property
@@ -150,12 +160,20 @@ def missing() -> list[str]:
     """What this machine lacks for a lab, in sentences; empty if nothing."""
     if os.geteuid():
         return ['The lab needs root: for namespaces and loop devices.']
+    of = root.chosen()
+    programs = _PROGRAMS if of else {**_PROGRAMS, **_HOST_PROGRAMS}
     found = [
         f'"{program}" is not installed; its package is {package} '
         f'(see bindep.txt).'
-        for program, package in _PROGRAMS.items()
+        for program, package in programs.items()
         if shutil.which(program) is None
     ]
+    lacking = [name for name in _HOST_PROGRAMS if root.which(name) is None]
+    if of and lacking:
+        found.append(
+            f'{of}, which {root.VARIABLE} names, lacks {", ".join(lacking)}; '
+            f'"tools/lab root trixie" makes a root.'
+        )
     if not os.path.exists('/dev/loop-control'):
         found.append('This kernel has no loop devices (/dev/loop-control).')
     if shutil.which('unshare') and subprocess.call(
