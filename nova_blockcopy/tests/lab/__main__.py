@@ -79,15 +79,28 @@ def _status(it: lab.Lab) -> None:
     if not it.directory.exists():
         print('The lab is down; tools/lab up brings it up.')
         return
-    print(f'{"host":6}{"name":10}{"address":12}{"libvirt":32}guests')
+    print(
+        f'{"host":6}{"name":10}{"address":12}{"URI":32}{"libvirt":9}'
+        f'{"QEMU":9}guests'
+    )
     for each in it.hosts:
         connection = each.connect()
         names = [domain.name() for domain in connection.listAllDomains()]
+        versions = (
+            _version(connection.getLibVersion()),
+            _version(connection.getVersion()),
+        )
         connection.close()
         print(
             f'{each.name:6}{each.hostname:10}{each.address:12}'
-            f'{each.peer_uri:32}{", ".join(names) or "-"}'
+            f'{each.peer_uri:32}{versions[0]:9}{versions[1]:9}'
+            f'{", ".join(names) or "-"}'
         )
+
+
+def _version(number: int) -> str:
+    """As a person writes what libvirt counts."""
+    return f'{number // 1_000_000}.{number // 1000 % 1000}.{number % 1000}'
 
 
 def _shell(it: lab.Lab, name: str) -> int:
