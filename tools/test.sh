@@ -17,8 +17,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 [ $# -gt 0 ] || set -- pep8 cover eventlet genconfig docs releasenotes \
     functional nova-34 cloud-gate
-profiles=
-case " $* " in *' cloud'*) profiles=cloud ;; esac
-# shellcheck disable=SC2086 # none, or one
-tools/setup.sh $profiles
+profiles=()
+case " $* " in *' cloud'*) profiles+=(cloud) ;; esac
+case " $* " in *' functional-trixie'*) profiles+=(root) ;; esac
+tools/setup.sh "${profiles[@]}"
 exec .venv/bin/tox run -e "$(IFS=,; printf '%s' "$*")"
