@@ -17,11 +17,15 @@ import typing
 import testscenarios
 import testtools
 
+from nova_blockcopy import journal
 from nova_blockcopy.tests.lab import fixture
 from nova_blockcopy.tests.lab import host
+from nova_blockcopy.tests.lab import inspection
 from nova_blockcopy.tests.lab import scene
 
 MIB = scene.MIB
+#: Of chaos on each disk, before and after a move.
+_OPERATIONS = 20
 
 
 class TestCase(testtools.TestCase):
@@ -37,6 +41,23 @@ class TestCase(testtools.TestCase):
         made = scene.Scene.set(self.lab, kinds, **options)
         self.addCleanup(made.guest.end)
         return made
+
+    def move_and_compare(self, made: scene.Scene) -> journal.Record:
+        """Move a guest that makes chaos; all that it sees arrives.
+
+        Both sides are compared when ready, and again after the pivot.
+        """
+        self.wait_for_chaos(made)
+        with inspection.Inspection(made, until_end=True) as seen:
+            record = made.run(made.migration(seen))
+            self.assertEqual([], seen.check())
+            self.assertEqual([], seen.arrived())
+        self.wait_for_chaos(made)
+        return record
+
+    def wait_for_chaos(self, made: scene.Scene) -> None:
+        for target in made.guest.targets:
+            made.guest.log.wait_for_chaos(target, _OPERATIONS)
 
     def assert_intact(self, made: scene.Scene, at: host.Host) -> None:
         """The guest runs on this host only, and lost nothing.

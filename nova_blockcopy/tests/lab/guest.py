@@ -12,6 +12,7 @@
 
 """A real guest that writes numbered records to all its disks."""
 
+import socket
 import uuid
 from collections.abc import Sequence
 
@@ -20,11 +21,13 @@ from lxml import etree
 
 from nova_blockcopy import domxml
 from nova_blockcopy import model
+from nova_blockcopy import waiting
 from nova_blockcopy.tests.lab import host
 from nova_blockcopy.tests.lab import kernel
 from nova_blockcopy.tests.lab import records
 
 _MIB = 1024 * 1024
+_SECONDS = 30
 
 
 class Guest:
@@ -35,6 +38,11 @@ class Guest:
     :param region: bytes of each disk for records, from the first MiB on
     :param interval: seconds between two records of a disk
     :param load: bytes/s of other writes, behind the region
+    :param chaos: seconds between two operations of a writer that writes,
+        zeroes and discards all over each disk, but not in the region; 0 for
+        no such writer
+    :param reader: seconds between two reads of 4 KiB anywhere on each disk;
+        0 for none, a microsecond for as many as there can be
     """
 
     def __init__(
@@ -46,6 +54,8 @@ class Guest:
         interval: float = 0.01,
         load: int = 0,
         load_length: int = 8 * _MIB,
+        chaos: float = 0,
+        reader: float = 0,
     ) -> None:
         self.uuid = str(uuid.uuid4())
         self.name = f'guest-{self.uuid[:8]}'
@@ -55,6 +65,8 @@ class Guest:
         self.written = records.Region(
             offset=_MIB, length=region + (load_length if load else 0)
         )
+        #: Whether it may write to any place of its disks.
+        self.writes_anywhere = bool(chaos)
         self._hosts = hosts
         self._images = images
         self._parameters = {
@@ -64,9 +76,12 @@ class Guest:
             'interval': int(interval * 1_000_000),
             'load': load,
             'load_length': load_length,
+            'chaos': int(chaos * 1_000_000),
+            'reader': int(reader * 1_000_000),
         }
         path = f'/var/log/libvirt/{self.name}.console'
         self._console = path
+        self._orders = f'/run/libvirt/{self.name}.orders'
         self.log = records.Log([each.outside(path) for each in hosts])
 
     def start(self, at: host.Host) -> None:
@@ -109,6 +124,43 @@ class Guest:
         connection.lookupByUUIDString(self.uuid).suspend()
         connection.close()
 
+    def resume(self, at: host.Host) -> None:
+        connection = at.connect()
+        connection.lookupByUUIDString(self.uuid).resume()
+        connection.close()
+
+    def hush(self, at: host.Host) -> None:
+        """Have it write nothing until it is let go; it runs on meanwhile.
+
+        :raises AssertionError: it does not obey
+        """
+        self._order(at, b'q', quiet=True)
+
+    def let_go(self, at: host.Host) -> None:
+        """Have it write again.
+
+        :raises AssertionError: it does not obey
+        """
+        self._order(at, b'g', quiet=False)
+
+    def _order(self, at: host.Host, order: bytes, *, quiet: bool) -> None:
+        heard = self.log.answers
+
+        def obeyed() -> bool:
+            if self.log.answers > heard and self.log.quiet is quiet:
+                return True
+            # an order may get lost like any byte of a serial line
+            with socket.socket(socket.AF_UNIX) as line:
+                line.connect(f'/proc/{at.pid}/root{self._orders}')
+                line.sendall(order)
+            return False
+
+        if not waiting.until(obeyed, timeout=_SECONDS, interval=0.1):
+            raise AssertionError(
+                f'the guest takes no orders on host {at.name}; '
+                f'{self.log.errors[-3:]}'
+            )
+
     def _domain_state(self, at: host.Host) -> int | None:
         connection = at.connect()
         try:
@@ -141,6 +193,9 @@ class Guest:
                 <serial type="file">
                   <source path="{self._console}" append="on"/>
                 </serial>
+                <serial type="unix">
+                  <source mode="bind" path="{self._orders}"/>
+                </serial>
               </devices>
             </domain>
             '''
@@ -153,6 +208,7 @@ class Guest:
             driver = disk.find('driver')
             assert driver is not None
             driver.set('cache', 'none')
+            driver.set('discard', 'unmap')
             etree.SubElement(disk, 'target', dev=target, bus='virtio')
             devices.append(disk)
         return domxml.text(root)

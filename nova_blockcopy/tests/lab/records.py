@@ -22,6 +22,7 @@ import pathlib
 import re
 import threading
 import time
+from collections.abc import Callable
 from collections.abc import Iterable
 
 from nova_blockcopy import waiting
@@ -29,7 +30,9 @@ from nova_blockcopy import waiting
 RECORD = 512
 #: As in init.c.
 _STRIDE = 7919
-_LINE = re.compile(rb'^(?P<kind>[we]) (?P<disk>[a-z]) (?P<n>\d+)')
+_LINE = re.compile(rb'^(?P<kind>[wecr]) (?P<disk>[a-z]) (?P<n>\d+)')
+#: Whether it writes nothing any more, by what it says when it takes an order.
+_ANSWERS = {b'quiet': True, b'going': False}
 _SECONDS = 60
 _TICK = 0.005
 
@@ -78,7 +81,12 @@ class Log:
         self._positions = dict.fromkeys(self._consoles, 0)
         self._rests = dict.fromkeys(self._consoles, b'')
         self._written: dict[str, int] = {}
+        self._chaos: dict[str, int] = {}
+        self._reads: dict[str, list[tuple[float, int]]] = {}
         self._stamps: list[float] = []
+        #: How many orders the guest has answered, and the last answer.
+        self.answers = 0
+        self.quiet = False
         self.errors: list[str] = []
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
@@ -97,16 +105,40 @@ class Log:
 
     def wait_for_more(self, target: str, records: int) -> None:
         """Wait until so many more records of a disk are acknowledged."""
-        goal = self.written(target) + records
+        self._wait(lambda: self.written(target), records, target)
+
+    def wait_for_chaos(self, target: str, operations: int) -> None:
+        """Wait until a disk has seen so much more chaos."""
+        self._wait(lambda: self.chaos(target), operations, target)
+
+    def _wait(self, count: Callable[[], int], more: int, target: str) -> None:
+        goal = count() + more
         if not waiting.until(
-            lambda: self.written(target) >= goal,
-            timeout=_SECONDS,
-            interval=0.02,
+            lambda: count() >= goal, timeout=_SECONDS, interval=0.02
         ):
             raise AssertionError(
                 f'the guest does not write to {target}: '
-                f'{self.written(target)} of {goal}; {self.errors[-3:]}'
+                f'{count()} of {goal}; {self.errors[-3:]}'
             )
+
+    def chaos(self, target: str) -> int:
+        """How many operations of chaos a disk has seen, about."""
+        return self._chaos.get(target[-1], 0)
+
+    def read_rate(self, target: str, begin: float, end: float) -> float:
+        """Reads of a disk per second, between two times of this clock.
+
+        It is 0 if the guest did not report twice in that time.
+        """
+        seen = [
+            (stamp, count)
+            for stamp, count in self._reads.get(target[-1], [])
+            if begin <= stamp <= end
+        ]
+        if len(seen) < 2:
+            return 0.0
+        (first, low), (last, high) = seen[0], seen[-1]
+        return (high - low) / (last - first)
 
     def longest_gap(self, since: float = 0) -> float:
         """Seconds between two acknowledgements, whatever the disk."""
@@ -139,19 +171,29 @@ class Log:
             self._take(line, time.monotonic())
 
     def _take(self, line: bytes, now: float) -> None:
+        answer = _ANSWERS.get(line.strip())
+        if answer is not None:
+            self.quiet = answer
+            self.answers += 1
         found = _LINE.match(line)
         if found is None:
             return
-        if found['kind'] == b'e':
-            self.errors.append(line.decode(errors='replace').strip())
-            return
-        disk = found['disk'].decode()
-        # a line may be lost with a paused console, a record never: they
-        # are written in order, so the number tells how many there are
-        self._written[disk] = max(
-            self._written.get(disk, 0), int(found['n']) + 1
-        )
-        self._stamps.append(now)
+        disk, number = found['disk'].decode(), int(found['n'])
+        match found['kind']:
+            case b'e':
+                self.errors.append(line.decode(errors='replace').strip())
+            case b'c':
+                self._chaos[disk] = number
+            case b'r':
+                self._reads.setdefault(disk, []).append((now, number))
+            case _:
+                # a line may be lost with a paused console, a record never:
+                # they are written in order, so the number tells how many
+                # there are
+                self._written[disk] = max(
+                    self._written.get(disk, 0), number + 1
+                )
+                self._stamps.append(now)
 
 
 def expected(disk: str, number: int) -> bytes:

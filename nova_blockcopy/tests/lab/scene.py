@@ -68,7 +68,8 @@ class Scene:
     """One guest and where it is to go.
 
     ``sources`` and ``bases`` are by target; ``contents`` are the checksums
-    of what the guest does not write to, from before the guest started.
+    of what the guest does not write to, from before the guest started; of a
+    guest that writes anywhere, there are none.
     """
 
     lab: labs.Lab
@@ -93,6 +94,8 @@ class Scene:
         load: int = 0,
         load_length: int = 8 * MIB,
         base_kinds: tuple[str, ...] | None = None,
+        chaos: float = 0,
+        reader: float = 0,
         **overrides: Any,
     ) -> 'Scene':
         """Make images and bases, and start the guest.
@@ -103,6 +106,9 @@ class Scene:
         :param load: bytes/s of other writes of the guest to each disk, over
             and over in so many bytes behind the records
         :param base_kinds: in place of the same kinds as the disks
+        :param chaos: seconds between two operations all over each disk; see
+            :class:`guest.Guest`
+        :param reader: seconds between two reads of each disk
         :param overrides: options of the engine
         """
         here, there = (
@@ -126,11 +132,17 @@ class Scene:
             interval=interval,
             load=load,
             load_length=load_length,
+            chaos=chaos,
+            reader=reader,
         )
-        contents = {
-            target: _digest(it.a, source, machine.written)
-            for target, source in sources.items()
-        }
+        contents = (
+            {}
+            if machine.writes_anywhere
+            else {
+                target: _digest(it.a, source, machine.written)
+                for target, source in sources.items()
+            }
+        )
         machine.start(it.a)
         return cls(
             lab=it,
@@ -256,12 +268,16 @@ class Scene:
         ]
 
     def changed(self, at: host.Host) -> list[str]:
-        """Disks of a paused guest that differ outside of the records."""
+        """Disks of a paused guest that differ outside of the records.
+
+        What a guest writes anywhere cannot be told from damage by this; see
+        :mod:`inspection`.
+        """
         return [
             target
-            for target in self.guest.targets
+            for target, before in self.contents.items()
             if _digest(at, self._disks(at)[target], self.guest.written)
-            != self.contents[target]
+            != before
         ]
 
     def _disks(self, at: host.Host) -> dict[str, disks.Disk]:

@@ -12,6 +12,8 @@
 
 """The checker that the functional tests rely on: it does find damage."""
 
+import time
+
 import ddt
 
 from nova_blockcopy.tests.lab import records
@@ -122,3 +124,50 @@ class TestLog(base.TestCase):
         log = self.follow(b'w a 0\ne a 1 5\n')
         self.assertEqual(['e a 1 5'], log.errors)
         self.assertEqual(1, log.written('vda'))
+
+
+class TestOtherReports(base.TestCase):
+    """What is made of a console, however it arrives."""
+
+    def setUp(self):
+        super().setUp()
+        self.console = self.directory / 'console'
+        self.found = records.Log([self.console])
+
+    def _say(self, *lines):
+        with self.console.open('a') as f:
+            f.writelines(f'{line}\r\n' for line in lines)
+        self.found._read(self.console)
+
+    def test_each_kind_of_line_counts_by_itself(self):
+        self._say('w a 0', 'c a 8', 'w a 1', 'w b 0', 'c b 16', 'nonsense')
+        self.assertEqual(2, self.found.written('vda'))
+        self.assertEqual(1, self.found.written('vdb'))
+        self.assertEqual(8, self.found.chaos('vda'))
+        self.assertEqual(16, self.found.chaos('vdb'))
+        self.assertEqual([], self.found.errors)
+
+    def test_a_failure_of_any_writer_is_an_error(self):
+        self._say('e a 3 5', 'e b 9 discard 95', 'e a 1 read 5')
+        self.assertEqual(
+            ['e a 3 5', 'e b 9 discard 95', 'e a 1 read 5'], self.found.errors
+        )
+
+    def test_orders_are_answered(self):
+        self._say('quiet')
+        self.assertEqual((1, True), (self.found.answers, self.found.quiet))
+        self._say('quiet', 'going')
+        self.assertEqual((3, False), (self.found.answers, self.found.quiet))
+
+    def test_reads_have_a_rate(self):
+        now = time.monotonic()
+        self.assertEqual(0, self.found.read_rate('vda', 0, now))
+        for at, count in ((1, 100), (2, 300), (4, 500)):
+            self.found._take(f'r a {count}'.encode(), now + at)
+        self.assertEqual(200, self.found.read_rate('vda', now, now + 3))
+        self.assertAlmostEqual(
+            400 / 3, self.found.read_rate('vda', now, now + 9)
+        )
+        # a rate takes two reports
+        self.assertEqual(0, self.found.read_rate('vda', now + 3, now + 9))
+        self.assertEqual(0, self.found.read_rate('vdb', now, now + 9))

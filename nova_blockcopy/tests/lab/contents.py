@@ -1,0 +1,176 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Whole contents of disks: what they are read from, and how they differ.
+
+A live domain says what each of its disks is read from, and what a copy of
+it goes into. Both are read here beside QEMU, through programs of their own,
+so whoever asks makes sure first that QEMU keeps nothing in its memory.
+"""
+
+import dataclasses
+import itertools
+import json
+import pathlib
+from typing import Any
+
+from lxml import etree
+
+from nova_blockcopy import domxml
+from nova_blockcopy.tests.lab import host
+
+#: Small enough for a quick count of the bytes that differ.
+_CHUNK = 64 * 1024
+_READ = '1M'
+_SECONDS = 120
+_NBD_PORT = 10809
+
+#: A block node, by the names of QMP's ``blockdev-add``.
+Node = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """How many bytes of two contents differ, and the first place of one."""
+
+    disk: str
+    differing_bytes: int
+    first_offset: int
+
+    def __str__(self) -> str:
+        return (
+            f'{self.disk}: {self.differing_bytes} bytes differ, the first '
+            f'at {self.first_offset}'
+        )
+
+
+def sources(xml: str) -> dict[str, Node]:
+    """By target, what a guest sees of its disks."""
+    return {
+        _target(disk): _node(disk, disk)
+        for disk in domxml.parse(xml).iterfind('devices/disk')
+        if disk.find('source') is not None
+    }
+
+
+def mirrors(xml: str) -> dict[str, Node]:
+    """By target, what disks are being copied into, with what lies below."""
+    found = {}
+    for disk in domxml.parse(xml).iterfind('devices/disk'):
+        mirror = disk.find('mirror')
+        if mirror is not None:
+            found[_target(disk)] = _node(mirror, mirror)
+    return found
+
+
+def _target(disk: etree._Element) -> str:
+    found = disk.find('target')
+    return '' if found is None else found.get('dev', '')
+
+
+def _node(element: etree._Element, top: etree._Element) -> Node:
+    """One layer and all below it.
+
+    :param top: the same element for the top layer, whose format may be in
+        ``<driver>``
+    """
+    source = element.find('source')
+    format_ = element.find('format')
+    if format_ is None and element is top:
+        format_ = element.find('driver')
+    if source is None or format_ is None:
+        raise ValueError(f'it is not said what <{element.tag!r}> is')
+    node: Node = {
+        'driver': format_.get('type'),
+        'file': _protocol(element.get('type', ''), source),
+    }
+    slice_ = source.find('slices/slice')
+    if slice_ is not None:
+        node['file'] = {
+            'driver': 'raw',
+            'offset': int(slice_.get('offset', '0')),
+            'size': int(slice_.get('size', '0')),
+            'file': node['file'],
+        }
+    below = element.find('backingStore')
+    if below is not None and below.find('source') is not None:
+        node['backing'] = _node(below, top)
+    elif node['driver'] == 'qcow2':
+        # whatever its header says
+        node['backing'] = None
+    return node
+
+
+def _protocol(type_: str, source: etree._Element) -> Node:
+    if type_ == 'network':
+        at = source.find('host')
+        if source.get('protocol') != 'nbd' or at is None:
+            raise ValueError(f'a source of {source.get("protocol")} is new')
+        return {
+            'driver': 'nbd',
+            'export': source.get('name'),
+            'server': {
+                'type': 'inet',
+                'host': at.get('name'),
+                'port': at.get('port', str(_NBD_PORT)),
+            },
+        }
+    driver, path = {
+        'file': ('file', source.get('file')),
+        'block': ('host_device', source.get('dev')),
+    }[type_]
+    return {'driver': driver, 'filename': path, 'locking': 'off'}
+
+
+def read(at: host.Host, node: Node, into: pathlib.Path) -> None:
+    """Read every byte that a guest sees, as this host sees it.
+
+    A hole is read like data, so that nobody has to be believed about where
+    the holes are.
+
+    :param into: a file, as named outside
+    """
+    at.run(
+        *('qemu-img', 'dd', '-U', '-O', 'raw', f'bs={_READ}'),
+        *(f'if=json:{json.dumps(node)}', f'of={into}'),
+        timeout=_SECONDS,
+    )
+
+
+def compare(
+    disk: str, wanted: pathlib.Path, found: pathlib.Path
+) -> Difference | None:
+    """Compare two contents byte for byte; None if they are equal.
+
+    The second one may be longer, as a volume is that is made of extents;
+    what it lacks differs.
+    """
+    count = offset = 0
+    first = -1
+    with wanted.open('rb') as one, found.open('rb') as other:
+        while expected := one.read(_CHUNK):
+            present = other.read(len(expected))
+            if present != expected:
+                differing = [
+                    at
+                    for at, (a, b) in enumerate(
+                        itertools.zip_longest(expected, present)
+                    )
+                    if a != b
+                ]
+                if first < 0:
+                    first = offset + differing[0]
+                count += len(differing)
+            offset += len(expected)
+    if not count:
+        return None
+    return Difference(disk=disk, differing_bytes=count, first_offset=first)
