@@ -17,6 +17,7 @@ import typing
 import testscenarios
 import testtools
 
+from nova_blockcopy import exception
 from nova_blockcopy import journal
 from nova_blockcopy.tests.lab import fixture
 from nova_blockcopy.tests.lab import host
@@ -49,7 +50,11 @@ class TestCase(testtools.TestCase):
         """
         self.wait_for_chaos(made)
         with inspection.Inspection(made, until_end=True) as seen:
-            record = made.run(made.migration(seen))
+            try:
+                record = made.run(made.migration(seen))
+            except exception.BlockCopyError:
+                self.assertEqual([], made.guest.crashes())
+                raise
             self.assertEqual([], seen.check())
             self.assertEqual([], seen.arrived())
         self.wait_for_chaos(made)

@@ -20,6 +20,7 @@ import libvirt
 from nova_blockcopy.tests.lab import host
 from nova_blockcopy.tests.lab import lab
 from nova_blockcopy.tests.lab import root
+from nova_blockcopy.tests.lab import soak
 
 _NAME = 'tool'
 
@@ -31,6 +32,11 @@ def main() -> int:
     commands.add_parser('down', help='end them; nothing is left behind')
     commands.add_parser('status', help='what is up')
     commands.add_parser('sweep', help='end labs whose owners are dead')
+    commands.add_parser(
+        'soak',
+        help='have a guest go back and forth, on two hosts of its own',
+        add_help=False,
+    )
     shell = commands.add_parser('shell', help='a shell on a host')
     shell.add_argument('host', choices=['a', 'b'])
     other = commands.add_parser(
@@ -40,7 +46,11 @@ def main() -> int:
         f'where it is. Labs use it if {root.VARIABLE} names it.',
     )
     other.add_argument('release', help='such as trixie')
-    arguments = parser.parse_args()
+    arguments, others = parser.parse_known_args()
+    if arguments.command == 'soak':
+        return soak.main(others)
+    if others:
+        parser.error(f'{others[0]} is not known')
     # errors are raised; libvirt would print them as well
     libvirt.registerErrorHandler(lambda *_ignored: None, None)
     it = lab.Lab(_NAME)

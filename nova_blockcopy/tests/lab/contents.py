@@ -30,6 +30,7 @@ from nova_blockcopy.tests.lab import host
 
 #: Small enough for a quick count of the bytes that differ.
 _CHUNK = 64 * 1024
+_SAMPLE = 16
 _READ = '1M'
 _SECONDS = 120
 _NBD_PORT = 10809
@@ -40,16 +41,23 @@ Node = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """How many bytes of two contents differ, and the first place of one."""
+    """How many bytes of two contents differ, and the first place of one.
+
+    ``wanted`` and ``found`` are what is there, a few bytes of it: zeroes are
+    another fault than what was there before.
+    """
 
     disk: str
     differing_bytes: int
     first_offset: int
+    wanted: bytes
+    found: bytes
 
     def __str__(self) -> str:
         return (
             f'{self.disk}: {self.differing_bytes} bytes differ, the first '
-            f'at {self.first_offset}'
+            f'at {self.first_offset}: {self.found.hex()} in place of '
+            f'{self.wanted.hex()}'
         )
 
 
@@ -155,7 +163,7 @@ def compare(
     what it lacks differs.
     """
     count = offset = 0
-    first = -1
+    first: tuple[int, bytes, bytes] | None = None
     with wanted.open('rb') as one, found.open('rb') as other:
         while expected := one.read(_CHUNK):
             present = other.read(len(expected))
@@ -167,10 +175,20 @@ def compare(
                     )
                     if a != b
                 ]
-                if first < 0:
-                    first = offset + differing[0]
+                if first is None:
+                    sample = slice(differing[0], differing[0] + _SAMPLE)
+                    first = (
+                        *(offset + differing[0], expected[sample]),
+                        present[sample],
+                    )
                 count += len(differing)
             offset += len(expected)
-    if not count:
+    if first is None:
         return None
-    return Difference(disk=disk, differing_bytes=count, first_offset=first)
+    return Difference(
+        disk=disk,
+        differing_bytes=count,
+        first_offset=first[0],
+        wanted=first[1],
+        found=first[2],
+    )

@@ -80,18 +80,33 @@ class Maker:
         self, name: str, size_bytes: int, backing: Disk | None = None
     ) -> Disk:
         """A qcow2 file, on top of a raw one if that is given."""
-        create = ['qemu-img', 'create', '-q', '-f', 'qcow2']
-        if backing is not None:
-            create += ['-F', backing.image.format, '-b', backing.path]
-        self._host.run(*create, self._path(name), str(size_bytes))
         image = model.Image(
             path=self._path(name),
             kind=model.ImageKind.FILE,
             format=model.ImageFormat.QCOW2,
             backing=backing.image if backing else None,
         )
+        self._create(image, size_bytes)
         file = self._host.outside(self._path(name))
         return Disk(image=image, size_bytes=size_bytes, file=file)
+
+    def empty(self, disk: Disk) -> None:
+        """Make an image as it was at first, without what lies below it."""
+        if disk.image.format is model.ImageFormat.QCOW2:
+            self._create(disk.image, disk.size_bytes)
+            return
+        # of a device, too, so that nothing of it is left in the page cache
+        self._host.run(
+            *('fallocate', '--punch-hole', '--offset', '0'),
+            *('--length', str(disk.size_bytes), disk.path),
+        )
+
+    def _create(self, image: model.Image, size_bytes: int) -> None:
+        create = ['qemu-img', 'create', '-q', '-f', image.format]
+        if image.backing is not None:
+            below = image.backing
+            create += ['-F', below.format, '-b', below.path]
+        self._host.run(*create, image.path, str(size_bytes))
 
     def of_kind(
         self, kind: str, name: str, size_bytes: int, seed: int = 0

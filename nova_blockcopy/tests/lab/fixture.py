@@ -13,7 +13,6 @@
 """A lab for tests: one for each process, and proof that nothing is left."""
 
 import atexit
-import shutil
 
 import fixtures
 import libvirt
@@ -53,29 +52,7 @@ class LabFixture(fixtures.Fixture):
         return found
 
     def _empty(self) -> None:
-        """End what a test made, even if it failed."""
-        self.lab.set_link_rate(None)
-        for each in self.lab.hosts:
-            connection = each.connect()
-            for domain in connection.listAllDomains():
-                persistent = domain.isPersistent()
-                if domain.isActive():
-                    domain.destroy()
-                if persistent:
-                    domain.undefine()
-            connection.close()
-            for process in each.processes():
-                if process.name() != 'libvirtd':
-                    process.kill()
-            for loop in (self.lab.directory / 'loops').iterdir():
-                lab.detach(lab.DEV / loop.name)
-                loop.unlink()
-            for path in ('images', 'journal', 'deltas'):
-                shutil.rmtree(
-                    each.outside(each.home) / path, ignore_errors=True
-                )
-            each.outside(each.images).mkdir()
-            each.run('rm', '-rf', '/run/nova-blockcopy')
+        self.lab.empty()
 
 
 def _bring_up() -> lab.Lab:

@@ -104,6 +104,17 @@ class Guest:
         ]
         return ','.join(active)
 
+    def crashes(self) -> list[str]:
+        """Where QEMU has crashed, and what it said; in sentences."""
+        found = []
+        for each in self._hosts:
+            log = each.outside(f'/var/log/libvirt/qemu/{self.name}.log')
+            lines = log.read_text().splitlines() if log.exists() else []
+            if any('reason=crashed' in line for line in lines):
+                said = [line for line in lines if 'qemu-system' in line]
+                found.append(f'QEMU crashed on host {each.name}: {said[-1]}')
+        return found
+
     def end(self) -> None:
         """Destroy and undefine it on both hosts."""
         self.log.stop()

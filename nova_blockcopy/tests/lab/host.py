@@ -195,6 +195,17 @@ class Host:
             f'qemu:///system?socket=/proc/{self.pid}/root/{_SOCKET}'
         )
 
+    def end_guests(self) -> None:
+        """Destroy and undefine all that its libvirtd knows."""
+        connection = self.connect()
+        for domain in connection.listAllDomains():
+            persistent = domain.isPersistent()
+            if domain.isActive():
+                domain.destroy()
+            if persistent:
+                domain.undefine()
+        connection.close()
+
     def outside(self, path: str | pathlib.Path) -> pathlib.Path:
         """Where a path of the host's own lies for the rest of the machine."""
         for inside, name in self._mounts().items():

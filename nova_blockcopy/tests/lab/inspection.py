@@ -60,7 +60,8 @@ class Inspection:
         self._made = made
         self._until_end = until_end
         self._then = then
-        self._failure: Exception | None = None
+        #: Why it was not.
+        self.failure: Exception | None = None
         self._directory = pathlib.Path(
             tempfile.mkdtemp(prefix='contents-', dir=made.lab.directory)
         )
@@ -73,12 +74,12 @@ class Inspection:
 
     def __call__(self, now: progress.Progress) -> None:
         """Take in a progress; the first one that is ready counts."""
-        if now.state is not states.State.READY or self.done or self._failure:
+        if now.state is not states.State.READY or self.done or self.failure:
             return
         try:
             self._inspect()
         except Exception as e:  # the engine only logs what a listener raises
-            self._failure = e
+            self.failure = e
             raise
         finally:
             self._then()
@@ -88,10 +89,10 @@ class Inspection:
 
         :raises AssertionError: that was not found out
         """
-        if self._failure is not None:
+        if self.failure is not None:
             raise AssertionError(
-                f'the inspection failed: {self._failure!r}'
-            ) from self._failure
+                f'the inspection failed: {self.failure!r}'
+            ) from self.failure
         if not self.done:
             raise AssertionError('the migration did not get ready')
         return self.differences

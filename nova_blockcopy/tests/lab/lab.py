@@ -129,6 +129,24 @@ class Lab:
             shutil.rmtree(self.directory)
             _remove_mount_points()
 
+    def empty(self) -> None:
+        """End all guests, and remove what they and migrations have left."""
+        self.set_link_rate(None)
+        for each in self.hosts:
+            each.end_guests()
+            for process in each.processes():
+                if process.name() != 'libvirtd':
+                    process.kill()
+            for loop in (self.directory / 'loops').iterdir():
+                detach(DEV / loop.name)
+                loop.unlink()
+            for path in ('images', 'journal', 'deltas'):
+                shutil.rmtree(
+                    each.outside(each.home) / path, ignore_errors=True
+                )
+            each.outside(each.images).mkdir()
+            each.run('rm', '-rf', '/run/nova-blockcopy')
+
     def set_link_rate(self, mbit: int | None) -> None:
         """Limit the link, each way, in Mbit/s; None lifts the limit."""
         for each in self.hosts:

@@ -234,6 +234,12 @@ class Scene:
             bases=self.sources,
         )
 
+    def empty_bases(self) -> None:
+        """Make the bases as they were before anything was written there."""
+        maker = disks.Maker(self.away, self.lab.directory)
+        for base in self.bases.values():
+            maker.empty(base)
+
     def base_requests(self) -> dict[str, model.BaseRequest]:
         return {
             target: model.BaseRequest(
@@ -257,6 +263,17 @@ class Scene:
         if self.guest.runs_on():
             self.guest.pause(at)
         self.guest.log.stop()
+        return self._verdicts(at)
+
+    def interim_verdicts(self, at: host.Host) -> list[records.Verdict]:
+        """The same of a guest that goes on, after a pause."""
+        self.guest.pause(at)
+        try:
+            return self._verdicts(at)
+        finally:
+            self.guest.resume(at)
+
+    def _verdicts(self, at: host.Host) -> list[records.Verdict]:
         return [
             records.check(
                 target,

@@ -146,7 +146,10 @@ class TestCompare(base.TestCase):
         assert found is not None
         self.assertEqual(3, found.differing_bytes)
         self.assertEqual(65_535, found.first_offset)
-        self.assertIn('65535', str(found))
+        self.assertEqual(bytes(1), found.wanted)
+        # the rest of its piece, which is what was read at once
+        self.assertEqual(b'\x01', found.found)
+        self.assertIn('65535: 01 in place of', str(found))
 
     def test_what_is_lacking_differs(self):
         found = self._compare(bytes(100_000), bytes(99_000))

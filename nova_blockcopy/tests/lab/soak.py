@@ -1,0 +1,351 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""tools/lab soak: a guest goes back and forth, again and again.
+
+After each migration all records of the guest are looked for. A rare fault
+shows only in many of them.
+"""
+
+import argparse
+import contextlib
+import itertools
+import logging
+import random
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Sequence
+
+import libvirt
+import psutil
+
+from nova_blockcopy import drivers
+from nova_blockcopy import exception
+from nova_blockcopy import model
+from nova_blockcopy import progress
+from nova_blockcopy import states
+from nova_blockcopy.tests.lab import host
+from nova_blockcopy.tests.lab import inspection
+from nova_blockcopy.tests.lab import lab
+from nova_blockcopy.tests.lab import scene
+from nova_blockcopy.tests.lab import tally
+
+Listener = Callable[[progress.Progress], None]
+
+_KINDS = ('block', 'raw', 'qcow2', 'layered')
+_BOTH = 'both'
+#: Seconds between two records, and between two operations of chaos, of each
+#: disk.
+_INTERVAL = 0.01
+_CHAOS = 0.01
+#: Records of each disk before and after a migration.
+_RECORDS = 3
+#: A guest is made anew when so much of its region is full.
+_FULL = 0.8
+#: Seconds for which libvirtd stands still, and until it does so.
+_STANDSTILL = (1.0, 12.0)
+_LAG = 0.5
+
+
+class Soak:
+    """The migrations of one guest after the other, on one lab.
+
+    :param kinds: of the disks of each guest
+    :param size: bytes of each disk
+    :param region: bytes of each disk for records
+    :param chaos: each guest makes chaos, and all of it is compared
+    :param disturbed: the destination's libvirtd stands still for a while
+    """
+
+    def __init__(
+        self,
+        it: lab.Lab,
+        kinds: Sequence[str],
+        *,
+        size: int,
+        region: int,
+        chaos: bool,
+        disturbed: bool,
+        seed: int,
+    ) -> None:
+        self._lab = it
+        self._kinds = tuple(kinds)
+        self._size = size
+        self._region = region
+        self._chaos = chaos
+        self._disturbed = disturbed
+        self._random = random.Random(seed)
+        self._made: scene.Scene | None = None
+
+    def move(self, driver: str, mode: str) -> tuple[str, tally.Leg]:
+        """Do one migration.
+
+        :returns: from where to where, and what became of it
+        """
+        made = self._made or self._set()
+        way = f'{made.home.name} to {made.away.name}'
+        leg = self._moved(made, driver, mode)
+        if leg.lost or leg.ended == tally.STUCK or self._is_full(made):
+            self._clear(made)
+        elif leg.ended == tally.DONE:
+            self._made = made.reversed()
+            self._made.empty_bases()
+        return way, leg
+
+    def _set(self) -> scene.Scene:
+        self._made = scene.Scene.set(
+            self._lab,
+            self._kinds,
+            size=self._size,
+            data=self._size // 8,
+            region=self._region,
+            interval=_INTERVAL,
+            chaos=_CHAOS if self._chaos else 0,
+        )
+        return self._made
+
+    def _clear(self, made: scene.Scene) -> None:
+        made.guest.log.stop()
+        self._lab.empty()
+        self._made = None
+
+    @staticmethod
+    def _is_full(made: scene.Scene) -> bool:
+        guest = made.guest
+        most = max(guest.log.written(target) for target in guest.targets)
+        return most > _FULL * guest.region.slots
+
+    def _moved(self, made: scene.Scene, driver: str, mode: str) -> tally.Leg:
+        trouble: list[str] = []
+        ended = tally.DONE
+        at: host.Host | None = made.away
+        with contextlib.ExitStack() as stack:
+            seen = stack.enter_context(inspection.Inspection(made))
+            listeners: list[Listener] = [seen] if self._chaos else []
+            if self._disturbed:
+                listeners.append(
+                    stack.enter_context(_disturbance(made.away, self._random))
+                )
+            began = time.monotonic()
+            try:
+                made.run(
+                    made.migration(_told(listeners), driver=driver, mode=mode)
+                )
+            except exception.MigrationStuck as e:
+                trouble.append(str(e))
+                ended, at = tally.STUCK, None
+            except exception.BlockCopyError as e:
+                trouble.append(str(e))
+                ended, at = tally.UNDONE, made.home
+            seconds = time.monotonic() - began
+        silent = at is None
+        verdicts = []
+        try:
+            if seen.failure is not None:
+                raise seen.failure
+            if at is not None:
+                for target in made.guest.targets:
+                    made.guest.log.wait_for_more(target, _RECORDS)
+                verdicts = made.interim_verdicts(at)
+        except Exception as e:  # whatever it is, the guest cannot be judged
+            trouble.append(f'{type(e).__name__}: {e}')
+            silent = True
+        errors = [*made.guest.log.errors]
+        made.guest.log.errors.clear()
+        return tally.Leg(
+            ended=ended,
+            seconds=seconds,
+            inspected=seen.done,
+            differences=tuple(seen.differences),
+            verdicts=tuple(verdicts),
+            crashes=tuple(made.guest.crashes()),
+            trouble=(*trouble, *errors),
+            silent=silent,
+        )
+
+
+def _told(listeners: Sequence[Listener]) -> Listener:
+    def listen(now: progress.Progress) -> None:
+        for listener in listeners:
+            listener(now)
+
+    return listen
+
+
+@contextlib.contextmanager
+def _disturbance(at: host.Host, chance: random.Random) -> Iterator[Listener]:
+    """Stop a host's libvirtd in the switchover; in the end it goes on."""
+    servers = [p for p in at.processes() if p.name() == 'libvirtd']
+    standstill = chance.uniform(*_STANDSTILL)
+    stop = threading.Timer(
+        chance.uniform(0, _LAG), _send, (servers, signal.SIGSTOP)
+    )
+    go_on = threading.Timer(
+        stop.interval + standstill, _send, (servers, signal.SIGCONT)
+    )
+    begun = threading.Event()
+
+    def listen(now: progress.Progress) -> None:
+        if now.state is states.State.SWITCHING and not begun.is_set():
+            begun.set()
+            stop.start()
+            go_on.start()
+
+    try:
+        yield listen
+    finally:
+        for timer in (stop, go_on):
+            timer.cancel()
+            if begun.is_set():
+                timer.join()
+        _send(servers, signal.SIGCONT)
+
+
+def _send(processes: Sequence[psutil.Process], number: int) -> None:
+    for process in processes:
+        process.send_signal(number)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run it; 0 if nothing was lost, 1 if something was, 2 if it cannot."""
+    options = _parser().parse_args(argv)
+    # errors are raised, and shown in the line of their migration
+    libvirt.registerErrorHandler(lambda *_ignored: None, None)
+    logging.getLogger('nova_blockcopy').addHandler(logging.NullHandler())
+    lab.sweep()
+    it = lab.Lab()
+    legs: list[tally.Leg] = []
+    try:
+        it.up()
+        _run(it, options, legs)
+    except host.LabError as e:
+        print(e, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print('Interrupted', flush=True)
+    finally:
+        it.down()
+    print(tally.summary(legs), flush=True)
+    return 1 if any(leg.lost for leg in legs) else 0
+
+
+def _run(
+    it: lab.Lab, options: argparse.Namespace, legs: list[tally.Leg]
+) -> None:
+    soak = Soak(
+        it,
+        options.kind or ['block', 'block'],
+        size=options.size * scene.MIB,
+        region=options.region * scene.MIB,
+        chaos=options.chaos,
+        disturbed=options.disturb is not None,
+        seed=options.seed,
+    )
+    # each driver goes each way in each mode
+    turns = itertools.cycle(
+        (driver, mode)
+        for mode in _each(options.mode, [str(mode) for mode in model.Mode])
+        for driver in _each(options.driver, ['libvirt', 'virsh'])
+        for _way in range(2)
+    )
+    for number in range(1, options.count + 1):
+        driver, mode = next(turns)
+        way, leg = soak.move(driver, mode)
+        legs.append(leg)
+        print(f'{number:4} {way} {mode:6} {driver:7} {leg}', flush=True)
+
+
+def _each(chosen: str, all_: list[str]) -> list[str]:
+    return all_ if chosen == _BOTH else [chosen]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog='tools/lab soak',
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add(
+        '--kind',
+        action='append',
+        choices=_KINDS,
+        help='a disk of the guest; may be given more than once (default: two '
+        'of kind block)',
+    )
+    add(
+        '--mode',
+        choices=[*(str(mode) for mode in model.Mode), _BOTH],
+        default=_BOTH,
+        help='direct, seeded, or one after the other (default: both)',
+    )
+    add(
+        '--driver',
+        choices=[*drivers.installed(), _BOTH],
+        default=_BOTH,
+        help='the copy driver; both are libvirt and virsh by turns (default)',
+    )
+    add(
+        '--count',
+        type=int,
+        default=50,
+        metavar='N',
+        help='migrations (default: 50)',
+    )
+    add(
+        '--chaos',
+        action='store_true',
+        help='the guest writes, zeroes and discards anywhere; when all '
+        'copies are ready, both sides are compared byte for byte',
+    )
+    add(
+        '--disturb',
+        choices=['libvirtd'],
+        help='have libvirtd of the destination stand still for 1 to 12 s, '
+        'from the switchover on',
+    )
+    add(
+        '--records',
+        action='store_true',
+        help='look for all records after each migration, which is always '
+        'done; the guest makes nothing but records if there is no --chaos',
+    )
+    add(
+        '--size',
+        type=int,
+        default=64,
+        metavar='MiB',
+        help='of each disk (default: 64)',
+    )
+    add(
+        '--region',
+        type=int,
+        default=8,
+        metavar='MiB',
+        help='of each disk for records; the guest is made anew when it is '
+        'nearly full (default: 8)',
+    )
+    add(
+        '--seed',
+        type=int,
+        default=0,
+        help='of the random times (default: 0)',
+    )
+    return parser
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,91 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The tally of a soak: what became of its migrations. Pure."""
+
+import collections
+import dataclasses
+from collections.abc import Iterable
+
+from nova_blockcopy.tests.lab import contents
+from nova_blockcopy.tests.lab import records
+
+#: How a migration ended.
+DONE = 'done'
+UNDONE = 'undone'
+STUCK = 'stuck'
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Leg:
+    """One migration, and what was found after it.
+
+    ``trouble`` is what the engine or the guest said when something was not
+    as it should be. ``inspected`` tells whether the contents were compared.
+    """
+
+    ended: str
+    seconds: float = 0.0
+    inspected: bool = False
+    differences: tuple[contents.Difference, ...] = ()
+    verdicts: tuple[records.Verdict, ...] = ()
+    crashes: tuple[str, ...] = ()
+    trouble: tuple[str, ...] = ()
+    #: The guest does not write any more, or could not be looked at.
+    silent: bool = False
+
+    @property
+    def lost(self) -> bool:
+        return (
+            self.silent
+            or bool(self.crashes or self.differences)
+            or not all(verdict.intact for verdict in self.verdicts)
+        )
+
+    def __str__(self) -> str:
+        missing = sum(verdict.missing for verdict in self.verdicts)
+        wrong = sum(verdict.wrong for verdict in self.verdicts)
+        written = sum(verdict.written for verdict in self.verdicts)
+        said = [f'{self.ended:6} {self.seconds:5.1f} s']
+        if self.inspected:
+            said.append('contents differ' if self.differences else 'equal')
+        said.append(f'{written} records, {missing} missing, {wrong} wrong')
+        return '; '.join(
+            (
+                *said,
+                *map(str, self.differences),
+                *self.crashes,
+                *self.trouble,
+                *(('the guest is silent',) if self.silent else ()),
+            )
+        )
+
+
+def summary(legs: Iterable[Leg]) -> str:
+    """What a soak comes to, in a line."""
+    legs = tuple(legs)
+    ends = collections.Counter(leg.ended for leg in legs)
+    differing = sum(
+        difference.differing_bytes
+        for leg in legs
+        for difference in leg.differences
+    )
+    verdicts = [verdict for leg in legs for verdict in leg.verdicts]
+    return (
+        f'{len(legs)} migrations: {ends[DONE]} done, {ends[UNDONE]} undone, '
+        f'{ends[STUCK]} stuck; {sum(leg.inspected for leg in legs)} '
+        f'inspected; crashes of QEMU {sum(len(leg.crashes) for leg in legs)}, '
+        f'differing bytes {differing}, '
+        f'records missing {sum(verdict.missing for verdict in verdicts)}, '
+        f'wrong {sum(verdict.wrong for verdict in verdicts)}, '
+        f'silent guests {sum(leg.silent for leg in legs)}'
+    )
