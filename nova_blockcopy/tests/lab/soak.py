@@ -40,6 +40,7 @@ from nova_blockcopy import states
 from nova_blockcopy.tests.lab import host
 from nova_blockcopy.tests.lab import inspection
 from nova_blockcopy.tests.lab import lab
+from nova_blockcopy.tests.lab import records
 from nova_blockcopy.tests.lab import scene
 from nova_blockcopy.tests.lab import tally
 
@@ -146,17 +147,18 @@ class Soak:
                 )
             except exception.MigrationStuck as e:
                 trouble.append(str(e))
-                ended, at = tally.STUCK, None
+                ended, at = tally.STUCK, _settled(made)
             except exception.BlockCopyError as e:
                 trouble.append(str(e))
                 ended, at = tally.UNDONE, made.home
             seconds = time.monotonic() - began
-        silent = at is None
-        verdicts = []
+        verdicts: list[records.Verdict] = []
+        crashes = made.guest.crashes()
+        silent = at is None or bool(crashes)
         try:
-            if seen.failure is not None:
+            if seen.failure is not None and not crashes:
                 raise seen.failure
-            if at is not None:
+            if at is not None and not silent:
                 for target in made.guest.targets:
                     made.guest.log.wait_for_more(target, _RECORDS)
                 verdicts = made.interim_verdicts(at)
@@ -171,10 +173,19 @@ class Soak:
             inspected=seen.done,
             differences=tuple(seen.differences),
             verdicts=tuple(verdicts),
-            crashes=tuple(made.guest.crashes()),
+            crashes=tuple(crashes),
             trouble=(*trouble, *errors),
             silent=silent,
         )
+
+
+def _settled(made: scene.Scene) -> host.Host | None:
+    """Have it settled as after a crash; where the guest is, if anywhere."""
+    try:
+        side = made.settle()
+    except exception.BlockCopyError:
+        return None
+    return made.home if side is model.Role.SOURCE else made.away
 
 
 def _told(listeners: Sequence[Listener]) -> Listener:
@@ -254,15 +265,13 @@ def _run(
         disturbed=options.disturb is not None,
         seed=options.seed,
     )
-    # each driver goes each way in each mode
-    turns = itertools.cycle(
-        (driver, mode)
-        for mode in _each(options.mode, [str(mode) for mode in model.Mode])
-        for driver in _each(options.driver, ['libvirt', 'virsh'])
-        for _way in range(2)
+    turns = itertools.product(
+        _each(options.mode, [str(mode) for mode in model.Mode]),
+        _each(options.driver, ['libvirt', 'virsh']),
     )
-    for number in range(1, options.count + 1):
-        driver, mode = next(turns)
+    for number, (mode, driver) in enumerate(
+        itertools.islice(itertools.cycle(turns), options.count), start=1
+    ):
         way, leg = soak.move(driver, mode)
         legs.append(leg)
         print(f'{number:4} {way} {mode:6} {driver:7} {leg}', flush=True)
@@ -305,10 +314,16 @@ def _parser() -> argparse.ArgumentParser:
         metavar='N',
         help='migrations (default: 50)',
     )
-    add(
+    writes = parser.add_mutually_exclusive_group()
+    writes.add_argument(
+        '--records',
+        action='store_true',
+        help='the guest writes its records only (default)',
+    )
+    writes.add_argument(
         '--chaos',
         action='store_true',
-        help='the guest writes, zeroes and discards anywhere; when all '
+        help='besides, it writes, zeroes and discards anywhere; when all '
         'copies are ready, both sides are compared byte for byte',
     )
     add(
@@ -316,12 +331,6 @@ def _parser() -> argparse.ArgumentParser:
         choices=['libvirtd'],
         help='have libvirtd of the destination stand still for 1 to 12 s, '
         'from the switchover on',
-    )
-    add(
-        '--records',
-        action='store_true',
-        help='look for all records after each migration, which is always '
-        'done; the guest makes nothing but records if there is no --chaos',
     )
     add(
         '--size',
