@@ -41,6 +41,8 @@ class Guest:
     :param chaos: seconds between two operations of a writer that writes,
         zeroes and discards all over each disk, but not in the region; 0 for
         no such writer
+    :param discards: chaos has discards, after which a disk may have anything
+        at their place: what was there, or zeroes
     :param reader: seconds between two reads of 4 KiB anywhere on each disk;
         0 for none, a microsecond for as many as there can be
     """
@@ -55,6 +57,7 @@ class Guest:
         load: int = 0,
         load_length: int = 8 * _MIB,
         chaos: float = 0,
+        discards: bool = True,
         reader: float = 0,
     ) -> None:
         self.uuid = str(uuid.uuid4())
@@ -77,6 +80,7 @@ class Guest:
             'load': load,
             'load_length': load_length,
             'chaos': int(chaos * 1_000_000),
+            'discards': int(discards),
             'reader': int(reader * 1_000_000),
         }
         path = f'/var/log/libvirt/{self.name}.console'

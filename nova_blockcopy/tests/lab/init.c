@@ -24,6 +24,7 @@
  *   nbc.chaos     microseconds between two operations of the chaos writer,
  *                 which writes, zeroes and discards all over the disk, but
  *                 not in the region; 0 = none
+ *   nbc.discards  1 = some of that are discards, 0 = zero-outs in their place
  *   nbc.reader    microseconds between two reads of 4 KiB anywhere; 0 = none,
  *                 1 = as fast as it goes
  *
@@ -282,7 +283,7 @@ static const char *disturb(int fd, uint64_t n, uint64_t size, uint64_t *buffer,
     } else if (kind < 75) {
         what = "zeroes";
         length = random_length(SECTOR, LONG);
-    } else if (kind < 88) {
+    } else if (kind < 88 && parameter("nbc.discards=")) {
         what = "discard";
         length = random_length(SECTOR, LONG);
     } else {

@@ -95,6 +95,7 @@ class Scene:
         load_length: int = 8 * MIB,
         base_kinds: tuple[str, ...] | None = None,
         chaos: float = 0,
+        discards: bool = True,
         reader: float = 0,
         **overrides: Any,
     ) -> 'Scene':
@@ -108,6 +109,7 @@ class Scene:
         :param base_kinds: in place of the same kinds as the disks
         :param chaos: seconds between two operations all over each disk; see
             :class:`guest.Guest`
+        :param discards: whether some of these are discards
         :param reader: seconds between two reads of each disk
         :param overrides: options of the engine
         """
@@ -133,6 +135,7 @@ class Scene:
             load=load,
             load_length=load_length,
             chaos=chaos,
+            discards=discards,
             reader=reader,
         )
         contents = (

@@ -68,6 +68,7 @@ class Soak:
     :param size: bytes of each disk
     :param region: bytes of each disk for records
     :param chaos: each guest makes chaos, and all of it is compared
+    :param discards: some of the chaos are discards
     :param disturbed: the destination's libvirtd stands still for a while
     """
 
@@ -79,6 +80,7 @@ class Soak:
         size: int,
         region: int,
         chaos: bool,
+        discards: bool,
         disturbed: bool,
         seed: int,
     ) -> None:
@@ -87,6 +89,7 @@ class Soak:
         self._size = size
         self._region = region
         self._chaos = chaos
+        self._discards = discards
         self._disturbed = disturbed
         self._random = random.Random(seed)
         self._made: scene.Scene | None = None
@@ -115,6 +118,7 @@ class Soak:
             region=self._region,
             interval=_INTERVAL,
             chaos=_CHAOS if self._chaos else 0,
+            discards=self._discards,
         )
         return self._made
 
@@ -262,6 +266,7 @@ def _run(
         size=options.size * scene.MIB,
         region=options.region * scene.MIB,
         chaos=options.chaos,
+        discards=not options.no_discards,
         disturbed=options.disturb is not None,
         seed=options.seed,
     )
@@ -325,6 +330,12 @@ def _parser() -> argparse.ArgumentParser:
         action='store_true',
         help='besides, it writes, zeroes and discards anywhere; when all '
         'copies are ready, both sides are compared byte for byte',
+    )
+    add(
+        '--no-discards',
+        action='store_true',
+        help='chaos without discards, which a synchronous copy does on both '
+        'sides, each of which may ignore a part of them',
     )
     add(
         '--disturb',
