@@ -17,12 +17,15 @@ it goes into. Both are read here beside QEMU, through programs of their own,
 so whoever asks makes sure first that QEMU keeps nothing in its memory.
 """
 
+import contextlib
 import dataclasses
 import itertools
 import json
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
+import psutil
 from lxml import etree
 
 from nova_blockcopy import domxml
@@ -31,6 +34,7 @@ from nova_blockcopy.tests.lab import host
 #: Small enough for a quick count of the bytes that differ.
 _CHUNK = 64 * 1024
 _SAMPLE = 16
+_EXPORT = 'content'
 _READ = '1M'
 _SECONDS = 120
 _NBD_PORT = 10809
@@ -136,7 +140,27 @@ def _protocol(type_: str, source: etree._Element) -> Node:
         'file': ('file', source.get('file')),
         'block': ('host_device', source.get('dev')),
     }[type_]
-    return {'driver': driver, 'filename': path, 'locking': 'off'}
+    return {
+        'driver': driver,
+        'filename': path,
+        'locking': 'off',
+        # what is on the disk, and not what is in the page cache
+        'cache': {'direct': True},
+    }
+
+
+def graph(node: Node) -> list[Node]:
+    """The same as nodes that refer to each other, the bottom one first.
+
+    QEMU mixes the options of a backing node with the file name in the header
+    above, unless it is a reference (bdrv_open_backing_file() in block.c).
+    """
+    below = node.get('backing')
+    found = graph(below) if below else []
+    named = {**node, 'node-name': f'layer{len(found)}', 'read-only': True}
+    if found:
+        named['backing'] = found[-1]['node-name']
+    return [*found, named]
 
 
 def read(at: host.Host, node: Node, into: pathlib.Path) -> None:
@@ -147,11 +171,42 @@ def read(at: host.Host, node: Node, into: pathlib.Path) -> None:
 
     :param into: a file, as named outside
     """
+    socket = into.with_suffix('.socket')
+    with _served(at, graph(node), socket):
+        at.run(
+            *('qemu-img', 'dd', '-f', 'raw', '-O', 'raw', f'bs={_READ}'),
+            *(f'if=nbd+unix:///{_EXPORT}?socket={socket}', f'of={into}'),
+            timeout=_SECONDS,
+        )
+
+
+@contextlib.contextmanager
+def _served(
+    at: host.Host, nodes: list[Node], socket: pathlib.Path
+) -> Iterator[None]:
+    """Serve the last one of some nodes at a socket, which is there then."""
+    pid_file = socket.with_suffix('.pid')
     at.run(
-        *('qemu-img', 'dd', '-U', '-O', 'raw', f'bs={_READ}'),
-        *(f'if=json:{json.dumps(node)}', f'of={into}'),
-        timeout=_SECONDS,
+        *('qemu-storage-daemon', '--daemonize', '--pidfile', str(pid_file)),
+        *(
+            argument
+            for node in nodes
+            for argument in ('--blockdev', json.dumps(node))
+        ),
+        *('--nbd-server', f'addr.type=unix,addr.path={socket}'),
+        *(
+            '--export',
+            f'nbd,id=it,name={_EXPORT},node-name={nodes[-1]["node-name"]}',
+        ),
     )
+    try:
+        yield
+    finally:
+        server = psutil.Process(int(pid_file.read_text()))
+        server.kill()
+        server.wait(_SECONDS)
+        for path in (socket, pid_file):
+            path.unlink(missing_ok=True)
 
 
 def compare(

@@ -56,6 +56,7 @@ _HOST_PROGRAMS = {
     'qemu-system-x86_64': 'qemu-system-x86',
     'qemu-nbd': 'qemu-utils',
     'qemu-img': 'qemu-utils',
+    'qemu-storage-daemon': 'qemu-system-common',
 }
 
 

@@ -76,7 +76,12 @@ def nbd(export, port):
 
 
 def file(path, driver='file'):
-    return {'driver': driver, 'filename': path, 'locking': 'off'}
+    return {
+        'driver': driver,
+        'filename': path,
+        'locking': 'off',
+        'cache': {'direct': True},
+    }
 
 
 class TestNodes(base.TestCase):
@@ -123,6 +128,30 @@ class TestNodes(base.TestCase):
             },
             contents.mirrors(XML),
         )
+
+    def test_layers_refer_to_each_other(self):
+        self.assertEqual(
+            [
+                {
+                    'driver': 'raw',
+                    'file': nbd('content', '49217'),
+                    'node-name': 'layer0',
+                    'read-only': True,
+                },
+                {
+                    'driver': 'qcow2',
+                    'file': nbd('delta', '49216'),
+                    'backing': 'layer0',
+                    'node-name': 'layer1',
+                    'read-only': True,
+                },
+            ],
+            contents.graph(contents.sources(XML)['vda']),
+        )
+
+    def test_no_backing_stays_none(self):
+        (found,) = contents.graph(contents.sources(XML)['vdc'])
+        self.assertIsNone(found['backing'])
 
 
 @ddt.ddt
