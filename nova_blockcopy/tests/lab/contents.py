@@ -29,6 +29,7 @@ import psutil
 from lxml import etree
 
 from nova_blockcopy import domxml
+from nova_blockcopy import waiting
 from nova_blockcopy.tests.lab import host
 
 #: Small enough for a quick count of the bytes that differ.
@@ -37,6 +38,7 @@ _SAMPLE = 16
 _EXPORT = 'content'
 _READ = '1M'
 _SECONDS = 120
+_TICK = 0.01
 _NBD_PORT = 10809
 
 #: A block node, by the names of QMP's ``blockdev-add``.
@@ -204,9 +206,19 @@ def _served(
     finally:
         server = psutil.Process(int(pid_file.read_text()))
         server.kill()
-        server.wait(_SECONDS)
+        waiting.until(
+            lambda: not _runs(server), timeout=_SECONDS, interval=_TICK
+        )
         for path in (socket, pid_file):
             path.unlink(missing_ok=True)
+
+
+def _runs(process: psutil.Process) -> bool:
+    """Whether it has anything open; who ended may be a zombie for long."""
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def compare(
