@@ -46,6 +46,18 @@ class TestBench(testtools.TestCase):
             self.assertGreater(row['window_s'], 0)
             self.assertGreater(row['total_s'], sum(row['phases'].values()))
 
+    def test_reads(self):
+        code, printed, found = run('reads', '--sizes', '64')
+        self.assertEqual(0, code)
+        self.assertIn('in the window', printed)
+        rows = found['parts']['reads']
+        self.assertEqual(4, len(rows))
+        for row in rows:
+            self.assertGreater(row['home'], 0)
+        # a long window is long enough to tell
+        for row in (r for r in rows if r['load'] == 'writing too fast'):
+            self.assertGreater(row['window'], 0)
+
     def test_a_full_link_is_no_more_than_full(self):
         code, printed, found = run('seed')
         self.assertEqual(0, code)

@@ -18,8 +18,9 @@ project; the exit code is 1 if one is not kept, but with --quick.
 
 windows: for how long a guest depends on both hosts, for disks of several
 sizes. total: a whole migration over a limited link, against "virsh migrate
---copy-storage-all". seed: how much of a limited link seeding uses. tools:
-other ways to seed, other sizes of pieces and numbers of workers.
+--copy-storage-all". seed: how much of a limited link seeding uses. reads: how
+many reads of 4 KiB at random places a guest gets while it depends on both
+hosts. tools: other ways to seed, other sizes of pieces and numbers of workers.
 """
 
 import argparse
@@ -30,6 +31,7 @@ import platform
 import shutil
 import statistics
 import sys
+import time
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
@@ -45,6 +47,7 @@ from nova_blockcopy import conf
 from nova_blockcopy import exception
 from nova_blockcopy import extents
 from nova_blockcopy import model
+from nova_blockcopy import progress
 from nova_blockcopy import states
 from nova_blockcopy.tests.lab import bulk
 from nova_blockcopy.tests.lab import figures
@@ -82,6 +85,9 @@ class Load:
 
 _QUIET = Load(name='quiet', interval=0.05, extra=0)
 _BUSY = Load(name='writing', interval=0.01, extra=2 * MIB)
+#: More than the limit of the part that uses it, so the window is long.
+_HEAVY = Load(name='writing too fast', interval=0.05, extra=64 * MIB)
+_HEAVY_LIMIT = 16
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +114,15 @@ _TOTAL_COLUMNS = (
     *_WINDOW_COLUMNS[:2],
     *_WINDOW_COLUMNS[3:],
     Column(title='/ native', key='to_native', form='{:.3f}'),
+)
+_READ_COLUMNS = (
+    *_WINDOW_COLUMNS[:1],
+    _WINDOW_COLUMNS[2],
+    Column(title='link', key='link'),
+    _WINDOW_COLUMNS[5],
+    Column(title='reads/s at home', key='home', form='{:.0f}'),
+    Column(title='in the window', key='window', form='{:.0f}'),
+    Column(title='/ at home', key='to_home', form='{:.2f}'),
 )
 _RUN_COLUMNS = (
     Column(title='way', key='way'),
@@ -211,6 +226,48 @@ class Bench:
         row = self._bulk_run(it, f'{kind}, held to {limit} MiB/s', way, None)
         return {**row, 'limit_share': row['mib_per_s'] / limit}
 
+    def reads(self) -> tuple[Sequence[Column], Rows]:
+        return _READ_COLUMNS, [
+            self._reads(load, mbit)
+            for mbit in (None, self._options.link)
+            for load in (_QUIET, _HEAVY)
+        ]
+
+    def _reads(self, load: Load, mbit: int | None) -> dict[str, Any]:
+        size = min(self._options.sizes)
+        limit = _HEAVY_LIMIT if load is _HEAVY else self._options.bandwidth
+        seen: dict[states.State, float] = {}
+
+        def listen(now: progress.Progress) -> None:
+            seen.setdefault(now.state, time.monotonic())
+
+        with self._scene(
+            *(size, load, self._options.mode),
+            reader=1e-6,
+            block_migration_bandwidth=limit,
+            max_remote_window=0.5,
+            seed_rounds=2,
+        ) as made:
+            made.lab.set_link_rate(mbit)
+            began = time.monotonic()
+            row = self._moved(made, size, load, self._options.mode, listen)
+            rate = made.guest.log.read_rate
+            home = rate('vda', began, seen[states.State.PREPARING])
+            window = rate(
+                'vda',
+                seen[states.State.COPYING],
+                seen[states.State.RELEASING],
+            )
+        link = f'{mbit} Mbit/s' if mbit else '-'
+        ratio = window / home if home else None
+        return {
+            **row,
+            'link': link,
+            'home': home,
+            'window': window,
+            'to_home': ratio,
+        }
+
     def tools(self) -> tuple[Sequence[Column], Rows]:
         rows = []
         with self._bulk('raw') as it:
@@ -255,8 +312,13 @@ class Bench:
         )
 
     @contextmanager
-    def _scene(self, size: int, load: Load, way: str) -> Iterator[scene.Scene]:
-        """A lab of its own with a guest, whose disk is full of data."""
+    def _scene(
+        self, size: int, load: Load, way: str, **more: Any
+    ) -> Iterator[scene.Scene]:
+        """A lab of its own with a guest, whose disk is full of data.
+
+        :param more: of the scene, or options of the engine
+        """
         region = _region(size)
         with _lab() as it:
             made = scene.Scene.set(
@@ -272,6 +334,7 @@ class Bench:
                     'poll_interval': _POLL,
                     'mode': model.Mode.DIRECT if way == _NATIVE else way,
                     'block_migration_bandwidth': self._options.bandwidth,
+                    **more,
                     **self._options.option,
                 },
             )
@@ -290,13 +353,14 @@ class Bench:
         size: int,
         load: Load,
         way: str,
+        listener: trial.Listener = lambda _now: None,
     ) -> dict[str, Any]:
         """Move the guest, by one of the engine's modes or by libvirt alone."""
         self._console.print(f'  {size} MiB, {way}, guest {load.name}')
         if way == _NATIVE:
             outcome = trial.by_libvirt(made, bandwidth=self._options.bandwidth)
         else:
-            outcome = trial.by_engine(made)
+            outcome = trial.by_engine(made, listener)
         if not outcome.intact:
             raise host.LabError(
                 f'Data was lost: {outcome.verdicts} {outcome.changed}'
@@ -349,6 +413,7 @@ _PARTS: dict[str, Callable[[Bench], tuple[Sequence[Column], Rows]]] = {
     'windows': Bench.windows,
     'total': Bench.total,
     'seed': Bench.seed,
+    'reads': Bench.reads,
     'tools': Bench.tools,
 }
 
