@@ -80,9 +80,6 @@ class TestRounds(base.DriverTestCase):
         made = self.set_scene(
             *('block', 'layered'),
             chaos=_CHAOS,
-            # the copies may be synchronous here, and then a discard is done
-            # on both sides, each of which may ignore it
-            discards=False,
             mode='seeded',
             seed_rounds=3,
             # it is never reached, so there are as many rounds as there may be
