@@ -17,6 +17,7 @@ import threading
 import libvirt
 from oslo_log import log as logging
 
+from nova_blockcopy import conf
 from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import task
@@ -36,10 +37,8 @@ def run(
     live_xml: str,
     persistent_xml: str,
     unsafe: bool,
-    tls: bool,
     cancelled: threading.Event,
-    timeout: float,
-    abort_timeout: float,
+    settings: conf.Settings,
 ) -> None:
     """Move a running guest away from this host, and wait for it.
 
@@ -47,10 +46,9 @@ def run(
     :param live_xml: the guest as it is to run there
     :param persistent_xml: as it is to be defined there; empty if transient
     :param unsafe: some image is a local file, which libvirt would refuse
-    :param tls: encrypt what travels between the two QEMUs
     :param cancelled: ends the migration when set
-    :param timeout: seconds; then the migration is ended
-    :param abort_timeout: seconds that this may take
+    :param settings: whether to encrypt what travels between the two QEMUs,
+        after which time the migration is ended, and how long that may take
     :raises SwitchoverError: the guest has not moved, or it still moves
     :raises Aborted: the same, on request
     """
@@ -59,14 +57,21 @@ def run(
         parameters[libvirt.VIR_MIGRATE_PARAM_URI] = endpoint.migrate_uri
     if persistent_xml:
         parameters[libvirt.VIR_MIGRATE_PARAM_PERSIST_XML] = persistent_xml
-    flags = _flags(persistent=bool(persistent_xml), unsafe=unsafe, tls=tls)
+    flags = _flags(
+        persistent=bool(persistent_xml), unsafe=unsafe, tls=settings.export_tls
+    )
 
     def migrate(_stop: threading.Event) -> None:
         guest.migrate(endpoint.uri, parameters, flags)
 
     work = task.Task('switchover', migrate)
-    if not _finished(work, cancelled, timeout):
-        _end(guest, work, abort_timeout)
+    if not waiting.until(
+        lambda: work.done,
+        timeout=settings.switchover_timeout,
+        interval=_TICK,
+        cancelled=cancelled,
+    ):
+        _end(guest, work, settings.call_timeout)
     if work.failure is None:
         return
     if cancelled.is_set():
@@ -74,17 +79,6 @@ def run(
     raise exception.SwitchoverError(
         guest=guest.name, reason=work.failure
     ) from work.failure
-
-
-def _finished(
-    work: task.Task, cancelled: threading.Event, timeout: float
-) -> bool:
-    return waiting.until(
-        lambda: work.done,
-        timeout=timeout,
-        interval=_TICK,
-        cancelled=cancelled,
-    )
 
 
 def _end(guest: hypervisor.Guest, work: task.Task, timeout: float) -> None:

@@ -268,10 +268,8 @@ class Arrival:
                 live_xml=live_xml,
                 persistent_xml=persistent_xml,
                 unsafe=True,
-                tls=self._host.settings.export_tls,
                 cancelled=cancelled,
-                timeout=self._host.settings.switchover_timeout,
-                abort_timeout=self._host.settings.call_timeout,
+                settings=self._host.settings,
             )
 
         return self._begin('give_back', _retried(give_back))

@@ -37,6 +37,7 @@ from nova_blockcopy import progress
 from nova_blockcopy import states
 from nova_blockcopy.host import hypervisor
 from nova_blockcopy.host import reach
+from nova_blockcopy.host import switchover
 from nova_blockcopy.migration import modes
 from nova_blockcopy.migration import peer
 from nova_blockcopy.migration import remote
@@ -290,13 +291,14 @@ class Migration:
         context = self._context
         assert context is not None  # noqa: S101 - for the type checker
         disks = domxml.disks(live_xml)
-        self._source.switch(
+        switchover.run(
             guest,
             self._request.destination,
             live_xml=live_xml,
             persistent_xml=persistent_xml,
             unsafe=source.needs_unsafe(disks, context.record.moves),
             cancelled=cancelled,
+            settings=self._settings,
         )
 
     def _give_up(

@@ -14,7 +14,6 @@
 
 import os
 import secrets
-import threading
 from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Mapping
@@ -33,7 +32,6 @@ from nova_blockcopy.host import export
 from nova_blockcopy.host import hypervisor
 from nova_blockcopy.host import images
 from nova_blockcopy.host import overlay
-from nova_blockcopy.host import switchover
 from nova_blockcopy.migration import merge
 
 LOG = logging.getLogger(__name__)
@@ -223,29 +221,6 @@ class Source:
             timeout=self._settings.call_timeout,
         )
         return drivers.load(self._settings.driver, context)
-
-    def switch(
-        self,
-        guest: hypervisor.Guest,
-        endpoint: model.Endpoint,
-        *,
-        live_xml: str,
-        persistent_xml: str,
-        unsafe: bool,
-        cancelled: threading.Event,
-    ) -> None:
-        """Migrate the guest's memory to the destination."""
-        switchover.run(
-            guest,
-            endpoint,
-            live_xml=live_xml,
-            persistent_xml=persistent_xml,
-            unsafe=unsafe,
-            tls=self._settings.export_tls,
-            cancelled=cancelled,
-            timeout=self._settings.switchover_timeout,
-            abort_timeout=self._settings.call_timeout,
-        )
 
 
 def export_name(migration: str, disk: str) -> str:

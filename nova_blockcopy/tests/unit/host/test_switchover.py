@@ -12,6 +12,7 @@
 
 """The switchover: what libvirt is told, and how it may end."""
 
+import dataclasses
 import threading
 from typing import Any
 
@@ -55,10 +56,10 @@ class TestRun(base.TestCase):
             'live_xml': LIVE,
             'persistent_xml': LIVE,
             'unsafe': False,
-            'tls': False,
             'cancelled': self.cancelled,
-            'timeout': 30,
-            'abort_timeout': 30,
+            'settings': dataclasses.replace(
+                samples.settings(self.directory), **changes.pop('options', {})
+            ),
         }
         endpoint = model.Endpoint(
             uri=URI, migrate_uri=changes.pop('migrate_uri', '')
@@ -88,7 +89,7 @@ class TestRun(base.TestCase):
         ),
         (
             'encrypted',
-            {'tls': True},
+            {'options': {'export_tls': True}},
             {},
             ALWAYS | PERSISTENT | libvirt.VIR_MIGRATE_TLS,
         ),
@@ -130,7 +131,8 @@ class TestRun(base.TestCase):
 
         self.here.on_migrate = hang
         self.here.on_abort_job = self.released.set
-        self.refused(exception.SwitchoverError, timeout=0.01)
+        options = {'switchover_timeout': 0}
+        self.refused(exception.SwitchoverError, options=options)
 
     def test_an_abort_that_comes_too_early_is_tried_again(self):
         calls = []
@@ -148,7 +150,8 @@ class TestRun(base.TestCase):
 
     def test_a_migration_that_cannot_be_ended_is_no_success(self):
         self.here.on_migrate = self.hang
-        said = self.refused(exception.SwitchoverError, abort_timeout=0.01)
+        options = {'call_timeout': 0}
+        said = self.refused(exception.SwitchoverError, options=options)
         self.assertIn('did not end it', said)
 
     def test_an_abort_that_lost_the_race_is_a_success(self):
