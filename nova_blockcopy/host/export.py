@@ -30,6 +30,7 @@ from typing import Any
 import psutil
 from oslo_log import log as logging
 
+from nova_blockcopy import conf
 from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import privsep
@@ -49,27 +50,12 @@ _CLIENTS = 20
 class Exporter:
     """Starts and ends the NBD servers of this host.
 
-    :param address: of this host, as the destination reaches it
-    :param ports: to choose from, one for each disk
-    :param tls: encrypt, and serve only clients with a certificate
-    :param tls_dir: of the certificates
-    :param timeout: seconds for a server to start or to end
+    :param settings: where they listen, whether they encrypt and serve only
+        clients with a certificate, and how long a start or an end may take
     """
 
-    def __init__(
-        self,
-        *,
-        address: str,
-        ports: range,
-        timeout: int,
-        tls: bool = False,
-        tls_dir: str = '',
-    ) -> None:
-        self._address = address
-        self._ports = ports
-        self._timeout = timeout
-        self._tls = tls
-        self._tls_dir = tls_dir
+    def __init__(self, settings: conf.Settings) -> None:
+        self._settings = settings
 
     def start(self, planned: model.Export, image: model.Image) -> model.Export:
         """Serve an image.
@@ -80,22 +66,23 @@ class Exporter:
         :returns: the same, with where it is served
         :raises ExportError: no server could be started
         """
+        wanted = self._settings
         try:
             if planned.content:
                 size = images.size(image)
             elif planned.writable:
-                size = images.extend_for_export(image, self._timeout)
+                size = images.extend_for_export(image, wanted.call_timeout)
             else:
                 size = images.length(image.path)
         except exception.BlockCopyError as e:
             raise exception.ExportError(path=image.path, reason=e) from e
-        for port in self._ports:
+        for port in range(wanted.export_port_min, wanted.export_port_max + 1):
             export = dataclasses.replace(
                 planned,
-                address=self._address,
+                address=wanted.export_address,
                 port=port,
                 size_bytes=size,
-                tls=self._tls,
+                tls=wanted.export_tls,
             )
             pid = self._serve(export, image)
             if pid is not None:
@@ -103,9 +90,9 @@ class Exporter:
                 return dataclasses.replace(export, pid=pid)
         raise exception.ExportError(
             path=image.path,
-            reason=f'no port from {self._ports.start} to '
-            f'{self._ports.stop - 1} is free at {self._address}; widen '
-            f'[blockcopy] export_port_min and export_port_max.',
+            reason=f'no port from {wanted.export_port_min} to '
+            f'{wanted.export_port_max} is free at {wanted.export_address}; '
+            f'widen [blockcopy] export_port_min and export_port_max.',
         )
 
     def revive(self, export: model.Export, image: model.Image) -> model.Export:
@@ -130,9 +117,10 @@ class Exporter:
         """
         exports = tuple(exports)
         names = [export.name for export in exports]
+        timeout = self._settings.call_timeout
         if not (
-            _end(names, signal.SIGTERM, self._timeout)
-            or _end(names, signal.SIGKILL, self._timeout)
+            _end(names, signal.SIGTERM, timeout)
+            or _end(names, signal.SIGKILL, timeout)
         ):
             raise exception.ExportError(
                 path=', '.join(export.disk for export in exports),
@@ -152,7 +140,7 @@ class Exporter:
         try:
             _start(
                 *(wire.pack(export), qemu.options(node)),
-                *(self._tls_dir, self._timeout),
+                *(self._settings.export_tls_dir, self._settings.call_timeout),
             )
         except OSError as e:
             if e.errno == errno.EADDRINUSE:

@@ -148,7 +148,7 @@ class Seed(steps.Step):
         except exception.PeerError as e:
             # without the exports it comes to an end as well
             LOG.warning('The destination still seeds: %s', e)
-        context.source.unexport(context.record.exports)
+        context.source.exporter.stop(context.record.exports)
 
     def _round(self, context: steps.Context, rate: float) -> float:
         """Bring over what does not change any more.
@@ -176,7 +176,7 @@ class Seed(steps.Step):
         for seed in seeds:
             _verify(context, seed)
         context.destination.apply(seeds, context.cancelled)
-        context.source.unexport(context.record.exports)
+        context.source.exporter.stop(context.record.exports)
         context.note(self.state, exports=())
         moved = sum(extents.total(seed.extents) for seed in seeds)
         return forecast.rate(moved, elapsed, rate)
@@ -197,7 +197,7 @@ def _watch(
     context.source.check_room()
     for seed in seeds:
         if not psutil.pid_exists(pids[seed.disk]):
-            revived = context.source.revive(seed.export, seed.source)
+            revived = context.source.exporter.revive(seed.export, seed.source)
             pids[seed.disk] = revived.pid
     context.watch(state, disks)
 

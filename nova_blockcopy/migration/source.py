@@ -54,15 +54,7 @@ class Source:
         self.tls = settings.export_tls
         self._here = here
         self._settings = settings
-        self._exporter = export.Exporter(
-            address=settings.export_address,
-            ports=range(
-                settings.export_port_min, settings.export_port_max + 1
-            ),
-            timeout=settings.call_timeout,
-            tls=settings.export_tls,
-            tls_dir=settings.export_tls_dir,
-        )
+        self.exporter = export.Exporter(settings)
 
     def guest(self, guest: str) -> hypervisor.Guest:
         """Find a running guest.
@@ -131,19 +123,6 @@ class Source:
             raise exception.DiskRefused(
                 guest=guest.name, disk=disk.target, reason=e
             ) from e
-
-    def export(
-        self, planned: model.Export, image: model.Image
-    ) -> model.Export:
-        return self._exporter.start(planned, image)
-
-    def revive(
-        self, exported: model.Export, image: model.Image
-    ) -> model.Export:
-        return self._exporter.revive(exported, image)
-
-    def unexport(self, exports: Iterable[model.Export]) -> None:
-        self._exporter.stop(exports)
 
     def freeze(
         self, guest: hypervisor.Guest, moves: tuple[model.Move, ...]

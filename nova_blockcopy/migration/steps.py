@@ -164,7 +164,7 @@ class Export(Step):
                 )
 
     def undo(self, context: Context) -> None:
-        context.source.unexport(context.record.exports)
+        context.source.exporter.stop(context.record.exports)
 
 
 class Switchover(Step):
@@ -253,7 +253,7 @@ class Switchover(Step):
             if not export.writable:
                 assert image.backing is not None  # noqa: S101 - it was served
                 image = image.backing
-            return context.source.revive(export, image)
+            return context.source.exporter.revive(export, image)
 
         context.note(
             context.record.state,
@@ -309,7 +309,7 @@ class Release(Step):
         ended = context.obituary()
         if ended is not None:
             LOG.error('%s Its disks there are complete; start it.', ended)
-        context.source.unexport(context.record.exports)
+        context.source.exporter.stop(context.record.exports)
         context.source.drop(context.record.moves)
         insist(context.destination.finish)
 
@@ -370,7 +370,7 @@ def start_export(
         writable=writable,
     )
     context.note(state, exports=(*others, planned))
-    started = context.source.export(planned, image)
+    started = context.source.exporter.start(planned, image)
     context.note(state, exports=(*others, started))
     return started
 

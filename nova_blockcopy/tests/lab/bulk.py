@@ -93,11 +93,7 @@ class Bulk:
             str(self._target.file),
         )
         os.sync()  # what others wrote is not to be waited for
-        exporter = export.Exporter(
-            address=self._lab.a.address,
-            ports=range(49216, 49300),
-            timeout=30,
-        )
+        exporter = export.Exporter(scene.settings(self._lab.a))
         exported = self._lab.a.call(
             exporter.start,
             model.Export(

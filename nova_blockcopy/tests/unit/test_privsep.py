@@ -28,7 +28,6 @@ from oslo_config import fixture
 from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import privsep
-from nova_blockcopy.host import export
 from nova_blockcopy.host import images
 from nova_blockcopy.tests.unit import base
 from nova_blockcopy.tests.unit import samples
@@ -136,9 +135,7 @@ class TestExporter(HelperTestCase):
         super().setUp()
         first = test_export.free_port()
         self.name = f'unit-{first}'
-        self.exporter = export.Exporter(
-            address='127.0.0.1', ports=range(first, first + 30), timeout=10
-        )
+        self.exporter = test_export.exporter(self.directory, first, 30)
 
     def test_a_server_outlives_the_helper(self):
         image = self.layered()
@@ -164,8 +161,8 @@ class TestExporter(HelperTestCase):
             ('192.0.2.1', 'export_address'),
         ):
             port = test_export.free_port()
-            exporter = export.Exporter(
-                address=address, ports=range(port, port + 1), timeout=10
+            exporter = test_export.exporter(
+                self.directory, port, 1, export_address=address
             )
             with socket.create_server(('127.0.0.1', port)):
                 error = self.assertRaises(

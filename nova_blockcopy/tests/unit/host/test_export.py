@@ -55,6 +55,18 @@ def free_port():
         return found.getsockname()[1]
 
 
+def exporter(directory, first, count, **options):
+    """One of a host that has so many ports from the first one on."""
+    return export.Exporter(
+        samples.settings(
+            directory,
+            export_port_min=first,
+            export_port_max=first + count - 1,
+            **options,
+        )
+    )
+
+
 def runs(pid):
     """Whether a process is there, and not just waiting to be buried."""
     try:
@@ -76,14 +88,10 @@ class TestExporter(base.TestCase):
         self.image = samples.image(str(path), samples.FILE)
         self.first = free_port()
         self.name = f'unit-{os.getpid()}-{self.first}'
-        self.exporter = self.make(range(self.first, self.first + 30))
+        self.exporter = self.make(self.first, 30)
 
-    def make(self, ports, address='127.0.0.1', timeout=10):
-        return export.Exporter(
-            address=address,
-            ports=ports,
-            timeout=timeout,
-        )
+    def make(self, first, count=1, **options):
+        return exporter(self.directory, first, count, **options)
 
     def start(self, name=None, exporter=None):
         started = (exporter or self.exporter).start(
@@ -252,7 +260,7 @@ class TestExporter(base.TestCase):
         self.assertTrue(self.exporter.alive(started))
         os.kill(started.pid, signal.SIGSTOP)
         # it cannot heed SIGTERM now
-        self.make(range(1), timeout=1).stop([planned])
+        self.make(self.first, call_timeout=1).stop([planned])
         self.assertFalse(runs(started.pid))
 
     def test_what_need_not_be_written_to_is_only_read(self):
@@ -274,7 +282,7 @@ class TestExporter(base.TestCase):
 
     def test_a_server_that_cannot_be_ended(self):
         started = self.start()
-        exporter = self.make(range(1), timeout=1)
+        exporter = self.make(self.first, call_timeout=1)
         with mock.patch.object(psutil.Process, 'send_signal', autospec=True):
             said = self.refused(exporter.stop, [started])
         self.assertIn('SIGKILL', said)
@@ -282,13 +290,13 @@ class TestExporter(base.TestCase):
     def test_no_port_is_free(self):
         with socket.create_server(('127.0.0.1', 0)) as server:
             port = server.getsockname()[1]
-            exporter = self.make(range(port, port + 1))
+            exporter = self.make(port)
             said = self.refused(exporter.start, planned('x'), self.image)
         self.assertIn(f'from {port} to {port}', said)
         self.assertIn('export_port_max', said)
 
     def test_an_address_of_another_host(self):
-        exporter = self.make(range(self.first, self.first + 1), '192.0.2.1')
+        exporter = self.make(self.first, export_address='192.0.2.1')
         said = self.refused(exporter.start, planned('x'), self.image)
         self.assertIn('192.0.2.1', said)
         self.assertIn('export_address', said)

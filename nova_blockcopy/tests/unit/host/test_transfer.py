@@ -21,7 +21,6 @@ import ddt
 from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy.host import command
-from nova_blockcopy.host import export
 from nova_blockcopy.host import transfer
 from nova_blockcopy.model import Extent
 from nova_blockcopy.tests.unit import base
@@ -42,11 +41,7 @@ class TestTransfer(base.TestCase):
         path.write_bytes(self.content)
         self.image = samples.image(str(path), samples.FILE)
         first = test_export.free_port()
-        self.exporter = export.Exporter(
-            address='127.0.0.1',
-            ports=range(first, first + 30),
-            timeout=10,
-        )
+        self.exporter = test_export.exporter(self.directory, first, 30)
         self.target = self.directory / 'target,raw'
         self.target.write_bytes(b'?' * 3 * MIB)
 

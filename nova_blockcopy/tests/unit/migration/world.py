@@ -94,7 +94,7 @@ class WorldTestCase(base.TestCase):
         self.b.peers[HOME] = self.a
         self.exporter = fakes.Exporter()
         for target, name, value in (
-            (export, 'Exporter', lambda **_options: self.exporter),
+            (export, 'Exporter', lambda _settings: self.exporter),
             (transfer, 'run', self.transfer),
             # nothing here needs time to come to its senses
             (arrival, '_WAKE_INTERVAL', 0.01),
