@@ -16,17 +16,28 @@ from stevedore import driver as stevedore_driver
 from stevedore import exception as stevedore_exception
 from stevedore import extension
 
+from nova_blockcopy import conf
 from nova_blockcopy import exception
 from nova_blockcopy.drivers import base
+from nova_blockcopy.host import hypervisor
 
 NAMESPACE = 'nova_blockcopy.drivers'
 
 
-def load(name: str, context: base.Context) -> base.CopyDriver:
-    """Make the copy driver of this name.
+def load(
+    settings: conf.Settings, connect: hypervisor.Connect
+) -> base.CopyDriver:
+    """Make the copy driver that is configured.
 
+    :param connect: leads to this host's own libvirt
     :raises UnknownDriver: it is not installed, or cannot be imported
     """
+    name = settings.driver
+    context = base.Context(
+        uri=settings.connection_uri,
+        connect=connect,
+        timeout=settings.call_timeout,
+    )
     try:
         manager: stevedore_driver.DriverManager[base.CopyDriver] = (
             stevedore_driver.DriverManager(

@@ -43,7 +43,6 @@ from nova_blockcopy import waiting
 from nova_blockcopy import wire
 from nova_blockcopy.copies import group as copygroup
 from nova_blockcopy.copies import job as copyjob
-from nova_blockcopy.drivers import base
 from nova_blockcopy.host import checksums
 from nova_blockcopy.host import hypervisor
 from nova_blockcopy.host import images
@@ -70,7 +69,6 @@ class Host:
     here: hypervisor.Hypervisor
     settings: conf.Settings
     journal: journal.Journal
-    context: base.Context
 
 
 class Arrival:
@@ -333,7 +331,7 @@ class Arrival:
     def _check_host(self, name: str) -> None:
         here = self._host.here
         plan.check_versions(here.host, here.versions())
-        self._driver()
+        drivers.load(self._host.settings, here.connect)
         for wanted in (self._guest, name):
             if here.find(wanted) is not None:
                 raise exception.GuestExists(guest=name, host=here.host)
@@ -424,7 +422,7 @@ class Arrival:
         synchronous_writes: bool = False,
     ) -> copygroup.CopyGroup:
         guest = self._host.here.guest(self._guest)
-        driver = self._driver()
+        driver = drivers.load(self._host.settings, self._host.here.connect)
         jobs = [
             copyjob.CopyJob(
                 *(driver, guest, move, record.mode),
@@ -608,9 +606,6 @@ class Arrival:
                 operation='abort',
                 reason=f'{before.name} does not end within {timeout} s.',
             )
-
-    def _driver(self) -> base.CopyDriver:
-        return drivers.load(self._host.settings.driver, self._host.context)
 
     def _find(self) -> journal.Record | None:
         record = self._host.journal.find(self._guest)

@@ -19,7 +19,6 @@ from oslo_log import log as logging
 from nova_blockcopy import conf
 from nova_blockcopy import exception
 from nova_blockcopy import journal
-from nova_blockcopy.drivers import base
 from nova_blockcopy.host import hypervisor
 from nova_blockcopy.migration import arrival
 from nova_blockcopy.migration import peer
@@ -51,24 +50,15 @@ class Destination:
     """The entry point of a peer channel, on the destination.
 
     :param here: this host's hypervisor
-    :param connect: gives a connection to it, for the copy driver
     """
 
     def __init__(
-        self,
-        here: hypervisor.Hypervisor,
-        connect: hypervisor.Connect,
-        settings: conf.Settings,
+        self, here: hypervisor.Hypervisor, settings: conf.Settings
     ) -> None:
         self._host = arrival.Host(
             here=here,
             settings=settings,
             journal=journal.Journal(settings.journal_dir),
-            context=base.Context(
-                uri=settings.connection_uri,
-                connect=connect,
-                timeout=settings.call_timeout,
-            ),
         )
         self._arrivals: dict[str, arrival.Arrival] = {}
         self._lock = threading.Lock()

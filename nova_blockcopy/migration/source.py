@@ -27,7 +27,6 @@ from nova_blockcopy import drivers
 from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import plan
-from nova_blockcopy.drivers import base
 from nova_blockcopy.host import export
 from nova_blockcopy.host import hypervisor
 from nova_blockcopy.host import images
@@ -167,7 +166,8 @@ class Source:
         :raises BlockCopyError: it is not; its deltas stay
         """
         frozen = tuple(move for move in moves if move.deltas)
-        merge.merge(guest, self._driver(), self._settings, frozen)
+        driver = drivers.load(self._settings, self._here.connect)
+        merge.merge(guest, driver, self._settings, frozen)
         self.restore_definition(
             guest, definition, [move.disk for move in frozen]
         )
@@ -192,14 +192,6 @@ class Source:
     def drop(self, moves: tuple[model.Move, ...]) -> None:
         """Remove deltas that nothing depends on any more."""
         overlay.remove([path for move in moves for path in move.deltas])
-
-    def _driver(self) -> base.CopyDriver:
-        context = base.Context(
-            uri=self._settings.connection_uri,
-            connect=self._here.connect,
-            timeout=self._settings.call_timeout,
-        )
-        return drivers.load(self._settings.driver, context)
 
 
 def export_name(migration: str, disk: str) -> str:

@@ -60,7 +60,6 @@ class Service:
         uri: str,
         remove: Callable[[str], None],
     ) -> None:
-        connect = _translated(host, connect)
         _set_defaults()
         self.settings = conf.settings(compat.CONF, connection_uri=uri)
         self.journal = journal.Journal(self.settings.journal_dir)
@@ -72,11 +71,9 @@ class Service:
         #: The guests that Nova makes bases for just now.
         self._preparing: set[str] = set()
         self._removable: set[str] = set()
-        self._here = hypervisor.Hypervisor(host, connect)
+        self._here = hypervisor.Hypervisor(host, _translated(host, connect))
         self._source = source.Source(self._here, self.settings)
-        self._destination = destination.Destination(
-            self._here, connect, self.settings
-        )
+        self._destination = destination.Destination(self._here, self.settings)
 
     def answer(self, message: peer.Message) -> peer.Message:
         """Answer a message of another host's driver."""

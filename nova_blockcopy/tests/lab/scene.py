@@ -311,10 +311,8 @@ class Scene:
 
 def receiver(at: host.Host, **options: Any) -> destination.Destination:
     """The engine's destination side; called in a thread of that host."""
-    connect = hypervisor.Connector(at.uri)
     return destination.Destination(
-        hypervisor.Hypervisor(at.hostname, connect),
-        connect,
+        hypervisor.Hypervisor(at.hostname, hypervisor.Connector(at.uri)),
         settings(at, **options),
     )
 

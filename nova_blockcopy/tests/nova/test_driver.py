@@ -159,7 +159,6 @@ class TestInit(base.TestCase):
         self.fake(compat, 'ComputeAPI')
         other = destination.Destination(
             there.hypervisor(base.THERE),
-            lambda: there,
             self.settings(journal_dir=str(self.directory / 'there')),
         )
         api = compat.ComputeAPI.return_value

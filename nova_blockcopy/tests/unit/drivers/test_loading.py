@@ -19,25 +19,23 @@ import libvirt
 
 from nova_blockcopy import drivers
 from nova_blockcopy import exception
-from nova_blockcopy.drivers import base as driver_base
 from nova_blockcopy.drivers import libvirt_api
 from nova_blockcopy.drivers import virsh
 from nova_blockcopy.tests.unit import base
+from nova_blockcopy.tests.unit import samples
 
 
 def connect() -> libvirt.virConnect:
     raise AssertionError('no driver may connect before it is used')
 
 
-CONTEXT = driver_base.Context(uri='test:///', connect=connect, timeout=1)
-
-
 class TestLoad(base.TestCase):
+    def load(self, name):
+        settings = samples.settings(self.directory, driver=name)
+        return drivers.load(settings, connect)
+
     def unknown(self, name):
-        error = self.assertRaises(
-            exception.UnknownDriver, drivers.load, name, CONTEXT
-        )
-        return str(error)
+        return str(self.assertRaises(exception.UnknownDriver, self.load, name))
 
     def install(self, **points):
         """Have these entry points in place of the ones there are."""
@@ -57,7 +55,7 @@ class TestLoad(base.TestCase):
             ('libvirt', libvirt_api.LibvirtCopyDriver),
             ('virsh', virsh.VirshCopyDriver),
         ):
-            self.assertIsInstance(drivers.load(name, CONTEXT), kind)
+            self.assertIsInstance(self.load(name), kind)
         self.assertLessEqual({'libvirt', 'virsh'}, set(drivers.installed()))
 
     def test_an_unknown_one_lists_those_there_are(self):
@@ -82,6 +80,4 @@ class TestLoad(base.TestCase):
     def test_anybody_can_install_one(self):
         self.install(mine='nova_blockcopy.drivers.virsh:VirshCopyDriver')
         self.assertEqual(['mine'], drivers.installed())
-        self.assertIsInstance(
-            drivers.load('mine', CONTEXT), virsh.VirshCopyDriver
-        )
+        self.assertIsInstance(self.load('mine'), virsh.VirshCopyDriver)

@@ -187,7 +187,6 @@ class WorldTestCase(base.TestCase):
         """The process on host b forgets what it has in memory."""
         self.destination = destination.Destination(
             self.b.hypervisor('host-b'),
-            lambda: self.b,
             self.host_settings('b'),
         )
 
