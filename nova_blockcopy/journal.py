@@ -22,6 +22,7 @@ import datetime
 import json
 import os
 import pathlib
+from typing import Any
 
 from nova_blockcopy import durable
 from nova_blockcopy import exception
@@ -134,16 +135,21 @@ class Journal:
         return self._write(record, '')
 
     def write(
-        self, record: Record, state: states.State, note: str = ''
+        self,
+        record: Record,
+        state: states.State,
+        note: str = '',
+        **changes: Any,
     ) -> Record:
         """Put a record into a state, durably, before the act it names.
 
-        :param record: with whatever else has changed
+        :param changes: whatever else of it has changed
         :returns: the record as it is now
         :raises InvalidTransition: the state cannot follow the present one
         """
         states.check(record.state, state)
-        return self._write(dataclasses.replace(record, state=state), note)
+        changed = dataclasses.replace(record, state=state, **changes)
+        return self._write(changed, note)
 
     def close(self, guest: str) -> None:
         """Forget a guest; done twice is done once."""

@@ -142,7 +142,7 @@ class Arrival:
         """
         record = self._record()
         wanted = wire.unpack(seeds, tuple[model.Seed, ...])
-        self._note(record, states.State.SEEDING)
+        self._note(states.State.SEEDING)
 
         def seed(cancelled: threading.Event) -> None:
             self._bed.fill(
@@ -194,20 +194,17 @@ class Arrival:
         :param guest_bandwidth: bytes/s that the guest may write to all disks
             together meanwhile; 0 = no limit
         """
-        record = dataclasses.replace(
-            self._record(), persistent_xml=persistent_xml
-        )
         self._group = group = self._copies(
-            record, bandwidth, synchronous_writes=synchronous_writes
+            self._record(), bandwidth, synchronous_writes=synchronous_writes
         )
-        self._note(record, states.State.COPYING)
+        self._note(states.State.COPYING, persistent_xml=persistent_xml)
 
         def copy(cancelled: threading.Event) -> None:
             guest = self._host.here.guest(self._guest)
             self._slow_down(guest, guest_bandwidth)
             self._start(guest, group)
             group.follow(cancelled, self._report)
-            self._note(self._record(), states.State.READY)
+            self._note(states.State.READY)
 
         return self._begin('copy', copy)
 
@@ -222,7 +219,7 @@ class Arrival:
         """Pivot all disks, then prove it in both definitions."""
         if self._record().authority is model.Role.DESTINATION:
             return self._begin('pivot', lambda _cancelled: None)
-        self._note(self._record(), states.State.PIVOTING)
+        self._note(states.State.PIVOTING)
         return self._begin('pivot', self._pivot)
 
     def abort(self) -> peer.Message:
@@ -236,7 +233,7 @@ class Arrival:
             record = self._find()
             if record is None:
                 return
-            self._note(record, states.State.UNDOING, 'aborting')
+            self._note(states.State.UNDOING, 'aborting')
             guest = self._host.here.find(self._guest)
             if guest and guest.power() is not hypervisor.Power.OFF:
                 self._copies(record).abort()
@@ -254,7 +251,7 @@ class Arrival:
         :param endpoint: the source's, as this host's libvirt reaches it
         """
         home = wire.unpack(endpoint, model.Endpoint)
-        self._note(self._record(), states.State.UNDOING, 'giving it back')
+        self._note(states.State.UNDOING, 'giving it back')
 
         def give_back(cancelled: threading.Event) -> None:
             guest = self._host.here.guest(self._guest)
@@ -308,7 +305,7 @@ class Arrival:
                     reason=f'{", ".join(record.pivoted)} is at home here.'
                 )
             if record is not None:
-                self._note(record, states.State.UNDOING, 'forgetting it')
+                self._note(states.State.UNDOING, 'forgetting it')
                 self._forget_dead()
                 self._bed.clear(record.moves)
                 self._host.journal.close(self._guest)
@@ -465,8 +462,7 @@ class Arrival:
             return
         record = self._record()
         before = {move.disk: guest.limits(move.disk) for move in record.moves}
-        record = dataclasses.replace(record, limits=before)
-        self._note(record, record.state, 'the guest is slowed down')
+        self._note(record.state, 'the guest is slowed down', limits=before)
         share = bytes_per_s // len(record.moves)
         for move in record.moves:
             unit = self._limits(move.base).granularity
@@ -480,8 +476,7 @@ class Arrival:
             return
         for disk, limits in record.limits.items():
             guest.limit(disk, limits)
-        record = dataclasses.replace(record, limits={})
-        self._note(record, record.state, 'the guest is not slowed down')
+        self._note(record.state, 'the guest is not slowed down', limits={})
 
     def _pivot(self, cancelled: threading.Event) -> None:
         group = self._group or self._copies(self._record())
@@ -501,20 +496,18 @@ class Arrival:
                 group.pivot(self._pivoted)
         guest.wake()  # if that was cut short the last time
         self._speed_up(guest)
-        record = self._record()
-        self._settle_definition(record)
+        self._settle_definition(self._record())
         self._note(
-            dataclasses.replace(record, authority=model.Role.DESTINATION),
             states.State.RELEASING,
             'all disks are proven to be on this host',
+            authority=model.Role.DESTINATION,
         )
 
     def _pivoted(self, disk: str) -> None:
-        record = self._record()
         self._note(
-            dataclasses.replace(record, pivoted=(*record.pivoted, disk)),
             states.State.PIVOTING,
             f'{disk} is on this host',
+            pivoted=(*self._record().pivoted, disk),
         )
 
     def _settle_definition(self, record: journal.Record) -> None:
@@ -623,9 +616,9 @@ class Arrival:
         return record
 
     def _note(
-        self, record: journal.Record, state: states.State, note: str = ''
+        self, state: states.State, note: str = '', **changes: Any
     ) -> None:
-        self._host.journal.write(record, state, note)
+        self._host.journal.write(self._record(), state, note, **changes)
 
     def _report(self, now: progress.Progress) -> None:
         self._progress = now

@@ -96,8 +96,7 @@ class Context:
 
     def note(self, state: states.State, note: str = '', **more: Any) -> None:
         """Write the journal; what fails here must not be acted on."""
-        record = dataclasses.replace(self.record, **more)
-        self.record = self.journal.write(record, state, note)
+        self.record = self.journal.write(self.record, state, note, **more)
 
     def obituary(self) -> str | None:
         """Where the guest has ended, and how; None if it has not."""
