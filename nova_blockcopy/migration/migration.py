@@ -227,15 +227,25 @@ class Migration:
             self._request.destination.uri,
             self._settings.call_timeout,
         )
+        record = journal.Record(
+            migration=self.id,
+            guest=guest.uuid,
+            name=guest.name,
+            role=model.Role.SOURCE,
+            mode=self._mode,
+            peer=self._request.peer or self._request.destination.uri,
+            state=states.State.PREPARING,
+            home=self._request.home,
+            destination=self._request.destination,
+            live_xml=guest.live_xml(),
+            persistent_xml=definition,
+            definition=definition,
+        )
         return steps.Context(
             guest=guest,
             source=self._source,
             destination=remote.RemoteDestination(
-                self._channel,
-                guest=guest.uuid,
-                name=guest.name,
-                migration=self.id,
-                interval=self._settings.poll_interval,
+                self._channel, record, self._settings.poll_interval
             ),
             home=self._request.home,
             offer=steps.Offer(
@@ -245,25 +255,11 @@ class Migration:
             ),
             settings=dataclasses.replace(self._settings, mode=self._mode),
             journal=journal.Journal(self._settings.journal_dir),
-            record=journal.Record(
-                migration=self.id,
-                guest=guest.uuid,
-                name=guest.name,
-                role=model.Role.SOURCE,
-                mode=self._mode,
-                peer=self._request.peer or self._request.destination.uri,
-                state=states.State.PREPARING,
-                home=self._request.home,
-                destination=self._request.destination,
-                live_xml=guest.live_xml(),
-                persistent_xml=definition,
-                definition=definition,
-            ),
+            record=record,
             watch=self._watch,
             switch=self._switch or functools.partial(self._migrate, guest),
             bandwidth=self._bandwidth,
             cancelled=self._cancelled,
-            synchronous_writes=self._settings.synchronous_writes,
             foresee=self._foresee,
         )
 

@@ -102,22 +102,14 @@ def _context(
         guest=hypervisor.Guest(here, record.name, record.guest),
         source=source.Source(here, settings),
         destination=remote.RemoteDestination(
-            channel,
-            guest=record.guest,
-            name=record.name,
-            migration=record.migration,
-            interval=settings.poll_interval,
+            channel, record, settings.poll_interval
         ),
         home=record.home,
-        offer=steps.NOTHING,
         settings=settings,
         journal=journal.Journal(settings.journal_dir),
         record=record,
-        watch=lambda _state, _disks: None,
         switch=_no_switch,
         bandwidth=settings.copy.bandwidth,
-        cancelled=threading.Event(),
-        synchronous_writes=settings.synchronous_writes,
     )
 
 

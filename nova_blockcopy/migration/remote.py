@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nova_blockcopy import exception
+from nova_blockcopy import journal
 from nova_blockcopy import model
 from nova_blockcopy import states
 from nova_blockcopy import waiting
@@ -32,25 +33,17 @@ Watch = Callable[[states.State, tuple[model.DiskProgress, ...]], None]
 class RemoteDestination:
     """One guest's destination. Runs on the source.
 
-    :param guest: UUID
-    :param name: of the guest, for messages and for the destination
-    :param migration: its id; the destination answers for no other one
+    :param record: of its migration; the destination answers for no other
     :param interval: seconds between two questions
     """
 
     def __init__(
-        self,
-        channel: peer.Channel,
-        *,
-        guest: str,
-        name: str,
-        migration: str,
-        interval: float,
+        self, channel: peer.Channel, record: journal.Record, interval: float
     ) -> None:
         self._channel = channel
-        self._guest = guest
-        self._name = name
-        self._migration = migration
+        self._guest = record.guest
+        self._name = record.name
+        self._migration = record.migration
         self._interval = interval
 
     def prepare(

@@ -82,15 +82,16 @@ class Context:
     source: source.Source
     destination: remote.RemoteDestination
     home: model.Endpoint
-    offer: Offer
+    offer: Offer = NOTHING
     settings: conf.Settings
     journal: journals.Journal
     record: journals.Record
-    watch: remote.Watch
+    watch: remote.Watch = lambda _state, _disks: None
     switch: Switch
     bandwidth: int
-    cancelled: threading.Event
-    synchronous_writes: bool
+    cancelled: threading.Event = dataclasses.field(
+        default_factory=threading.Event
+    )
     guest_bandwidth: int = 0
     foresee: Callable[[forecast.Forecast], None] = lambda _forecast: None
 
@@ -272,7 +273,7 @@ class Copy(Step):
             context.bandwidth,
             context.watch,
             context.cancelled,
-            synchronous_writes=context.synchronous_writes,
+            synchronous_writes=context.settings.synchronous_writes,
             guest_bandwidth=context.guest_bandwidth,
         )
         context.note(states.State.READY)

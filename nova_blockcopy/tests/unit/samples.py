@@ -19,7 +19,9 @@ from typing import Any
 from oslo_config import cfg
 
 from nova_blockcopy import conf
+from nova_blockcopy import journal
 from nova_blockcopy import model
+from nova_blockcopy import states
 
 UUID = '11111111-2222-3333-4444-555555555555'
 BLOCK = model.ImageKind.BLOCK
@@ -43,6 +45,20 @@ def settings(directory: pathlib.Path, **overrides: Any) -> conf.Settings:
     made = conf.settings(options, **values)
     # shorter than may be configured, to lose no time in tests
     return dataclasses.replace(made, poll_interval=0.005)
+
+
+def record(**changes: Any) -> journal.Record:
+    values = {
+        'migration': 'm1',
+        'guest': UUID,
+        'name': 'guest',
+        'role': model.Role.SOURCE,
+        'mode': model.Mode.DIRECT,
+        'peer': 'b',
+        'state': states.State.PREPARING,
+        **changes,
+    }
+    return journal.Record(**values)
 
 
 def image(

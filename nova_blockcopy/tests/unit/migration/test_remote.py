@@ -50,9 +50,7 @@ class TestRemoteDestination(base.TestCase):
         self.cancelled = threading.Event()
         self.destination = remote.RemoteDestination(
             peer.InProcess(self.handle),
-            guest='uuid',
-            name='guest',
-            migration='m1',
+            samples.record(guest='uuid'),
             interval=0.001,
         )
 

@@ -201,13 +201,8 @@ class WorldTestCase(base.TestCase):
 
     def remote(self, migration='m1'):
         """The destination as the source of a migration sees it."""
-        return remote.RemoteDestination(
-            self.channel(),
-            guest=samples.UUID,
-            name='guest',
-            migration=migration,
-            interval=0.01,
-        )
+        record = samples.record(migration=migration)
+        return remote.RemoteDestination(self.channel(), record, 0.01)
 
     def prepare(self, far, dry_run=False, tls=False):
         """Have the destination check its bases and open its journal."""
