@@ -58,12 +58,9 @@ def of(
 
 @privsep.entrypoint
 def _bytes(path: str, offset: int, length: int) -> str:
-    try:
-        with open(path, 'rb') as f:
-            f.seek(offset)
-            return hashlib.sha256(f.read(length)).hexdigest()
-    except OSError as e:
-        raise images.unreadable(path, e) from e
+    with images.reading(path), open(path, 'rb') as f:
+        f.seek(offset)
+        return hashlib.sha256(f.read(length)).hexdigest()
 
 
 def _content(image: model.Image, part: model.Extent, timeout: int) -> str:

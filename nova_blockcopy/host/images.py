@@ -12,6 +12,7 @@
 
 """Facts about the images of this host. Formats are declared, never probed."""
 
+import contextlib
 import errno
 import fcntl
 import glob
@@ -103,14 +104,8 @@ def size(image: model.Image) -> int:
 @privsep.entrypoint
 def length(path: str) -> int:
     """Bytes of a file or a block device of this host."""
-    try:
-        fd = os.open(path, os.O_RDONLY)
-    except OSError as e:
-        raise unreadable(path, e) from e
-    try:
-        return os.lseek(fd, 0, os.SEEK_END)
-    finally:
-        os.close(fd)
+    with reading(path), open(path, 'rb') as f:
+        return f.seek(0, os.SEEK_END)
 
 
 @privsep.entrypoint
@@ -122,13 +117,10 @@ def alignment(path: str) -> int:
 
     :raises ImageError: it cannot be read
     """
-    try:
-        with open(path, 'rb') as f:
-            if not stat.S_ISBLK(os.fstat(f.fileno()).st_mode):
-                return mmap.PAGESIZE
-            size = fcntl.ioctl(f, _BLKSSZGET, bytes(4))
-    except OSError as e:
-        raise unreadable(path, e) from e
+    with reading(path), open(path, 'rb') as f:
+        if not stat.S_ISBLK(os.fstat(f.fileno()).st_mode):
+            return mmap.PAGESIZE
+        size = fcntl.ioctl(f, _BLKSSZGET, bytes(4))
     return int.from_bytes(size, sys.byteorder)
 
 
@@ -172,12 +164,9 @@ def _digest(paths: Sequence[str]) -> str:
     total = hashlib.sha256()
     for path in paths:
         total.update(length(path).to_bytes(8))
-        try:
-            with open(path, 'rb') as f:
-                for offset, block in _filled_blocks(f):
-                    total.update(offset.to_bytes(8) + block)
-        except OSError as e:
-            raise unreadable(path, e) from e
+        with reading(path), open(path, 'rb') as f:
+            for offset, block in _filled_blocks(f):
+                total.update(offset.to_bytes(8) + block)
     return total.hexdigest()
 
 
@@ -185,15 +174,9 @@ def _filled_blocks(f: IO[bytes]) -> Iterator[tuple[int, bytes]]:
     """The blocks that are not all zeroes, with their offsets."""
     zeroes = bytes(_BLOCK)
     offset = 0
-    while True:
-        try:
-            offset = f.seek(offset, os.SEEK_DATA)
-        except OSError as e:
-            if e.errno == errno.ENXIO:  # nothing but a hole is left
-                return
-            raise
-        hole = f.seek(offset, os.SEEK_HOLE)
-        offset = f.seek(offset - offset % _BLOCK)
+    while (data := _next_data(f, offset)) is not None:
+        hole = f.seek(data, os.SEEK_HOLE)
+        offset = f.seek(data - data % _BLOCK)
         while offset < hole:
             block = f.read(_BLOCK)
             if block != zeroes[: len(block)]:
@@ -201,6 +184,16 @@ def _filled_blocks(f: IO[bytes]) -> Iterator[tuple[int, bytes]]:
             offset += _BLOCK
             # where threads are green, the others are let in
             time.sleep(0)
+
+
+def _next_data(f: IO[bytes], offset: int) -> int | None:
+    """Where the next data begins; None if nothing but a hole is left."""
+    try:
+        return f.seek(offset, os.SEEK_DATA)
+    except OSError as e:
+        if e.errno == errno.ENXIO:
+            return None
+        raise
 
 
 def data_extents(path: str) -> tuple[model.Extent, ...]:
@@ -227,13 +220,7 @@ def _data(path: str) -> Sequence[tuple[int, int]]:
     grain = max(_GRAIN, -(-size // _MOST_EXTENTS // _GRAIN) * _GRAIN)
     found, offset = [], 0
     with open(path, 'rb') as f:
-        while offset < size:
-            try:
-                data = f.seek(offset, os.SEEK_DATA)
-            except OSError as e:
-                if e.errno == errno.ENXIO:  # nothing but a hole is left
-                    break
-                raise
+        while offset < size and (data := _next_data(f, offset)) is not None:
             hole = f.seek(data, os.SEEK_HOLE)
             offset = min(size, -(-hole // grain) * grain)
             found.append((data - data % grain, offset))
@@ -382,16 +369,23 @@ def _info(path: str) -> dict[str, Any]:
 
 
 def _stat(path: str) -> os.stat_result:
-    try:
+    with reading(path):
         return os.stat(path)
+
+
+@contextlib.contextmanager
+def reading(path: str) -> Iterator[None]:
+    """While an image of this host is read.
+
+    :raises ImageError: it cannot be
+    """
+    try:
+        yield
+    except FileNotFoundError as e:
+        raise exception.ImageError(
+            path=path, reason='it does not exist.'
+        ) from e
     except OSError as e:
-        raise unreadable(path, e) from e
-
-
-def unreadable(path: str, error: OSError) -> exception.ImageError:
-    """What to say of an image of this host that could not be opened."""
-    if error.errno == errno.ENOENT:
-        return exception.ImageError(path=path, reason='it does not exist.')
-    return exception.ImageError(
-        path=path, reason=f'it cannot be read ({error.strerror}).'
-    )
+        raise exception.ImageError(
+            path=path, reason=f'it cannot be read ({e.strerror}).'
+        ) from e

@@ -532,5 +532,10 @@ class TestDataExtents(ImageTestCase):
         image = self.with_data(2 * MIB, 0)
         opened = mock.mock_open()
         opened.return_value.seek.side_effect = OSError(errno.EIO, 'I/O')
-        with mock.patch('builtins.open', new=opened):
+        with (
+            mock.patch.object(
+                images, 'length', autospec=True, return_value=2 * MIB
+            ),
+            mock.patch('builtins.open', new=opened),
+        ):
             self.assertRaises(OSError, images.data_extents, image.path)
