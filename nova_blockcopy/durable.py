@@ -41,7 +41,7 @@ def write(path: str, data: Any) -> None:
     except BaseException:
         os.unlink(temporary)
         raise
-    _sync(directory)
+    sync(directory)
 
 
 def read(path: str) -> Any:
@@ -63,7 +63,7 @@ def remove(path: str) -> None:
         os.unlink(path)
     except FileNotFoundError:
         return
-    _sync(os.path.dirname(path))
+    sync(os.path.dirname(path))
 
 
 def tidy(directory: str) -> None:
@@ -72,8 +72,9 @@ def tidy(directory: str) -> None:
         path.unlink(missing_ok=True)
 
 
-def _sync(directory: str) -> None:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+def sync(path: str) -> None:
+    """Have a file or a directory on the disk as it is now."""
+    fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)
     finally:

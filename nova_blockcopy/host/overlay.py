@@ -20,6 +20,7 @@ from collections.abc import Iterable
 from collections.abc import Sequence
 
 from nova_blockcopy import bandwidth
+from nova_blockcopy import durable
 from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import privsep
@@ -50,8 +51,8 @@ def _create(path: str, below: Sequence[str], size: int, timeout: int) -> None:
         *(path, str(size)),
         timeout=timeout,
     )
-    _sync(path)
-    _sync(os.path.dirname(path))
+    durable.sync(path)
+    durable.sync(os.path.dirname(path))
 
 
 def stand_on(image: model.Image, timeout: int) -> None:
@@ -88,7 +89,7 @@ def commit(path: str, into: str, timeout: int) -> None:
         path,
         timeout=timeout,
     )
-    _sync(into)
+    durable.sync(into)
 
 
 @privsep.entrypoint
@@ -112,7 +113,7 @@ def remove(paths: Sequence[str]) -> None:
     for path in paths:
         if os.path.exists(path):
             os.unlink(path)
-            _sync(os.path.dirname(path))
+            durable.sync(os.path.dirname(path))
 
 
 @privsep.entrypoint
@@ -163,11 +164,3 @@ def _qemu_img(path: str, *arguments: str, timeout: int) -> None:
         command.run('qemu-img', *arguments, timeout=timeout)
     except command.CommandFailed as e:
         raise exception.ImageError(path=path, reason=e) from e
-
-
-def _sync(path: str) -> None:
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
