@@ -51,10 +51,10 @@ _ALIVE = (
     libvirt.VIR_DOMAIN_PMSUSPENDED,
 )
 
-
 #: No guest, or none that runs, has no job either.
 _NO_JOB = (libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_OPERATION_INVALID)
-
+#: What is not the UUID or the name of a guest.
+_NOT_FOUND = (libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_INVALID_ARG)
 
 #: For what can be asked twice: a libvirt that starts again is waited for.
 _patient = tenacity.retry(
@@ -126,8 +126,9 @@ class Hypervisor:
         """Look a guest up by UUID or by name; None if it is not defined."""
         with self.translated('look a guest up'):
             for lookup in ('lookupByUUIDString', 'lookupByName'):
-                domain = _lookup(self.connect(), lookup, guest)
-                if domain is not None:
+                connection = self.connect()
+                with _ignored(*_NOT_FOUND):
+                    domain = getattr(connection, lookup)(guest)
                     return Guest(self, domain.name(), domain.UUIDString())
         return None
 
@@ -174,12 +175,9 @@ class Guest:
     def power(self) -> Power:
         """What it does; OFF also where it is not defined (any more)."""
         with self._hypervisor.translated(f'tell the state of {self.name}'):
-            try:
+            state, reason = libvirt.VIR_DOMAIN_SHUTOFF, 0
+            with _ignored(libvirt.VIR_ERR_NO_DOMAIN):
                 state, reason = self._domain().state()
-            except libvirt.libvirtError as e:
-                if e.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
-                    return Power.OFF
-                raise
         if state in _ALIVE:
             return Power.RUNNING
         if state == libvirt.VIR_DOMAIN_PAUSED:
@@ -278,24 +276,18 @@ class Guest:
     def undefine(self) -> None:
         """Forget a guest that does not run; done twice is done once."""
         with self._hypervisor.translated(f'undefine {self.name}'):
-            try:
+            with _ignored(libvirt.VIR_ERR_NO_DOMAIN):
                 self._domain().undefineFlags(
                     libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM
                 )
-            except libvirt.libvirtError as e:
-                if e.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
-                    raise
 
     @_patient
     def migrating(self) -> bool:
         """Whether a migration or the like is under way on this host."""
         with self._hypervisor.translated(f'look at the jobs of {self.name}'):
-            try:
-                kind: int = self._domain().jobInfo()[0]
-            except libvirt.libvirtError as e:
-                if e.get_error_code() in _NO_JOB:
-                    return False
-                raise
+            kind = libvirt.VIR_DOMAIN_JOB_NONE
+            with _ignored(*_NO_JOB):
+                kind = self._domain().jobInfo()[0]
         return kind in (
             libvirt.VIR_DOMAIN_JOB_BOUNDED,
             libvirt.VIR_DOMAIN_JOB_UNBOUNDED,
@@ -318,13 +310,11 @@ def _silent(_context: None, _error: tuple[Any, ...]) -> None:
     pass
 
 
-def _lookup(
-    connection: libvirt.virConnect, method: str, guest: str
-) -> libvirt.virDomain | None:
+@contextlib.contextmanager
+def _ignored(*codes: int) -> Iterator[None]:
+    """Go on after these errors of libvirt."""
     try:
-        return getattr(connection, method)(guest)
+        yield
     except libvirt.libvirtError as e:
-        absent = (libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_INVALID_ARG)
-        if e.get_error_code() in absent:
-            return None
-        raise
+        if e.get_error_code() not in codes:
+            raise
