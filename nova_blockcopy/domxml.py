@@ -69,15 +69,15 @@ def guest_name(xml: str) -> str:
 
 def disks(xml: str) -> dict[str, model.Disk]:
     """All disks of a domain by target, in the order of the XML."""
-    found = (_disk(element) for element in parse(xml).iterfind('devices/disk'))
-    return {disk.target: disk for disk in found}
+    found = _by_target(parse(xml)).items()
+    return {target: _disk(target, element) for target, element in found}
 
 
-def _disk(element: Element) -> model.Disk:
+def _disk(target: str, element: Element) -> model.Disk:
     source = _source(element)
     mirror = element.find('mirror')
     return model.Disk(
-        target=_require(element, 'target').get('dev', ''),
+        target=target,
         device=element.get('device', 'disk'),
         source=source,
         readonly=element.find('readonly') is not None,
@@ -246,17 +246,13 @@ def restore_disks(
 
     :param targets: of the disks; None for all
     """
-    root, donor = parse(xml), parse(original)
-    by_target = {
-        _require(disk, 'target').get('dev'): disk
-        for disk in donor.iterfind('devices/disk')
-        if targets is None or _require(disk, 'target').get('dev') in targets
-    }
-    for disk in root.iterfind('devices/disk'):
-        twin = by_target.get(_require(disk, 'target').get('dev'))
+    root = parse(xml)
+    donors = _by_target(parse(original))
+    for target, disk in _by_target(root).items():
         parent = disk.getparent()
-        if twin is not None and parent is not None:
-            parent.replace(disk, twin)
+        wanted = targets is None or target in targets
+        if wanted and target in donors and parent is not None:
+            parent.replace(disk, donors[target])
     return text(root)
 
 
@@ -274,13 +270,20 @@ def _rewrite(
     moves: Iterable[model.Move],
     change: Callable[[Element, model.Move], None],
 ) -> str:
-    by_disk = {move.disk: move for move in moves}
     root = parse(xml)
-    for element in root.iterfind('devices/disk'):
-        move = by_disk.get(_require(element, 'target').get('dev', ''))
-        if move is not None:
-            change(element, move)
+    elements = _by_target(root)
+    for move in moves:
+        if move.disk in elements:
+            change(elements[move.disk], move)
     return text(root)
+
+
+def _by_target(root: Element) -> dict[str, Element]:
+    """The disks of a domain."""
+    return {
+        _require(disk, 'target').get('dev', ''): disk
+        for disk in root.iterfind('devices/disk')
+    }
 
 
 def _driver(
