@@ -19,19 +19,10 @@ from nova_blockcopy.migration import steps
 
 
 def all_steps(mode: model.Mode) -> tuple[steps.Step, ...]:
-    if mode is model.Mode.DIRECT:
-        return (
-            steps.Prepare(),
-            steps.Export(),
-            steps.Switchover(),
-            steps.Copy(),
-            steps.Pivot(),
-            steps.Release(),
-        )
+    seeded = (seeding.Freeze(), seeding.Seed())
     return (
         steps.Prepare(),
-        seeding.Freeze(),
-        seeding.Seed(),
+        *(seeded if mode is model.Mode.SEEDED else ()),
         steps.Export(),
         steps.Switchover(),
         steps.Copy(),
