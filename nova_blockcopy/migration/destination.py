@@ -25,24 +25,9 @@ from nova_blockcopy.migration import peer
 
 LOG = logging.getLogger(__name__)
 
-#: The operations that a message may ask for: methods of an arrival.
+#: What a message may ask for: all that an arrival has for others.
 OPERATIONS = frozenset(
-    [
-        'prepare',
-        'received',
-        'seed',
-        'digest',
-        'apply',
-        'copy',
-        'set_bandwidth',
-        'pivot',
-        'abort',
-        'give_back',
-        'status',
-        'qemu_log',
-        'discard',
-        'finish',
-    ]
+    name for name in vars(arrival.Arrival) if not name.startswith('_')
 )
 
 
