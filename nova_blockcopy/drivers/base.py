@@ -50,12 +50,9 @@ class JobInfo:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class JobStatus:
+class JobStatus(JobInfo):
     """A copy that exists. ``ready`` is read from the domain's XML."""
 
-    processed: int
-    total: int
-    bandwidth: int
     ready: bool
 
 
@@ -113,12 +110,7 @@ class CopyDriver(abc.ABC):
         if info is None and mirror is None:
             return None
         info = info or JobInfo(processed=0, total=0, bandwidth=0)
-        return JobStatus(
-            processed=info.processed,
-            total=info.total,
-            bandwidth=info.bandwidth,
-            ready=bool(mirror),
-        )
+        return JobStatus(**dataclasses.asdict(info), ready=bool(mirror))
 
     @abc.abstractmethod
     def set_speed(self, guest: str, disk: str, bytes_per_s: int) -> None:
