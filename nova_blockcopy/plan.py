@@ -65,7 +65,6 @@ class BaseFacts:
     size_bytes: int
     identity: model.ImageIdentity
     holders: tuple[str, ...] = ()
-    backing_size_bytes: int | None = None
     backing_digest: str | None = None
 
 
