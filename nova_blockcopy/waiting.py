@@ -49,6 +49,22 @@ def until(
     )
 
 
+def retrying(
+    kind: type[Exception], attempts: int, pause: float
+) -> tenacity.Retrying:
+    """Calls what it is given, and again after an error of this kind.
+
+    :param attempts: how often at most; the last error is raised
+    :param pause: seconds between them
+    """
+    return tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(kind),
+        stop=tenacity.stop_after_attempt(attempts),
+        wait=tenacity.wait_fixed(pause),
+        reraise=True,
+    )
+
+
 def pauses(longest: float) -> Iterator[float]:
     """Seconds between looks at what may be done soon or take for hours.
 

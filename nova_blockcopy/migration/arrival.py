@@ -24,7 +24,6 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import tenacity
 from oslo_log import log as logging
 
 from nova_blockcopy import bandwidth as bandwidths
@@ -195,7 +194,7 @@ class Arrival:
             together meanwhile; 0 = no limit
         """
         self._group = group = self._copies(
-            self._record(), bandwidth, synchronous_writes=synchronous_writes
+            bandwidth, synchronous_writes=synchronous_writes
         )
         self._note(states.State.COPYING, persistent_xml=persistent_xml)
 
@@ -230,13 +229,12 @@ class Arrival:
 
         def abort(_cancelled: threading.Event) -> None:
             self._wait_for(before)
-            record = self._find()
-            if record is None:
+            if self._find() is None:
                 return
             self._note(states.State.UNDOING, 'aborting')
             guest = self._host.here.find(self._guest)
             if guest and guest.power() is not hypervisor.Power.OFF:
-                self._copies(record).abort()
+                self._copies().abort()
                 self._speed_up(guest)
             elif guest:
                 self._check_remote(guest)
@@ -267,7 +265,11 @@ class Arrival:
                 settings=self._host.settings,
             )
 
-        return self._begin('give_back', _retried(give_back))
+        # a guest may meet a dead export only at a switchover
+        again = waiting.retrying(
+            exception.SwitchoverError, _GIVE_BACK_ATTEMPTS, _WAKE_INTERVAL
+        )
+        return self._begin('give_back', functools.partial(again, give_back))
 
     def status(self) -> peer.Message:
         """Tell how far it is, and how the last task went."""
@@ -412,12 +414,9 @@ class Arrival:
     # -- copying and pivoting --------------------------------------------
 
     def _copies(
-        self,
-        record: journal.Record,
-        bandwidth: int = 0,
-        *,
-        synchronous_writes: bool = False,
+        self, bandwidth: int = 0, *, synchronous_writes: bool = False
     ) -> copygroup.CopyGroup:
+        record = self._record()
         guest = self._host.here.guest(self._guest)
         driver = drivers.load(self._host.settings, self._host.here.connect)
         jobs = [
@@ -479,7 +478,7 @@ class Arrival:
         self._note(record.state, 'the guest is not slowed down', limits={})
 
     def _pivot(self, cancelled: threading.Event) -> None:
-        group = self._group or self._copies(self._record())
+        group = self._group or self._copies()
         guest = self._host.here.guest(self._guest)
         try:
             with guest.standing_still():
@@ -496,7 +495,7 @@ class Arrival:
                 group.pivot(self._pivoted)
         guest.wake()  # if that was cut short the last time
         self._speed_up(guest)
-        self._settle_definition(self._record())
+        self._settle_definition()
         self._note(
             states.State.RELEASING,
             'all disks are proven to be on this host',
@@ -510,13 +509,14 @@ class Arrival:
             pivoted=(*self._record().pivoted, disk),
         )
 
-    def _settle_definition(self, record: journal.Record) -> None:
+    def _settle_definition(self) -> None:
         """Make the persistent definition name the bases, and prove it.
 
         libvirt does so itself at a pivot, but only where the persistent
         source equals the live one, and does not tell whether it did
         (qemuBlockJobRewriteConfigDiskSource, src/qemu/qemu_blockjob.c).
         """
+        record = self._record()
         guest = self._host.here.find(self._guest)
         present = guest.persistent_xml() if guest else None
         if guest is None or present is None:
@@ -622,15 +622,3 @@ class Arrival:
 
     def _report(self, now: progress.Progress) -> None:
         self._progress = now
-
-
-def _retried(
-    work: Callable[[threading.Event], None],
-) -> Callable[[threading.Event], None]:
-    """Try a switchover again: a guest may meet a dead export only then."""
-    return tenacity.retry(
-        retry=tenacity.retry_if_exception_type(exception.SwitchoverError),
-        stop=tenacity.stop_after_attempt(_GIVE_BACK_ATTEMPTS),
-        wait=tenacity.wait_fixed(_WAKE_INTERVAL),
-        reraise=True,
-    )(work)

@@ -27,7 +27,6 @@ from collections.abc import Iterable
 from collections.abc import Mapping
 from typing import Any
 
-import tenacity
 from oslo_log import log as logging
 
 from nova_blockcopy import conf
@@ -390,9 +389,5 @@ def insist(order: Callable[..., None], *arguments: Any) -> None:
     For those that can be given twice, where the way back is closed or about
     to be: a process that is starting again is waited for.
     """
-    tenacity.Retrying(
-        retry=tenacity.retry_if_exception_type(exception.PeerError),
-        stop=tenacity.stop_after_attempt(_ATTEMPTS),
-        wait=tenacity.wait_fixed(_PAUSE),
-        reraise=True,
-    )(order, *arguments)
+    again = waiting.retrying(exception.PeerError, _ATTEMPTS, _PAUSE)
+    again(order, *arguments)

@@ -20,9 +20,9 @@ drivers looks into it.
 from typing import Any
 
 import oslo_messaging
-import tenacity
 
 from nova_blockcopy import exception
+from nova_blockcopy import waiting
 from nova_blockcopy.migration import peer
 from nova_blockcopy.nova import compat
 
@@ -59,12 +59,8 @@ class RpcChannel:
         """
         if message['operation'] != 'status':
             return self._call(message)
-        return tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(exception.PeerError),
-            stop=tenacity.stop_after_attempt(self._questions),
-            wait=tenacity.wait_fixed(_PAUSE),
-            reraise=True,
-        )(self._call, message)
+        again = waiting.retrying(exception.PeerError, self._questions, _PAUSE)
+        return again(self._call, message)
 
     def _call(self, message: peer.Message) -> peer.Message:
         # a driver without this plugin looks for the file, and says False
