@@ -606,7 +606,7 @@ class BlockCopyLibvirtDriver(compat.LibvirtDriver):  # type: ignore[misc]
             raise compat.MigrationError(
                 reason=f'cannot {action} instance {instance.uuid}: {e}'
             ) from e
-        reason = rule(record)
+        reason = None if record is None else rule(record)
         if reason is not None:
             raise compat.MigrationError(
                 reason=f'cannot {action} instance {instance.uuid}: {reason}.'

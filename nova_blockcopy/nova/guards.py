@@ -22,10 +22,8 @@ from nova_blockcopy import model
 from nova_blockcopy import states
 
 
-def forbids_removal(record: journal.Record | None) -> str | None:
+def forbids_removal(record: journal.Record) -> str | None:
     """Why this host's disks of an instance must stay; None if they may go."""
-    if record is None:
-        return None
     if record.role is model.Role.SOURCE:
         return (
             f'its disks on this host are being moved to {record.peer} '
@@ -40,10 +38,8 @@ def forbids_removal(record: journal.Record | None) -> str | None:
     return None
 
 
-def forbids_start(record: journal.Record | None) -> str | None:
+def forbids_start(record: journal.Record) -> str:
     """Why an instance must not be started on this host."""
-    if record is None:
-        return None
     other = (
         'may run on the other host'
         if record.role is model.Role.SOURCE
@@ -52,8 +48,6 @@ def forbids_start(record: journal.Record | None) -> str | None:
     return f'it is being moved (state {record.state}) and {other}'
 
 
-def forbids_use(record: journal.Record | None) -> str | None:
+def forbids_use(record: journal.Record) -> str:
     """Why an instance's disks on this host must not be read or changed."""
-    if record is None:
-        return None
     return f'it is being moved (state {record.state})'

@@ -30,11 +30,6 @@ AT_HOME = {State.PIVOTING, State.RELEASING}
 
 @ddt.ddt
 class TestGuards(base.TestCase):
-    def test_without_a_journal_nothing_is_forbidden(self):
-        self.assertIsNone(guards.forbids_removal(None))
-        self.assertIsNone(guards.forbids_start(None))
-        self.assertIsNone(guards.forbids_use(None))
-
     @ddt.data(*itertools.product((SOURCE, DESTINATION), State))
     @ddt.unpack
     def test_start_and_use(self, role, state):
