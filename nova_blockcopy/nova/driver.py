@@ -209,7 +209,7 @@ class BlockCopyLibvirtDriver(compat.LibvirtDriver):  # type: ignore[misc]
             self._arriving[instance.uuid] = handshake.Terms(
                 agreed=True, bases=requests
             )
-            self._service.note_bases(
+            self._service.expected.note(
                 instance.uuid,
                 instance.host,
                 [base.path for base in requests.values()],
@@ -544,7 +544,7 @@ class BlockCopyLibvirtDriver(compat.LibvirtDriver):  # type: ignore[misc]
 
     def _forbid_start(self, instance: Any, action: str) -> None:
         self._forbid(instance, guards.forbids_start, action)
-        if self._service.is_expected(instance.uuid):
+        if self._service.expected.find(instance.uuid) is not None:
             raise compat.MigrationError(
                 reason=f'cannot {action} instance {instance.uuid}: this host '
                 f'has empty disks of it, for a migration that has not begun.'

@@ -15,7 +15,6 @@
 import contextlib
 import os
 from collections.abc import Callable
-from collections.abc import Iterable
 from collections.abc import Iterator
 from typing import Any
 
@@ -67,7 +66,7 @@ class Service:
             self.settings.journal_dir, compat.CONF.instances_path
         )
         self._remove = remove
-        self._expected = expected.Expected(self.settings.journal_dir)
+        self.expected = expected.Expected(self.settings.journal_dir)
         #: The guests that Nova makes bases for just now.
         self._preparing: set[str] = set()
         self._removable: set[str] = set()
@@ -96,27 +95,12 @@ class Service:
         guest = str(message.get('guest'))
         if os.path.exists(self.journal.path(guest)):
             # it tells of the bases from here on
-            self._expected.forget(guest)
+            self.expected.forget(guest)
         return answer
 
-    @contextlib.contextmanager
-    def expecting(self, guest: str) -> Iterator[None]:
+    def expecting(self, guest: str) -> contextlib.AbstractContextManager[None]:
         """While Nova prepares for a guest, by UUID, that is to come."""
-        self._preparing.add(guest)
-        try:
-            yield
-        finally:
-            self._preparing.remove(guest)
-
-    def note_bases(
-        self, guest: str, source: str, paths: Iterable[str]
-    ) -> None:
-        """Note which bases are about to be made for a guest of a host."""
-        self._expected.note(guest, source, paths)
-
-    def is_expected(self, guest: str) -> bool:
-        """Whether there are bases here of a guest that no journal names."""
-        return self._expected.find(guest) is not None
+        return _among(self._preparing, guest)
 
     def _tell_expected(self, guest: str, source: str) -> peer.Message:
         """Whether Nova has made bases for a host's guest, and no more.
@@ -128,7 +112,7 @@ class Service:
                 operation=EXPECTED_OPERATION,
                 reason='bases are still being made for the guest.',
             )
-        return {'expected': self._expected.find(guest) == source}
+        return {'expected': self.expected.find(guest) == source}
 
     def remove_deleted(self, guest: str) -> None:
         """Remove what an instance has left here, whose guest is elsewhere.
@@ -157,18 +141,13 @@ class Service:
 
     def forget_bases(self, guest: str) -> None:
         """Forget a guest's bases here: Nova has removed what is not kept."""
-        self._expected.forget(guest)
+        self.expected.forget(guest)
         if not self.kept.has(guest):
             received.Book(self.settings.journal_dir, guest).close()
 
-    @contextlib.contextmanager
-    def removable(self, guest: str) -> Iterator[None]:
+    def removable(self, guest: str) -> contextlib.AbstractContextManager[None]:
         """Let Nova remove a guest's disks here in spite of the journal."""
-        self._removable.add(guest)
-        try:
-            yield
-        finally:
-            self._removable.remove(guest)
+        return _among(self._removable, guest)
 
     def guarding_record(self, guest: str) -> journal.Record | None:
         """The record that says what is forbidden with a guest, if any.
@@ -241,6 +220,16 @@ class Service:
             listener=listener,
             switch=switch(tuple(requests)),
         )
+
+
+@contextlib.contextmanager
+def _among(guests: set[str], guest: str) -> Iterator[None]:
+    """Have a guest be one of those for a while."""
+    guests.add(guest)
+    try:
+        yield
+    finally:
+        guests.remove(guest)
 
 
 def _translated(host: str, connect: hypervisor.Connect) -> hypervisor.Connect:

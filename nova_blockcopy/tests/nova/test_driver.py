@@ -518,7 +518,7 @@ class TestPreLiveMigration(DriverTestCase):
         self.driver._service.answer(
             {'operation': 'status', 'guest': samples.UUID, 'migration': 'm1'}
         )
-        self.assertFalse(self.driver._service.is_expected(samples.UUID))
+        self.assertIsNone(self.driver._service.expected.find(samples.UUID))
 
     def test_nova_removes_the_bases(self):
         self.prepare(AGREED, test_bases.info('/old/disk'))
@@ -527,7 +527,7 @@ class TestPreLiveMigration(DriverTestCase):
         self.driver.rollback_live_migration_at_destination(
             self.context, self.instance, [], {}, True, self.data
         )
-        self.assertFalse(self.driver._service.is_expected(samples.UUID))
+        self.assertIsNone(self.driver._service.expected.find(samples.UUID))
 
     def test_it_is_known_what_is_about_to_be_made(self):
         """A volume that is half made is found by its name."""

@@ -330,7 +330,7 @@ class TestUnbegun(ReconcileTestCase):
     def preparing(self, source=base.HERE):
         """Bases are being made there, for a guest of a host."""
         with self.there.expecting(samples.UUID):
-            self.there.note_bases(samples.UUID, source, [str(self.base)])
+            self.there.expected.note(samples.UUID, source, [str(self.base)])
             yield
 
     def assert_left_alone(self):
