@@ -140,6 +140,11 @@ class Disk:
     obstacle: str | None = None
     mirror_ready: bool | None = None
 
+    @property
+    def path(self) -> str | None:
+        """Of its local image, if it has one."""
+        return self.source.path if isinstance(self.source, Image) else None
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Move:

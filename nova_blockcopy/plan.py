@@ -157,7 +157,6 @@ def select(
 def _leave(
     guest: str, disk: model.Disk, shared: Mapping[str, str]
 ) -> LeftAlone:
-    path = disk.source.path if isinstance(disk.source, model.Image) else None
     if disk.target in shared:
         # where it is over there is for whoever said so to know
         return LeftAlone(disk=disk.target, reason=shared[disk.target])
@@ -176,7 +175,7 @@ def _leave(
             reason='it is local and writable, but no base was given for it; '
             'make one on the destination and name it.',
         )
-    return LeftAlone(disk=disk.target, reason=reason, path=path)
+    return LeftAlone(disk=disk.target, reason=reason, path=disk.path)
 
 
 def _check_movable(guest: str, disk: model.Disk) -> None:

@@ -174,7 +174,9 @@ class Service:
         )
         found = self._source.disks(guest)
         targets = [
-            target for target, disk in found.items() if _at(disk, disks)
+            target
+            for target, disk in found.items()
+            if disk.path in disks and not disk.readonly
         ]
         self._source.select(guest, targets, _others(found, targets))
 
@@ -198,11 +200,9 @@ class Service:
         guest = self._source.guest(instance.uuid)
         found = self._source.disks(guest)
         requests = {
-            target: wanted[disk.source.path]
+            target: wanted[disk.path]
             for target, disk in found.items()
-            if isinstance(disk.source, model.Image)
-            and disk.source.path in wanted
-            and disk.device == 'disk'
+            if disk.path in wanted and disk.device == 'disk'
         }
         _send_config_drive(guest, found, channel)
         return migration.Migration(
@@ -262,14 +262,6 @@ def _set_defaults() -> None:
         compat.CONF.set_default(name, value, group='blockcopy')
 
 
-def _at(disk: model.Disk, paths: list[str]) -> bool:
-    return (
-        isinstance(disk.source, model.Image)
-        and disk.source.path in paths
-        and not disk.readonly
-    )
-
-
 def _others(
     found: dict[str, model.Disk], targets: list[str]
 ) -> dict[str, str]:
@@ -287,14 +279,11 @@ def _send_config_drive(
     channel: peer.Channel,
 ) -> None:
     for disk in found.values():
-        if (
-            isinstance(disk.source, model.Image)
-            and disk.readonly
-            and os.path.basename(disk.source.path) == bases.CONFIG_DRIVE
-        ):
+        path = disk.path or ''
+        if disk.readonly and os.path.basename(path) == bases.CONFIG_DRIVE:
             peer.ask(
                 channel,
                 CONFIG_DRIVE_OPERATION,
                 guest.uuid,
-                content=bases.pack_config_drive(disk.source.path),
+                content=bases.pack_config_drive(path),
             )
