@@ -149,13 +149,10 @@ def _image(
     if not path:
         return None
     store = element.find('backingStore')
+    below = element.find('backingStore/source')
     backing = None
-    if store is not None and store.find('source') is not None:
-        backing = _image(
-            store,
-            _require(store, 'source'),
-            _attribute(store, 'format', 'type'),
-        )
+    if store is not None and below is not None:
+        backing = _image(store, below, _attribute(store, 'format', 'type'))
         if backing is None:
             return None
     return model.Image(

@@ -112,8 +112,6 @@ class Meter:
 
     def _rate(self) -> float:
         (began, first), (ended, last) = self._seen[0], self._seen[-1]
-        return (
-            max(0.0, (last - first) / (ended - began))
-            if (ended > began)
-            else 0.0
-        )
+        if ended <= began:
+            return 0.0
+        return max(0.0, (last - first) / (ended - began))
