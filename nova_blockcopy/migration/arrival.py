@@ -121,11 +121,21 @@ class Arrival:
                 wire.unpack(bases, dict[str, model.BaseRequest]),
                 seeded=mode == model.Mode.SEEDED,
             )
+            record = journal.Record(
+                migration=self._migration,
+                guest=self._guest,
+                name=name,
+                role=model.Role.DESTINATION,
+                mode=model.Mode(mode),
+                peer=peer,
+                state=states.State.PREPARING,
+                moves=moves,
+            )
             if not dry_run:
                 with self._door:
                     if cancelled.is_set():
                         raise exception.Aborted(guest=name)
-                    self._open(name, peer, model.Mode(mode), moves)
+                    self._host.journal.open(record)
             return wire.pack(moves)
 
         return self._begin('prepare', check)
@@ -390,26 +400,6 @@ class Arrival:
             raise exception.BaseRefused(
                 path=request.path, disk=disk.disk, reason=e
             ) from e
-
-    def _open(
-        self,
-        name: str,
-        source: str,
-        mode: model.Mode,
-        moves: tuple[model.Move, ...],
-    ) -> None:
-        self._host.journal.open(
-            journal.Record(
-                migration=self._migration,
-                guest=self._guest,
-                name=name,
-                role=model.Role.DESTINATION,
-                mode=mode,
-                peer=source,
-                state=states.State.PREPARING,
-                moves=moves,
-            )
-        )
 
     # -- copying and pivoting --------------------------------------------
 
