@@ -142,9 +142,6 @@ class Hypervisor:
             raise exception.GuestNotFound(guest=guest, host=self.host)
         return found
 
-    def domain(self, uuid: str) -> libvirt.virDomain:
-        return self.connect().lookupByUUIDString(uuid)
-
     @_patient
     def define(self, xml: str) -> None:
         with self.translated('define a guest'):
@@ -303,7 +300,7 @@ class Guest:
             return str(self._domain().XMLDesc(flags))
 
     def _domain(self) -> libvirt.virDomain:
-        return self._hypervisor.domain(self.uuid)
+        return self._hypervisor.connect().lookupByUUIDString(self.uuid)
 
 
 def _silent(_context: None, _error: tuple[Any, ...]) -> None:

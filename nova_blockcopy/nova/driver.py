@@ -331,13 +331,12 @@ class BlockCopyLibvirtDriver(compat.LibvirtDriver):  # type: ignore[misc]
 
     def _live_migration_copy_disk_paths(
         self, context: Any, instance: Any, guest: Any
-    ) -> tuple[list[str], list[str]]:
+    ) -> Any:
         if instance.uuid in self._departures:
             return [], []  # libvirt has nothing to copy
-        paths, names = super()._live_migration_copy_disk_paths(
+        return super()._live_migration_copy_disk_paths(
             context, instance, guest
         )
-        return paths, names
 
     def _live_migration_operation(
         self,
