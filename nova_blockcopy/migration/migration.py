@@ -248,7 +248,7 @@ class Migration:
                 self._channel, record, self._settings.poll_interval
             ),
             home=self._request.home,
-            offer=steps.Offer(
+            offer=remote.Offer(
                 bases=self._request.bases,
                 disks=self._source.describe(guest, selection),
                 selection=selection,

@@ -21,6 +21,7 @@ from typing import Any
 from nova_blockcopy import exception
 from nova_blockcopy import journal
 from nova_blockcopy import model
+from nova_blockcopy import plan
 from nova_blockcopy import states
 from nova_blockcopy import waiting
 from nova_blockcopy import wire
@@ -28,6 +29,20 @@ from nova_blockcopy.host import hypervisor
 from nova_blockcopy.migration import peer
 
 Watch = Callable[[states.State, tuple[model.DiskProgress, ...]], None]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """What the destination is asked to take; of use before it agrees."""
+
+    bases: Mapping[str, model.BaseRequest]
+    disks: tuple[model.SourceDisk, ...]
+    selection: plan.Selection
+
+
+NOTHING = Offer(
+    bases={}, disks=(), selection=plan.Selection(moves=(), left_alone=())
+)
 
 
 class RemoteDestination:
@@ -48,11 +63,9 @@ class RemoteDestination:
 
     def prepare(
         self,
+        offer: Offer,
         *,
         source: str,
-        disks: tuple[model.SourceDisk, ...],
-        bases: Mapping[str, model.BaseRequest],
-        left_alone: Mapping[str, str],
         tls: bool,
         mode: model.Mode,
         dry_run: bool,
@@ -68,9 +81,13 @@ class RemoteDestination:
             cancelled,
             name=self._name,
             peer=source,
-            disks=wire.pack(disks),
-            bases=wire.pack(dict(bases)),
-            left_alone=dict(left_alone),
+            disks=wire.pack(offer.disks),
+            bases=wire.pack(dict(offer.bases)),
+            left_alone={
+                left.disk: left.path
+                for left in offer.selection.left_alone
+                if left.path is not None
+            },
             tls=tls,
             mode=mode,
             dry_run=dry_run,

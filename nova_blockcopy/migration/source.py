@@ -50,7 +50,6 @@ class Source:
         self, here: hypervisor.Hypervisor, settings: conf.Settings
     ) -> None:
         self.host = here.host
-        self.tls = settings.export_tls
         self._here = here
         self._settings = settings
         self.exporter = export.Exporter(settings)

@@ -24,7 +24,6 @@ import dataclasses
 import threading
 from collections.abc import Callable
 from collections.abc import Iterable
-from collections.abc import Mapping
 from typing import Any
 
 from oslo_log import log as logging
@@ -35,7 +34,6 @@ from nova_blockcopy import exception
 from nova_blockcopy import forecast
 from nova_blockcopy import journal as journals
 from nova_blockcopy import model
-from nova_blockcopy import plan
 from nova_blockcopy import states
 from nova_blockcopy import waiting
 from nova_blockcopy.host import hypervisor
@@ -53,20 +51,6 @@ _AT_HOME = (hypervisor.Power.RUNNING, hypervisor.Power.PAUSED)
 Switch = Callable[[str, str, threading.Event], None]
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Offer:
-    """What the destination is asked to take; of use before it agrees."""
-
-    bases: Mapping[str, model.BaseRequest]
-    disks: tuple[model.SourceDisk, ...]
-    selection: plan.Selection
-
-
-NOTHING = Offer(
-    bases={}, disks=(), selection=plan.Selection(moves=(), left_alone=())
-)
-
-
 @dataclasses.dataclass(slots=True, kw_only=True)
 class Context:
     """What the steps of one migration share.
@@ -81,7 +65,7 @@ class Context:
     source: source.Source
     destination: remote.RemoteDestination
     home: model.Endpoint
-    offer: Offer = NOTHING
+    offer: remote.Offer = remote.NOTHING
     settings: conf.Settings
     journal: journals.Journal
     record: journals.Record
@@ -327,15 +311,9 @@ def ask_destination(
     :raises Refused: with the reason; nothing was changed
     """
     return context.destination.prepare(
+        context.offer,
         source=context.source.host,
-        disks=context.offer.disks,
-        bases=context.offer.bases,
-        left_alone={
-            left.disk: left.path
-            for left in context.offer.selection.left_alone
-            if left.path is not None
-        },
-        tls=context.source.tls,
+        tls=context.settings.export_tls,
         mode=context.settings.mode,
         dry_run=dry_run,
         cancelled=context.cancelled,

@@ -210,10 +210,12 @@ class WorldTestCase(base.TestCase):
         side = source.Source(here, self.host_settings('a'))
         chosen = plan.Selection(moves=self.disks, left_alone=())
         return far.prepare(
+            remote.Offer(
+                bases=self.request().bases,
+                disks=side.describe(here.guest(samples.UUID), chosen),
+                selection=chosen,
+            ),
             source='host-a',
-            disks=side.describe(here.guest(samples.UUID), chosen),
-            bases=self.request().bases,
-            left_alone={},
             tls=tls,
             mode=self.host_settings('a').mode,
             dry_run=dry_run,
