@@ -132,7 +132,7 @@ def allocated(path: str) -> int:
 def check_room(directory: str, least: int) -> None:
     """Pass if overlays have room to grow.
 
-    :param least: bytes
+    :param least: MiB
     :raises NoRoom: they do not
     """
     try:
@@ -142,13 +142,12 @@ def check_room(directory: str, least: int) -> None:
         raise exception.NoRoom(
             directory=directory, reason=f'{e.strerror}.'
         ) from e
-    free = found.f_bavail * found.f_frsize
+    free = found.f_bavail * found.f_frsize // bandwidth.MIB
     if free < least:
         raise exception.NoRoom(
             directory=directory,
-            reason=f'{free // bandwidth.MIB} MiB are free, [blockcopy] '
-            f'delta_min_free is {least // bandwidth.MIB} MiB; make room, or '
-            f'choose another directory.',
+            reason=f'{free} MiB are free, [blockcopy] delta_min_free is '
+            f'{least} MiB; make room, or choose another directory.',
         )
 
 

@@ -20,7 +20,6 @@ import os
 import threading
 from collections.abc import Mapping
 
-from nova_blockcopy import bandwidth
 from nova_blockcopy import conf
 from nova_blockcopy import model
 from nova_blockcopy import received
@@ -57,8 +56,7 @@ class Seedbed:
                 host, self._settings.export_tls_dir, 'client'
             )
         overlay.check_room(
-            self._settings.delta_dir,
-            self._settings.delta_min_free * bandwidth.MIB,
+            self._settings.delta_dir, self._settings.delta_min_free
         )
 
     def describe(

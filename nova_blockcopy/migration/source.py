@@ -20,7 +20,6 @@ from collections.abc import Mapping
 
 from oslo_log import log as logging
 
-from nova_blockcopy import bandwidth
 from nova_blockcopy import conf
 from nova_blockcopy import domxml
 from nova_blockcopy import drivers
@@ -149,8 +148,7 @@ class Source:
         :raises ImageError: it has not
         """
         overlay.check_room(
-            self._settings.delta_dir,
-            self._settings.delta_min_free * bandwidth.MIB,
+            self._settings.delta_dir, self._settings.delta_min_free
         )
 
     def merge(

@@ -136,11 +136,11 @@ class TestRoom(base.TestCase):
         return str(error)
 
     def test_there_is_some(self):
-        overlay.check_room(str(self.directory / 'deep' / 'new'), MIB)
+        overlay.check_room(str(self.directory / 'deep' / 'new'), 1)
         self.assertTrue((self.directory / 'deep' / 'new').is_dir())
 
     def test_there_is_not_enough(self):
-        said = self.refused(self.directory, 2**62)
+        said = self.refused(self.directory, 2**42)
         self.assertIn(f'{2**42} MiB', said)
         self.assertIn('delta_min_free', said)
 
