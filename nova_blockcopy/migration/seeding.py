@@ -77,12 +77,7 @@ def freeze(context: steps.Context) -> None:
             move,
             deltas=(
                 *move.deltas,
-                source.delta_path(
-                    directory,
-                    context.record.migration,
-                    move.disk,
-                    len(move.deltas),
-                ),
+                source.delta_path(directory, context.record.migration, move),
             ),
         )
         for move in context.record.moves

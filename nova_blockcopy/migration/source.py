@@ -211,9 +211,10 @@ def needs_unsafe(
     )
 
 
-def delta_path(directory: str, migration: str, disk: str, number: int) -> str:
-    """Where the writes of a frozen disk go; of one migration only."""
-    return os.path.join(directory, f'{migration}-{disk}.{number}.qcow2')
+def delta_path(directory: str, migration: str, move: model.Move) -> str:
+    """Where the writes of a disk go that is frozen once more."""
+    name = f'{migration}-{move.disk}.{len(move.deltas)}.qcow2'
+    return os.path.join(directory, name)
 
 
 def check_exported(
