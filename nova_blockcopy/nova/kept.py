@@ -49,7 +49,7 @@ class Kept:
         self._directory = directory
         self._notes = pathlib.Path(directory) / 'kept'
         self._instances = pathlib.Path(instances)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def start(self) -> None:
         """Go on after a restart: what is due is removed, also later."""
@@ -135,15 +135,12 @@ class Kept:
     def drop(self, guest: str) -> None:
         """Remove all that is kept of a guest; done twice is done once."""
         with self._lock:
-            self._drop(guest)
-
-    def _drop(self, guest: str) -> None:
-        volumes = self.volumes(guest)
-        if volumes:
-            compat.remove_volumes(volumes)
-        shutil.rmtree(self._folder(guest), ignore_errors=True)
-        self._book(guest).close()
-        durable.remove(str(self._note(guest)))
+            volumes = self.volumes(guest)
+            if volumes:
+                compat.remove_volumes(volumes)
+            shutil.rmtree(self._folder(guest), ignore_errors=True)
+            self._book(guest).close()
+            durable.remove(str(self._note(guest)))
 
     def _schedule(self, guest: str, until: float) -> None:
         timer = threading.Timer(
@@ -157,7 +154,7 @@ class Kept:
             if self._read(guest)['until'] != until:
                 return
             LOG.info('Instance %s: what was kept of it is removed', guest)
-            self._drop(guest)
+            self.drop(guest)
 
     def _read(self, guest: str) -> dict[str, Any]:
         found: dict[str, Any] | None = durable.read(str(self._note(guest)))
