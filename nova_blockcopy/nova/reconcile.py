@@ -157,8 +157,9 @@ class Reconciler:
             record, channel.RpcChannel(context, record.peer, questions=1)
         )
         instance = compat.instance(context, record.guest)
+        begun = datetime.datetime.fromisoformat(record.history[0].at)
         migration = compat.unfinished_migration(
-            context, record.guest, record.peer, _begun(record)
+            context, record.guest, record.peer, begun
         )
         if migration is None:
             self._check_known(instance, record, side)
@@ -293,7 +294,3 @@ class Reconciler:
                 reason=f'its guest is at home on the {side} of its migration '
                 f'to {record.peer}, but Nova has it on {instance.host}.'
             )
-
-
-def _begun(record: journal.Record) -> datetime.datetime:
-    return datetime.datetime.fromisoformat(record.history[0].at)
