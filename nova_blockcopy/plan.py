@@ -221,11 +221,7 @@ def move(
     reason = (
         _unusable(source, base)
         or _wrong_size(source.size_bytes, base.size_bytes)
-        or (
-            _wrong_layers_for_all(base)
-            if whole
-            else _wrong_layers(source, base)
-        )
+        or _wrong_layers(source, base, whole=whole)
     )
     if reason is not None:
         raise exception.BaseRefused(
@@ -238,12 +234,6 @@ def move(
         size_bytes=source.size_bytes,
         whole=whole,
     )
-
-
-def _wrong_layers_for_all(base: BaseFacts) -> str | None:
-    if base.image.backing is None:
-        return None
-    return 'it has a backing file, but is to take all layers of the disk.'
 
 
 def _unusable(source: model.SourceDisk, base: BaseFacts) -> str | None:
@@ -269,10 +259,14 @@ def _wrong_size(disk: int, base: int) -> str | None:
     )
 
 
-def _wrong_layers(source: model.SourceDisk, base: BaseFacts) -> str | None:
+def _wrong_layers(
+    source: model.SourceDisk, base: BaseFacts, *, whole: bool
+) -> str | None:
     ours, theirs = source.image.backing, base.image.backing
-    if ours is None and theirs is None:
+    if theirs is None and (whole or ours is None):
         return None
+    if whole:
+        return 'it has a backing file, but is to take all layers of the disk.'
     if ours is None:
         return 'it has a backing file, but the disk has none.'
     if theirs is None:
