@@ -142,11 +142,6 @@ class Hypervisor:
             raise exception.GuestNotFound(guest=guest, host=self.host)
         return found
 
-    @_patient
-    def define(self, xml: str) -> None:
-        with self.translated('define a guest'):
-            self.connect().defineXML(xml)
-
     @contextlib.contextmanager
     def translated(self, action: str) -> Iterator[None]:
         """Turn libvirt's errors into ours at this edge."""
@@ -201,8 +196,10 @@ class Guest:
             libvirt.VIR_DOMAIN_XML_SECURE | libvirt.VIR_DOMAIN_XML_INACTIVE
         )
 
+    @_patient
     def define(self, xml: str) -> None:
-        self._hypervisor.define(xml)
+        with self._hypervisor.translated('define a guest'):
+            self._hypervisor.connect().defineXML(xml)
 
     @contextlib.contextmanager
     def standing_still(self) -> Iterator[None]:

@@ -243,7 +243,7 @@ class TestPatience(GuestTestCase):
     @ddt.data(
         ('here', 'versions'),
         ('here', 'find', samples.UUID),
-        ('here', 'define', samples.domain()),
+        ('guest', 'define', samples.domain()),
         ('guest', 'power'),
         ('guest', 'running_xml'),
         ('guest', 'live_xml'),
