@@ -308,13 +308,12 @@ class Migration:
             # before the destination forgets the guest
             obituary = context.obituary() or f'Guest "{name}" has ended.'
             steps.take_back(context, self._begun)
-            ended = context.guest.power() is hypervisor.Power.OFF
             self._close(context)
         except Exception as e:  # whatever it is, nobody may go on from here
             self._stick(context, state, e, error)
         if isinstance(error, exception.Refused) and len(self._begun) == 1:
             raise error  # the destination refused; nothing had been changed
-        if ended:
+        if _has_ended(context.guest):
             raise exception.GuestEnded(
                 obituary=obituary, home=self._source.host, reason=error
             ) from error
@@ -351,6 +350,14 @@ class Migration:
             self._listener(self.progress)
         except Exception:  # telling of it must not decide how it goes
             LOG.exception('The listener failed in state %s', state)
+
+
+def _has_ended(guest: hypervisor.Guest) -> bool:
+    """Whether a guest is off; a libvirt that is silent does not tell."""
+    try:
+        return guest.power() is hypervisor.Power.OFF
+    except exception.HypervisorError:
+        return False
 
 
 def _why_not_seeded(error: exception.BlockCopyError) -> BaseException | None:

@@ -15,6 +15,7 @@
 import pathlib
 from typing import Any
 from typing import ClassVar
+from unittest import mock
 
 import ddt
 import libvirt
@@ -23,6 +24,7 @@ from nova_blockcopy import domxml
 from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import states
+from nova_blockcopy.host import hypervisor
 from nova_blockcopy.tests.unit import fakes
 from nova_blockcopy.tests.unit import samples
 from nova_blockcopy.tests.unit.migration import world
@@ -277,6 +279,26 @@ class TestSwitchover(world.WorldTestCase):
         error = self.undone(exception.GuestEnded)
         for part in (f'has ended on {self.away}', 'no answer'):
             self.assertIn(part, str(error))
+
+    def test_a_libvirt_that_is_silent_in_the_end(self):
+        """All was put back before, and nobody knows that the guest ended."""
+        power = hypervisor.Guest.power
+        discarded: list[str] = []
+
+        def on_message(message):
+            discarded.extend({'discard'} & {message['operation']})
+
+        def silent(guest):
+            if discarded and guest.host == 'host-a':
+                raise exception.HypervisorError(
+                    host=guest.host, action='tell', reason='it is silent'
+                )
+            return power(guest)
+
+        self.on_message = on_message
+        self.arriving(on_start=failing_copy)
+        with mock.patch.object(hypervisor.Guest, 'power', silent):
+            self.undone()
 
     def test_a_migration_that_still_goes_on(self):
         self.a.job = libvirt.VIR_DOMAIN_JOB_UNBOUNDED
