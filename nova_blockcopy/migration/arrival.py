@@ -450,7 +450,9 @@ class Arrival:
         if not bytes_per_s:
             return
         record = self._record()
-        before = {move.disk: guest.limits(move.disk) for move in record.moves}
+        before = record.limits or {
+            move.disk: guest.limits(move.disk) for move in record.moves
+        }
         self._note(record.state, 'the guest is slowed down', limits=before)
         share = bytes_per_s // len(record.moves)
         for move in record.moves:

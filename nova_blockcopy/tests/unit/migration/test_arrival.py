@@ -392,6 +392,12 @@ class TestSlowDown(ArrivalTestCase):
             self.far.abort()
             self.assert_as_it_was('undoing')
 
+    def test_ordered_twice_it_is_as_it_was_at_first(self):
+        self.slow_down()
+        self.copy(guest_bandwidth=MIB)
+        self.pivot()
+        self.assert_as_it_was('releasing')
+
     def assert_as_it_was(self, state):
         self.assertEqual(self.usual, self.limits())
         record = self.record('b')
