@@ -123,15 +123,7 @@ class Guest:
         """Destroy and undefine it on both hosts."""
         self.log.stop()
         for each in self._hosts:
-            connection = each.connect()
-            for domain in connection.listAllDomains():
-                if domain.UUIDString() == self.uuid:
-                    persistent = domain.isPersistent()
-                    if domain.isActive():
-                        domain.destroy()
-                    if persistent:
-                        domain.undefine()
-            connection.close()
+            each.end_guests(self.uuid)
 
     def pause(self, at: host.Host) -> None:
         """Stop it, which makes QEMU write out what it holds of a qcow2."""

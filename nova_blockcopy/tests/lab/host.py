@@ -195,10 +195,15 @@ class Host:
             f'qemu:///system?socket=/proc/{self.pid}/root/{_SOCKET}'
         )
 
-    def end_guests(self) -> None:
-        """Destroy and undefine all that its libvirtd knows."""
+    def end_guests(self, uuid: str | None = None) -> None:
+        """Destroy and undefine what its libvirtd knows.
+
+        :param uuid: of the only guest to end; None for all
+        """
         connection = self.connect()
         for domain in connection.listAllDomains():
+            if uuid not in (None, domain.UUIDString()):
+                continue
             persistent = domain.isPersistent()
             if domain.isActive():
                 domain.destroy()
