@@ -69,9 +69,9 @@ class Image:
     backing: 'Image | None' = None
 
 
-def layers(image: Image) -> tuple[Image, ...]:
+def chain(image: Image) -> tuple[Image, ...]:
     """An image and all below it, top one first."""
-    below = () if image.backing is None else layers(image.backing)
+    below = () if image.backing is None else chain(image.backing)
     return (image, *below)
 
 

@@ -14,7 +14,6 @@
 
 import collections
 import dataclasses
-import time
 from collections.abc import Callable
 from collections.abc import Iterable
 
@@ -59,7 +58,7 @@ class Meter:
     :param clock: seconds that never go back
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._seen: collections.deque[tuple[float, int]] = collections.deque()
         self._disks: dict[str, model.DiskProgress] = {}

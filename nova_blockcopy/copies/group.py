@@ -24,8 +24,8 @@ from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import progress
 from nova_blockcopy import states
-from nova_blockcopy import waiting
 from nova_blockcopy.copies import job as copyjob
+from nova_blockcopy.runtime import waiting
 
 Report = Callable[[progress.Progress], None]
 
@@ -48,7 +48,7 @@ class CopyGroup:
         self._settings = settings
         self._limit = limit
         self._speeds: dict[str, int] = {}
-        self._meter = progress.Meter()
+        self._meter = progress.Meter(time.monotonic)
 
     def start(self) -> None:
         """Start every copy; the first failure ends it."""

@@ -27,9 +27,9 @@ from nova_blockcopy import domxml
 from nova_blockcopy import exception
 from nova_blockcopy import mirror
 from nova_blockcopy import model
-from nova_blockcopy import waiting
-from nova_blockcopy.drivers import base
+from nova_blockcopy.drivers import contract
 from nova_blockcopy.host import hypervisor
+from nova_blockcopy.runtime import waiting
 
 LOG = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class Job(abc.ABC):
 
     def __init__(
         self,
-        driver: base.CopyDriver,
+        driver: contract.CopyDriver,
         guest: hypervisor.Guest,
         disk: str,
         base: model.Image,
@@ -148,7 +148,7 @@ class Job(abc.ABC):
                 action=action, disk=self.disk, timeout=timeout
             )
 
-    def _status(self) -> base.JobStatus | None:
+    def _status(self) -> contract.JobStatus | None:
         return self._driver.status(self._guest.uuid, self.disk)
 
     def _live(self) -> model.Disk:
@@ -167,7 +167,7 @@ class CopyJob(Job):
 
     def __init__(
         self,
-        driver: base.CopyDriver,
+        driver: contract.CopyDriver,
         guest: hypervisor.Guest,
         move: model.Move,
         mode: model.Mode,

@@ -93,7 +93,7 @@ class Seeder:
         #: Of it, what the pieces under way have, in bytes/s.
         self._used = 0
         self._arrived = arrived
-        self._meter = progress.Meter()
+        self._meter = progress.Meter(time.monotonic)
         self._changed = threading.Condition()
         self._failure: exception.BlockCopyError | None = None
         self._moved_at = time.monotonic()

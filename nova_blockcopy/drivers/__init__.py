@@ -18,7 +18,7 @@ from stevedore import extension
 
 from nova_blockcopy import conf
 from nova_blockcopy import exception
-from nova_blockcopy.drivers import base
+from nova_blockcopy.drivers import contract
 from nova_blockcopy.host import hypervisor
 
 NAMESPACE = 'nova_blockcopy.drivers'
@@ -26,25 +26,25 @@ NAMESPACE = 'nova_blockcopy.drivers'
 
 def load(
     settings: conf.Settings, connect: hypervisor.Connect
-) -> base.CopyDriver:
+) -> contract.CopyDriver:
     """Make the copy driver that is configured.
 
     :param connect: leads to this host's own libvirt
     :raises UnknownDriver: it is not installed, or cannot be imported
     """
     name = settings.driver
-    context = base.Context(
+    access = contract.Access(
         uri=settings.connection_uri,
         connect=connect,
         timeout=settings.call_timeout,
     )
     try:
-        manager: stevedore_driver.DriverManager[base.CopyDriver] = (
+        manager: stevedore_driver.DriverManager[contract.CopyDriver] = (
             stevedore_driver.DriverManager(
                 NAMESPACE,
                 name,
                 invoke_on_load=True,
-                invoke_args=(context,),
+                invoke_args=(access,),
                 warn_on_missing_entrypoint=False,
             )
         )
@@ -52,7 +52,7 @@ def load(
         raise exception.UnknownDriver(
             name=name, reason=e, installed=', '.join(installed()) or 'none'
         ) from e
-    if not isinstance(manager.driver, base.CopyDriver):
+    if not isinstance(manager.driver, contract.CopyDriver):
         raise exception.UnknownDriver(
             name=name,
             reason='it is no copy driver',
@@ -63,7 +63,7 @@ def load(
 
 def installed() -> list[str]:
     """Names of the drivers there are, without importing one."""
-    manager: extension.ExtensionManager[base.CopyDriver] = (
+    manager: extension.ExtensionManager[contract.CopyDriver] = (
         extension.ExtensionManager(NAMESPACE, invoke_on_load=False)
     )
     return sorted(manager.entry_points_names())

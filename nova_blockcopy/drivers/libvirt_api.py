@@ -23,13 +23,13 @@ import libvirt
 from nova_blockcopy import domxml
 from nova_blockcopy import exception
 from nova_blockcopy import model
-from nova_blockcopy import task
-from nova_blockcopy.drivers import base
+from nova_blockcopy.drivers import contract
+from nova_blockcopy.runtime import task
 
 _ASYNC = libvirt.VIR_DOMAIN_BLOCK_JOB_ABORT_ASYNC
 
 
-class LibvirtCopyDriver(base.CopyDriver):
+class LibvirtCopyDriver(contract.CopyDriver):
     """``virDomainBlockCopy`` and its relatives, on the given connection.
 
     libvirt has no time limit for a call, so each runs on a thread, which is
@@ -100,7 +100,7 @@ class LibvirtCopyDriver(base.CopyDriver):
             lambda domain: domain.blockJobAbort(disk, _ASYNC),
         )
 
-    def _job_info(self, guest: str, disk: str) -> base.JobInfo | None:
+    def _job_info(self, guest: str, disk: str) -> contract.JobInfo | None:
         info = self._call(
             'look at a copy',
             guest,
@@ -111,7 +111,7 @@ class LibvirtCopyDriver(base.CopyDriver):
         )
         if not info:
             return None
-        return base.JobInfo(
+        return contract.JobInfo(
             processed=info['cur'],
             total=info['end'],
             bandwidth=info['bandwidth'],
@@ -133,12 +133,12 @@ class LibvirtCopyDriver(base.CopyDriver):
     ) -> Any:
         def work(_cancelled: threading.Event) -> Any:
             with _translated(action, disk):
-                return ask(self._context.connect().lookupByUUIDString(guest))
+                return ask(self._access.connect().lookupByUUIDString(guest))
 
         call = task.Task(action, work)
-        if not call.wait(self._context.timeout):
+        if not call.wait(self._access.timeout):
             raise exception.DriverTimeout(
-                action=action, disk=disk, timeout=self._context.timeout
+                action=action, disk=disk, timeout=self._access.timeout
             )
         if call.failure is not None:
             raise call.failure

@@ -21,7 +21,7 @@ from nova_blockcopy import bandwidth
 from nova_blockcopy import domxml
 from nova_blockcopy import exception
 from nova_blockcopy import model
-from nova_blockcopy.drivers import base
+from nova_blockcopy.drivers import contract
 from nova_blockcopy.host import command
 
 #: Text of VIR_ERR_BLOCK_COPY_ACTIVE (qemuDomainBlockJobPivot in libvirt's
@@ -30,7 +30,7 @@ _NOT_READY = 'not ready for pivot yet'
 _FIGURE = re.compile(r'^ (?P<name>[a-z]+)=(?P<value>.*)$', re.MULTILINE)
 
 
-class VirshCopyDriver(base.CopyDriver):
+class VirshCopyDriver(contract.CopyDriver):
     """``virsh blockcopy`` and ``virsh blockjob`` by argument lists.
 
     Never with ``--wait``, ``--pivot`` or ``--timeout`` of blockcopy: they
@@ -82,7 +82,7 @@ class VirshCopyDriver(base.CopyDriver):
             'abort a copy', disk, 'blockjob', guest, disk, '--abort', '--async'
         )
 
-    def _job_info(self, guest: str, disk: str) -> base.JobInfo | None:
+    def _job_info(self, guest: str, disk: str) -> contract.JobInfo | None:
         printed = self._virsh(
             'look at a copy', disk, 'blockjob', guest, disk, '--raw', '--bytes'
         )
@@ -97,10 +97,10 @@ class VirshCopyDriver(base.CopyDriver):
         return self._virsh('read the domain', '-', 'dumpxml', guest)
 
     def _virsh(self, action: str, disk: str, *arguments: str) -> str:
-        timeout = self._context.timeout
+        timeout = self._access.timeout
         try:
             return command.run(
-                *('virsh', '--quiet', '--connect', self._context.uri),
+                *('virsh', '--quiet', '--connect', self._access.uri),
                 *arguments,
                 timeout=timeout,
             )
@@ -116,7 +116,7 @@ class VirshCopyDriver(base.CopyDriver):
             ) from e
 
 
-def job_info(printed: str) -> base.JobInfo | None:
+def job_info(printed: str) -> contract.JobInfo | None:
     """Read what ``virsh blockjob --raw --bytes`` prints; '' is no job.
 
     :raises ValueError: it prints something else
@@ -125,7 +125,7 @@ def job_info(printed: str) -> base.JobInfo | None:
         return None
     figures = {m['name']: m['value'] for m in _FIGURE.finditer(printed)}
     try:
-        return base.JobInfo(
+        return contract.JobInfo(
             processed=int(figures['cur']),
             total=int(figures['end']),
             bandwidth=int(figures['bandwidth']),

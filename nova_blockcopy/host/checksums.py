@@ -22,10 +22,10 @@ from collections.abc import Iterable
 
 from nova_blockcopy import exception
 from nova_blockcopy import model
-from nova_blockcopy import privsep
 from nova_blockcopy.host import command
 from nova_blockcopy.host import images
 from nova_blockcopy.host import qemu
+from nova_blockcopy.runtime import privsep
 
 
 def of(

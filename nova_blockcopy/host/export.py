@@ -33,12 +33,12 @@ from oslo_log import log as logging
 from nova_blockcopy import conf
 from nova_blockcopy import exception
 from nova_blockcopy import model
-from nova_blockcopy import privsep
-from nova_blockcopy import waiting
 from nova_blockcopy import wire
 from nova_blockcopy.host import command
 from nova_blockcopy.host import images
 from nova_blockcopy.host import qemu
+from nova_blockcopy.runtime import privsep
+from nova_blockcopy.runtime import waiting
 
 LOG = logging.getLogger(__name__)
 

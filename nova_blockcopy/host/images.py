@@ -30,8 +30,8 @@ from typing import Any
 
 from nova_blockcopy import exception
 from nova_blockcopy import model
-from nova_blockcopy import privsep
 from nova_blockcopy.host import command
+from nova_blockcopy.runtime import privsep
 
 #: Asks for the logical sectors of a block device (linux/fs.h).
 _BLKSSZGET = 0x1268
@@ -156,7 +156,7 @@ def digest(image: model.Image | None) -> str | None:
     """
     if image is None:
         return None
-    return _digest([layer.path for layer in model.layers(image)])
+    return _digest([layer.path for layer in model.chain(image)])
 
 
 @privsep.entrypoint

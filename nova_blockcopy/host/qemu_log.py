@@ -14,7 +14,7 @@
 
 import os
 
-from nova_blockcopy import privsep
+from nova_blockcopy.runtime import privsep
 
 #: Of libvirt's system daemon (virQEMUDriverConfigNew, src/qemu/qemu_conf.c).
 _DIRECTORY = '/var/log/libvirt/qemu'

@@ -20,9 +20,9 @@ from oslo_log import log as logging
 from nova_blockcopy import conf
 from nova_blockcopy import exception
 from nova_blockcopy import model
-from nova_blockcopy import task
-from nova_blockcopy import waiting
 from nova_blockcopy.host import hypervisor
+from nova_blockcopy.runtime import task
+from nova_blockcopy.runtime import waiting
 
 LOG = logging.getLogger(__name__)
 

@@ -23,9 +23,9 @@ from collections.abc import Sequence
 
 from nova_blockcopy import exception
 from nova_blockcopy import model
-from nova_blockcopy import privsep
 from nova_blockcopy.host import command
 from nova_blockcopy.host import qemu
+from nova_blockcopy.runtime import privsep
 
 #: Requests in flight of one process; qemu-img takes no more.
 _REQUESTS = 16

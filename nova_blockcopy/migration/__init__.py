@@ -10,4 +10,4 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""One migration: both sides, the channel between them, steps and undo."""
+"""One migration between two hosts, and the channel between them."""

@@ -22,9 +22,9 @@ from typing import Any
 import oslo_messaging
 
 from nova_blockcopy import exception
-from nova_blockcopy import waiting
 from nova_blockcopy.migration import peer
 from nova_blockcopy.nova import compat
+from nova_blockcopy.runtime import waiting
 
 KEY = 'nova_blockcopy'
 _QUESTIONS = 5

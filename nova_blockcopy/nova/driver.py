@@ -34,9 +34,9 @@ from nova_blockcopy.migration import peer
 from nova_blockcopy.nova import bases
 from nova_blockcopy.nova import channel
 from nova_blockcopy.nova import compat
-from nova_blockcopy.nova import departure
 from nova_blockcopy.nova import guards
 from nova_blockcopy.nova import handshake
+from nova_blockcopy.nova import live_migration
 from nova_blockcopy.nova import reconcile
 from nova_blockcopy.nova import service
 
@@ -51,7 +51,7 @@ class BlockCopyLibvirtDriver(compat.LibvirtDriver):  # type: ignore[misc]
     def __init__(self, virtapi: Any, read_only: bool = False) -> None:
         compat.check()
         super().__init__(virtapi, read_only)
-        self._departures: dict[str, departure.Departure] = {}
+        self._departures: dict[str, live_migration.LiveMigration] = {}
         self._arriving: dict[str, handshake.Terms] = {}
 
     def init_host(self, host: str) -> None:
@@ -319,14 +319,14 @@ class BlockCopyLibvirtDriver(compat.LibvirtDriver):  # type: ignore[misc]
         if migrate_data is None or not handshake.agreed(migrate_data):
             migrate()
             return
-        self._departures[instance.uuid] = departure.Departure(
+        self._departures[instance.uuid] = live_migration.LiveMigration(
             migrate_data.migration
         )
         try:
             migrate()
         finally:
             leaving = self._departures.pop(instance.uuid)
-            if leaving.outcome is departure.Outcome.STUCK:
+            if leaving.outcome is live_migration.Outcome.STUCK:
                 self._reconciler.go_on([instance.uuid])
 
     def _live_migration_copy_disk_paths(
@@ -372,7 +372,7 @@ class BlockCopyLibvirtDriver(compat.LibvirtDriver):  # type: ignore[misc]
                 _bases(migrate_data),
                 self._endpoint(_address(migrate_data, dest)),
                 self._endpoint(_own_address()),
-                lambda disks: departure.Switch(
+                lambda disks: live_migration.Switch(
                     operation=operation,
                     guest=guest,
                     disks=disks,
@@ -393,7 +393,7 @@ class BlockCopyLibvirtDriver(compat.LibvirtDriver):  # type: ignore[misc]
     ) -> None:
         leaving = self._departures.get(instance.uuid)
         if leaving is not None:
-            guest = departure.WatchedGuest(guest, leaving)
+            guest = live_migration.WatchedGuest(guest, leaving)
         super()._live_migration_monitor(context, instance, guest, *more)
 
     def live_migration_abort(self, instance: Any) -> None:
@@ -401,7 +401,7 @@ class BlockCopyLibvirtDriver(compat.LibvirtDriver):  # type: ignore[misc]
         if leaving is None:
             super().live_migration_abort(instance)
             return
-        if leaving.outcome is not departure.Outcome.OPEN:
+        if leaving.outcome is not live_migration.Outcome.OPEN:
             return
         if not leaving.abort():
             raise compat.MigrationError(
@@ -471,7 +471,7 @@ class BlockCopyLibvirtDriver(compat.LibvirtDriver):  # type: ignore[misc]
         LOG.info('Its move is aborted to delete it', instance=instance)
         self.live_migration_abort(instance)
         leaving.wait(self._service.settings.switchover_timeout)
-        if leaving.outcome is departure.Outcome.DONE:
+        if leaving.outcome is live_migration.Outcome.DONE:
             raise compat.MigrationError(reason='it has just moved.')
 
     def cleanup(

@@ -17,9 +17,9 @@ to start, or to copy an instance could hit the only good disks, or disks that
 are not complete.
 """
 
-from nova_blockcopy import journal
 from nova_blockcopy import model
 from nova_blockcopy import states
+from nova_blockcopy.records import journal
 
 
 def forbids_removal(record: journal.Record) -> str | None:

@@ -28,10 +28,10 @@ from typing import Any
 
 from oslo_log import log as logging
 
-from nova_blockcopy import durable
 from nova_blockcopy import model
-from nova_blockcopy import received
 from nova_blockcopy.nova import compat
+from nova_blockcopy.records import durable
+from nova_blockcopy.records import received
 
 LOG = logging.getLogger(__name__)
 

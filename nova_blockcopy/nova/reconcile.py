@@ -28,13 +28,13 @@ from typing import Any
 from oslo_log import log as logging
 
 from nova_blockcopy import exception
-from nova_blockcopy import journal
 from nova_blockcopy import model
 from nova_blockcopy.migration import peer
 from nova_blockcopy.nova import channel
 from nova_blockcopy.nova import compat
 from nova_blockcopy.nova import handshake
 from nova_blockcopy.nova import service
+from nova_blockcopy.records import journal
 
 LOG = logging.getLogger(__name__)
 

@@ -20,21 +20,21 @@ from typing import Any
 
 from nova_blockcopy import conf
 from nova_blockcopy import exception
-from nova_blockcopy import journal
 from nova_blockcopy import model
 from nova_blockcopy import plan
-from nova_blockcopy import received
 from nova_blockcopy.host import hypervisor
-from nova_blockcopy.migration import destination
-from nova_blockcopy.migration import migration
 from nova_blockcopy.migration import peer
-from nova_blockcopy.migration import reconcile
-from nova_blockcopy.migration import source
+from nova_blockcopy.migration.destination import dispatcher
+from nova_blockcopy.migration.source import migration
+from nova_blockcopy.migration.source import recovery
+from nova_blockcopy.migration.source import source
 from nova_blockcopy.nova import bases
 from nova_blockcopy.nova import compat
-from nova_blockcopy.nova import departure
-from nova_blockcopy.nova import expected
 from nova_blockcopy.nova import kept
+from nova_blockcopy.nova import live_migration
+from nova_blockcopy.records import expected
+from nova_blockcopy.records import journal
+from nova_blockcopy.records import received
 
 CONFIG_DRIVE_OPERATION = 'config_drive'
 EXPECTED_OPERATION = 'expected'
@@ -72,7 +72,7 @@ class Service:
         self._removable: set[str] = set()
         self._here = hypervisor.Hypervisor(host, _translated(host, connect))
         self._source = source.Source(self._here, self.settings)
-        self._destination = destination.Destination(self._here, self.settings)
+        self._destination = dispatcher.Dispatcher(self._here, self.settings)
 
     def answer(self, message: peer.Message) -> peer.Message:
         """Answer a message of another host's driver."""
@@ -132,7 +132,7 @@ class Service:
         self, record: journal.Record, channel: peer.Channel
     ) -> model.Role:
         """Bring to its end what a crash left; see ``reconcile``."""
-        return reconcile.settle(record, self._here, channel, self.settings)
+        return recovery.settle(record, self._here, channel, self.settings)
 
     def keep_bases(self, guest: str) -> None:
         """Keep what was seeded here for a guest, if that is wanted."""
@@ -188,7 +188,7 @@ class Service:
         wanted: dict[str, model.BaseRequest],
         destination_uri: model.Endpoint,
         home: model.Endpoint,
-        switch: Callable[[tuple[str, ...]], departure.Switch],
+        switch: Callable[[tuple[str, ...]], live_migration.Switch],
         listener: Callable[..., None],
     ) -> migration.Migration:
         """The engine's migration of an instance of this host.

@@ -32,8 +32,8 @@ from sphinx.pycode import ModuleAnalyzer
 from sphinx.util.docutils import SphinxDirective
 
 from nova_blockcopy import states
-from nova_blockcopy.migration import arrival
-from nova_blockcopy.migration import destination
+from nova_blockcopy.migration.destination import dispatcher
+from nova_blockcopy.migration.destination import operations
 
 
 class Table(SphinxDirective):
@@ -94,15 +94,15 @@ class OperationTable(Table):
     widths = '16 30 54'
 
     def rows(self) -> Iterable[tuple[str, ...]]:
-        self.depend_on(arrival.__file__)
-        self.depend_on(destination.__file__)
+        self.depend_on(operations.__file__)
+        self.depend_on(dispatcher.__file__)
         methods = [
             (name, method)
-            for name, method in vars(arrival.Arrival).items()
-            if name in destination.OPERATIONS
+            for name, method in vars(operations.Operations).items()
+            if name in dispatcher.OPERATIONS
         ]
-        if len(methods) != len(destination.OPERATIONS):
-            raise self.error('an operation is no method of an arrival')
+        if len(methods) != len(dispatcher.OPERATIONS):
+            raise self.error('an operation is no method of Operations')
         for name, method in methods:
             values = list(inspect.signature(method).parameters)[1:]
             yield (

@@ -20,7 +20,7 @@ import pathlib
 import libvirt
 import psutil
 
-from nova_blockcopy import waiting
+from nova_blockcopy.runtime import waiting
 from nova_blockcopy.tests.cloud import api
 from nova_blockcopy.tests.cloud import control
 from nova_blockcopy.tests.cloud import hosts

@@ -17,7 +17,7 @@ import atexit
 import fixtures
 import libvirt
 
-from nova_blockcopy import waiting
+from nova_blockcopy.runtime import waiting
 from nova_blockcopy.tests.cloud import cloud
 from nova_blockcopy.tests.cloud import compute
 

@@ -20,7 +20,7 @@ from typing import Any
 import libvirt
 from lxml import etree
 
-from nova_blockcopy import waiting
+from nova_blockcopy.runtime import waiting
 from nova_blockcopy.tests.cloud import api
 from nova_blockcopy.tests.cloud import compute
 from nova_blockcopy.tests.cloud import image

@@ -22,7 +22,7 @@ from collections.abc import Mapping
 
 import psutil
 
-from nova_blockcopy import waiting
+from nova_blockcopy.runtime import waiting
 from nova_blockcopy.tests.lab import host
 
 #: Where the environment that runs this has its commands and its files.

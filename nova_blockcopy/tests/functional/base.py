@@ -18,7 +18,7 @@ import testscenarios
 import testtools
 
 from nova_blockcopy import exception
-from nova_blockcopy import journal
+from nova_blockcopy.records import journal
 from nova_blockcopy.tests.lab import fixture
 from nova_blockcopy.tests.lab import host
 from nova_blockcopy.tests.lab import inspection

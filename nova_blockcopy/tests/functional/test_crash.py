@@ -18,7 +18,7 @@ import psutil
 from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import states
-from nova_blockcopy import waiting
+from nova_blockcopy.runtime import waiting
 from nova_blockcopy.tests.functional import base
 from nova_blockcopy.tests.lab import engine
 

@@ -17,10 +17,10 @@ import subprocess
 from unittest import mock
 
 from nova_blockcopy import exception
-from nova_blockcopy import journal
 from nova_blockcopy import model
 from nova_blockcopy import plan
 from nova_blockcopy import states
+from nova_blockcopy.records import journal
 from nova_blockcopy.tests.functional import base
 from nova_blockcopy.tests.lab import scene
 

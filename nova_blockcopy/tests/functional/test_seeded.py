@@ -21,7 +21,7 @@ import psutil
 from nova_blockcopy import exception
 from nova_blockcopy import forecast
 from nova_blockcopy import states
-from nova_blockcopy import waiting
+from nova_blockcopy.runtime import waiting
 from nova_blockcopy.tests.functional import base
 
 _IO_ERROR = [libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_IOERROR]

@@ -29,7 +29,7 @@ import psutil
 from lxml import etree
 
 from nova_blockcopy import domxml
-from nova_blockcopy import waiting
+from nova_blockcopy.runtime import waiting
 from nova_blockcopy.tests.lab import host
 
 #: Small enough for a quick count of the bytes that differ.

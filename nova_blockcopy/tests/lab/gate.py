@@ -25,7 +25,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from typing import Self
 
-from nova_blockcopy import waiting
+from nova_blockcopy.runtime import waiting
 
 READ, WRITE, _DISCONNECT = 0, 1, 2
 _GO, _ABORT = 7, 2

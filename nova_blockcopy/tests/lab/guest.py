@@ -21,7 +21,7 @@ from lxml import etree
 
 from nova_blockcopy import domxml
 from nova_blockcopy import model
-from nova_blockcopy import waiting
+from nova_blockcopy.runtime import waiting
 from nova_blockcopy.tests.lab import host
 from nova_blockcopy.tests.lab import kernel
 from nova_blockcopy.tests.lab import records

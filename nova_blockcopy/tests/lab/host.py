@@ -25,7 +25,7 @@ from typing import TypeVar
 import libvirt
 import psutil
 
-from nova_blockcopy import waiting
+from nova_blockcopy.runtime import waiting
 from nova_blockcopy.tests.lab import namespaces
 
 T = TypeVar('T')

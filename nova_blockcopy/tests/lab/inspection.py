@@ -25,7 +25,7 @@ from typing import Any
 
 from nova_blockcopy import progress
 from nova_blockcopy import states
-from nova_blockcopy import waiting
+from nova_blockcopy.runtime import waiting
 from nova_blockcopy.tests.lab import contents
 from nova_blockcopy.tests.lab import host
 from nova_blockcopy.tests.lab import scene

@@ -35,7 +35,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from typing import Any
 
-from nova_blockcopy import waiting
+from nova_blockcopy.runtime import waiting
 from nova_blockcopy.tests.lab import gate
 
 KIB = 1024

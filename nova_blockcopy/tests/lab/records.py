@@ -25,7 +25,7 @@ import time
 from collections.abc import Callable
 from collections.abc import Iterable
 
-from nova_blockcopy import waiting
+from nova_blockcopy.runtime import waiting
 
 RECORD = 512
 #: As in init.c.

@@ -26,15 +26,15 @@ from typing import Any
 from oslo_config import cfg
 
 from nova_blockcopy import conf
-from nova_blockcopy import journal
 from nova_blockcopy import model
 from nova_blockcopy import plan
 from nova_blockcopy import progress
 from nova_blockcopy.host import hypervisor
-from nova_blockcopy.migration import destination
-from nova_blockcopy.migration import migration as engine
 from nova_blockcopy.migration import peer
-from nova_blockcopy.migration import reconcile
+from nova_blockcopy.migration.destination import dispatcher
+from nova_blockcopy.migration.source import migration as engine
+from nova_blockcopy.migration.source import recovery
+from nova_blockcopy.records import journal
 from nova_blockcopy.tests.lab import disks
 from nova_blockcopy.tests.lab import guest
 from nova_blockcopy.tests.lab import host
@@ -218,7 +218,7 @@ class Scene:
         record = records_.find(self.guest.uuid)
         if record is None:
             return None
-        side = reconcile.settle(
+        side = recovery.settle(
             record,
             hypervisor.Hypervisor(self.home.hostname, connect),
             peer.InProcess(functools.partial(self.away.call, there.handle)),
@@ -309,9 +309,9 @@ class Scene:
             return f.read(self.guest.region.length)
 
 
-def receiver(at: host.Host, **options: Any) -> destination.Destination:
+def receiver(at: host.Host, **options: Any) -> dispatcher.Dispatcher:
     """The engine's destination side; called in a thread of that host."""
-    return destination.Destination(
+    return dispatcher.Dispatcher(
         hypervisor.Hypervisor(at.hostname, hypervisor.Connector(at.uri)),
         settings(at, **options),
     )

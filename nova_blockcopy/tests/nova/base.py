@@ -23,13 +23,13 @@ from nova.virt import virtapi  # type: ignore[attr-defined]
 from nova.virt.libvirt import host
 from oslo_config import fixture
 
-from nova_blockcopy import journal
 from nova_blockcopy import model
 from nova_blockcopy import states
 from nova_blockcopy.nova import compat
 from nova_blockcopy.nova import driver
 from nova_blockcopy.nova import reconcile
 from nova_blockcopy.nova import service
+from nova_blockcopy.records import journal
 from nova_blockcopy.tests.unit import base
 from nova_blockcopy.tests.unit import fakes
 from nova_blockcopy.tests.unit import samples

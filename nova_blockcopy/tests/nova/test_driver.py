@@ -39,17 +39,17 @@ from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import progress
 from nova_blockcopy import states
-from nova_blockcopy import waiting
-from nova_blockcopy.migration import destination
+from nova_blockcopy.migration.destination import dispatcher
 from nova_blockcopy.nova import channel
 from nova_blockcopy.nova import compat
-from nova_blockcopy.nova import departure
 from nova_blockcopy.nova import driver
 from nova_blockcopy.nova import handshake
+from nova_blockcopy.nova import live_migration
 from nova_blockcopy.nova import service
+from nova_blockcopy.runtime import waiting
 from nova_blockcopy.tests.nova import base
 from nova_blockcopy.tests.nova import test_bases
-from nova_blockcopy.tests.nova import test_departure
+from nova_blockcopy.tests.nova import test_live_migration
 from nova_blockcopy.tests.unit import fakes
 from nova_blockcopy.tests.unit import samples
 
@@ -157,7 +157,7 @@ class TestInit(base.TestCase):
         self.fake(objects.Instance, 'get_by_uuid', return_value=self.instance)
         self.fake(objects.BlockDeviceMappingList, 'get_by_instance_uuid')
         self.fake(compat, 'ComputeAPI')
-        other = destination.Destination(
+        other = dispatcher.Dispatcher(
             there.hypervisor(base.THERE),
             self.settings(journal_dir=str(self.directory / 'there')),
         )
@@ -634,7 +634,7 @@ class TestMessages(DriverTestCase):
         self.assertIn('fly', answer['error']['message'])
 
 
-class Domain(test_departure.Domain):
+class Domain(test_live_migration.Domain):
     """Nova's domain, on one host or the other."""
 
     def __init__(self, xml: str) -> None:
@@ -666,7 +666,7 @@ class Domain(test_departure.Domain):
         return [self.jobStats()['type'], *[0] * 11]
 
 
-class Moving(test_departure.Moving):
+class Moving(test_live_migration.Moving):
     """An engine's migration that does what it is told to when it runs."""
 
     def __init__(self, act: Any) -> None:
@@ -702,7 +702,7 @@ def network(driver):
 class LiveMigrationTestCase(DriverTestCase):
     """Nova's own live migration and monitor, around our engine's end."""
 
-    XML = test_departure.HOME
+    XML = test_live_migration.HOME
 
     def setUp(self):
         super().setUp()
@@ -759,8 +759,8 @@ class LiveMigrationTestCase(DriverTestCase):
 
     def switch(self):
         """Carry the guest over, as the engine does."""
-        self.asked[0]['switch'](test_departure.DISKS)(
-            test_departure.REMOTE, '', threading.Event()
+        self.asked[0]['switch'](test_live_migration.DISKS)(
+            test_live_migration.REMOTE, '', threading.Event()
         )
 
     def raises(self, error):
@@ -776,18 +776,18 @@ class TestLiveMigration(LiveMigrationTestCase):
         self.migrate()
         self.assertEqual([('done', base.THERE)], self.ended)
 
-    @ddt.data(test_departure.FAILED, test_departure.REFUSED)
+    @ddt.data(test_live_migration.FAILED, test_live_migration.REFUSED)
     def test_taken_back(self, error):
         self.act = self.raises(error)
         self.migrate()
         self.assertEqual([('failed', base.THERE)], self.ended)
 
     def test_aborted(self):
-        self.act = self.raises(test_departure.ABORTED)
+        self.act = self.raises(test_live_migration.ABORTED)
         self.migrate()
         self.assertEqual([('cancelled', base.THERE)], self.ended)
 
-    @ddt.data(test_departure.STUCK, KeyError('what'))
+    @ddt.data(test_live_migration.STUCK, KeyError('what'))
     def test_stuck(self, error):
         """Nova neither goes on nor takes anything back."""
         self.act = self.raises(error)
@@ -801,10 +801,10 @@ class TestLiveMigration(LiveMigrationTestCase):
         self.driver._reconciler.go_on.assert_not_called()
 
     def test_refused_by_the_engine(self):
-        self.engine.side_effect = test_departure.REFUSED
+        self.engine.side_effect = test_live_migration.REFUSED
         self.migrate()
         self.assertEqual([('failed', base.THERE)], self.ended)
-        self.assertIn(str(test_departure.REFUSED), self.log.output)
+        self.assertIn(str(test_live_migration.REFUSED), self.log.output)
 
     def test_what_the_engine_is_given(self):
         bases = {'/dev/vg/root': model.BaseRequest(path='/dev/there/root')}
@@ -850,7 +850,7 @@ class TestLiveMigration(LiveMigrationTestCase):
         ((uri, params, flags),) = self.domain.migrated
         self.assertEqual('qemu+tcp://host-b/system', uri)
         found = domxml.disks(params['destination_xml'])
-        self.assertEqual([], test_departure.away_from_exports(found))
+        self.assertEqual([], test_live_migration.away_from_exports(found))
         self.assertEqual(
             domxml.disks(self.XML)['vdb'].source, found['vdb'].source
         )
@@ -867,7 +867,7 @@ class TestLiveMigration(LiveMigrationTestCase):
         def act(_moving):
             self.switch()
             leaving = self.driver._departures[samples.UUID]
-            watched = departure.WatchedGuest(self.guest, leaving)
+            watched = live_migration.WatchedGuest(self.guest, leaving)
             seen.extend([watched.get_job_info().type, list(self.ended)])
 
         self.act = act
@@ -884,7 +884,7 @@ class TestLiveMigration(LiveMigrationTestCase):
                 self.switch()
             except exception.SwitchoverError as e:
                 seen.append(str(e))
-                raise test_departure.undone(e) from e
+                raise test_live_migration.undone(e) from e
 
         self.act = act
         self.migrate()
@@ -932,7 +932,7 @@ class TestLiveMigration(LiveMigrationTestCase):
 
     def test_it_is_forgotten_in_the_end(self):
         """The next one may be one that only Nova takes part in."""
-        for act in (self.raises(test_departure.FAILED), self.act):
+        for act in (self.raises(test_live_migration.FAILED), self.act):
             self.act = act
             self.migrate()
             self.assertEqual(1, len(self.asked))
@@ -966,7 +966,7 @@ class TestLiveMigrationAbort(LiveMigrationTestCase):
             self.at(State.COPYING)
             self.abort()
             moved.append(moving.aborts)
-            raise test_departure.ABORTED
+            raise test_live_migration.ABORTED
 
         self.act = act
         self.migrate()
@@ -978,7 +978,7 @@ class TestLiveMigrationAbort(LiveMigrationTestCase):
         def act(_moving):
             self.at(State.SWITCHING)
             self.abort()
-            raise test_departure.ABORTED
+            raise test_live_migration.ABORTED
 
         self.act = act
         self.migrate()
@@ -991,7 +991,7 @@ class TestLiveMigrationAbort(LiveMigrationTestCase):
         def act(_moving):
             self.at(State.SWITCHING)
             self.abort()
-            raise test_departure.ABORTED
+            raise test_live_migration.ABORTED
 
         self.act = act
         self.migrate()
@@ -1270,7 +1270,7 @@ class TestDelete(LiveMigrationTestCase):
             order.append(('undone', list(self.gone)))
             self.journal.close(samples.UUID)
             self.threads.append(deleting)
-            raise test_departure.ABORTED
+            raise test_live_migration.ABORTED
 
         self.act = act
         self.migrate()

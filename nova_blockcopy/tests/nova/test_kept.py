@@ -17,13 +17,13 @@ import os
 import time
 
 from nova_blockcopy import model
-from nova_blockcopy import received
-from nova_blockcopy import waiting
 from nova_blockcopy.host import images
 from nova_blockcopy.nova import bases
 from nova_blockcopy.nova import compat
 from nova_blockcopy.nova import handshake
 from nova_blockcopy.nova import kept
+from nova_blockcopy.records import received
+from nova_blockcopy.runtime import waiting
 from nova_blockcopy.tests.nova import base
 from nova_blockcopy.tests.nova import test_bases
 from nova_blockcopy.tests.nova import test_driver

@@ -24,15 +24,15 @@ import oslo_messaging
 from nova import objects
 from nova.compute import manager
 
-from nova_blockcopy import journal
 from nova_blockcopy import model
 from nova_blockcopy import states
-from nova_blockcopy import waiting
-from nova_blockcopy.migration import steps
+from nova_blockcopy.migration.source import steps
 from nova_blockcopy.nova import channel
 from nova_blockcopy.nova import compat
 from nova_blockcopy.nova import handshake
 from nova_blockcopy.nova import reconcile
+from nova_blockcopy.records import journal
+from nova_blockcopy.runtime import waiting
 from nova_blockcopy.tests.nova import base
 from nova_blockcopy.tests.unit import fakes
 from nova_blockcopy.tests.unit import samples

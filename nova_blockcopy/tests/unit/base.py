@@ -19,7 +19,7 @@ import fixtures
 import testtools
 
 from nova_blockcopy import conf
-from nova_blockcopy import privsep
+from nova_blockcopy.runtime import privsep
 from nova_blockcopy.tests.unit import samples
 
 #: Seconds; far more than any test takes, so it only ends one that hangs.

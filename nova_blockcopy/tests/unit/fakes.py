@@ -26,7 +26,7 @@ from lxml import etree
 from nova_blockcopy import domxml
 from nova_blockcopy import exception
 from nova_blockcopy import model
-from nova_blockcopy.drivers import base
+from nova_blockcopy.drivers import contract
 from nova_blockcopy.host import hypervisor
 from nova_blockcopy.host import images
 from nova_blockcopy.tests.unit import samples
@@ -347,7 +347,7 @@ class Domain:
         self, disk: str, into: str, top: None, bandwidth: int, flags: int
     ) -> int:
         self._connection.block_commits.append((disk, into, bandwidth, flags))
-        layers = model.layers(self._machine.source(disk))
+        layers = model.chain(self._machine.source(disk))
         (image,) = (layer for layer in layers if layer.path == into)
         self._job(
             lambda: self._machine.start(disk, image, bandwidth, commit=True)
@@ -498,12 +498,12 @@ class Connection:
         return hypervisor.Hypervisor(name, lambda: self)
 
 
-class Driver(base.CopyDriver):
+class Driver(contract.CopyDriver):
     """A copy driver without a hypervisor: it works on one machine."""
 
     def __init__(self, machine: Machine) -> None:
         super().__init__(
-            base.Context(uri='fake:///', connect=Connection, timeout=10)
+            contract.Access(uri='fake:///', connect=Connection, timeout=10)
         )
         self._machine = machine
         self.settings: list[tuple[str, model.CopySettings]] = []
@@ -534,11 +534,11 @@ class Driver(base.CopyDriver):
     def abort(self, guest: str, disk: str) -> None:
         self._machine.abort(disk)
 
-    def _job_info(self, guest: str, disk: str) -> base.JobInfo | None:
+    def _job_info(self, guest: str, disk: str) -> contract.JobInfo | None:
         job = self._machine.look(disk)
         if job is None:
             return None
-        return base.JobInfo(
+        return contract.JobInfo(
             processed=job.processed, total=job.total, bandwidth=job.bandwidth
         )
 

@@ -19,9 +19,9 @@ from typing import Any
 from oslo_config import cfg
 
 from nova_blockcopy import conf
-from nova_blockcopy import journal
 from nova_blockcopy import model
 from nova_blockcopy import states
+from nova_blockcopy.records import journal
 
 UUID = '11111111-2222-3333-4444-555555555555'
 BLOCK = model.ImageKind.BLOCK

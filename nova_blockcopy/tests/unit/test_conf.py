@@ -27,9 +27,9 @@ from nova_blockcopy import bandwidth
 from nova_blockcopy import conf
 from nova_blockcopy import exception
 from nova_blockcopy import model
-from nova_blockcopy import privsep
 from nova_blockcopy.drivers import libvirt_api
 from nova_blockcopy.drivers import virsh
+from nova_blockcopy.runtime import privsep
 from nova_blockcopy.tests.unit import base
 
 PROJECT = pathlib.Path(nova_blockcopy.__file__).parents[1]

@@ -24,8 +24,19 @@ from nova_blockcopy.tests.unit import base
 
 PACKAGE = pathlib.Path(nova_blockcopy.__file__).parent
 #: From the lowest to the highest; '' are the modules of the package itself.
-LAYERS = ('', 'host', 'drivers', 'copies', 'migration')
-FOREIGN = ('eventlet', 'asyncio', 'nova')
+LAYERS = (
+    *('', 'runtime', 'records', 'host', 'drivers', 'copies', 'migration'),
+    *('migration.source', 'migration.destination', 'nova'),
+)
+#: They run on different hosts, and know each other by messages only.
+WINGS = {'migration.source', 'migration.destination'}
+ENGINE = LAYERS[:-1]
+#: Modules of others with which a module of the package itself stays pure: no
+#: file, process, thread, clock or connection is reached through them.
+PURE = {
+    *('cattrs', 'collections', 'copy', 'dataclasses', 'enum', 'itertools'),
+    *('lxml', 'oslo_config', 'typing'),
+}
 #: Runs in a fresh interpreter: imports the modules that are its arguments.
 _IMPORT = """
 import importlib, sys
@@ -42,7 +53,7 @@ print(*sorted({name.partition('.')[0] for name in sys.modules}))
 
 
 def files(layer):
-    return sorted((PACKAGE / layer).glob('*.py'))
+    return sorted((PACKAGE / layer.replace('.', '/')).glob('*.py'))
 
 
 def module(path):
@@ -69,51 +80,81 @@ def layer_of(name):
     first, _dot, rest = name.partition('.')
     if first != 'nova_blockcopy':
         return None
-    inner = rest.partition('.')[0]
-    return inner if (PACKAGE / inner).is_dir() else ''
+    parts = rest.split('.')
+    while parts and not (PACKAGE / '/'.join(parts)).is_dir():
+        parts.pop()
+    return '.'.join(parts)
+
+
+def allowed(layer):
+    """The layers that one may import from."""
+    lower = set(LAYERS[: LAYERS.index(layer) + 1])
+    return lower - (WINGS - {layer} if layer in WINGS else set())
 
 
 @ddt.ddt
 class TestLayers(base.TestCase):
     def test_no_folder_is_left_out(self):
         folders = {
-            path.name
-            for path in PACKAGE.iterdir()
-            if path.is_dir() and any(path.glob('*.py'))
+            '.'.join(path.parent.relative_to(PACKAGE).parts)
+            for path in PACKAGE.rglob('*.py')
+            if path.relative_to(PACKAGE).parts[0] != 'tests'
         }
-        self.assertEqual(
-            set(), folders - set(LAYERS) - {'tests', 'nova', 'cmd'}
-        )
-        for layer in LAYERS:
-            self.assertNotEqual([], files(layer), layer)
+        self.assertEqual(set(LAYERS), folders)
 
-    @ddt.data(*enumerate(LAYERS))
-    @ddt.unpack
-    def test_imports_go_down_only(self, height, layer):
-        below = set(LAYERS[: height + 1])
+    @ddt.data(*LAYERS)
+    def test_imports_go_down_only(self, layer):
         for path in files(layer):
             for name in imports(path):
                 found = layer_of(name)
                 if found is not None:
-                    self.assertIn(found, below, f'{module(path)}: {name}')
+                    where = f'{module(path)}: {name}'
+                    self.assertIn(found, allowed(layer), where)
 
-    @ddt.data(*LAYERS)
-    def test_no_layer_needs_what_is_not_its_own(self, layer):
+    def test_the_wings_are_apart(self):
+        for wing in WINGS:
+            self.assertEqual({wing}, allowed(wing) & WINGS)
+        self.assertLessEqual(WINGS, allowed('nova'))
+
+    @ddt.data(*files(''))
+    def test_the_lowest_layer_is_pure(self, path):
+        foreign = {
+            name.partition('.')[0]
+            for name in imports(path)
+            if layer_of(name) is None
+        }
+        self.assertEqual(set(), foreign - PURE)
+
+    @ddt.data(*ENGINE)
+    def test_the_engine_knows_no_nova(self, layer):
         for path in files(layer):
             for name in imports(path):
-                self.assertNotIn(name.partition('.')[0], FOREIGN, module(path))
+                self.assertNotEqual(
+                    'nova', name.partition('.')[0], module(path)
+                )
+
+    @ddt.data(*LAYERS)
+    def test_threads_are_the_only_concurrency(self, layer):
+        for path in files(layer):
+            for name in imports(path):
+                self.assertNotIn(
+                    name.partition('.')[0],
+                    ('eventlet', 'asyncio'),
+                    module(path),
+                )
 
     def test_relative_imports_are_seen_too(self):
         path = PACKAGE / 'host' / '__init__.py'
         self.assertEqual('nova_blockcopy.host', module(path))
         self.assertEqual(
-            ['', 'host', 'migration', None],
+            ['', 'host', 'migration', 'migration.source', None],
             [
                 layer_of(name)
                 for name in (
                     'nova_blockcopy.plan',
                     'nova_blockcopy.host.images',
                     'nova_blockcopy.migration',
+                    'nova_blockcopy.migration.source.steps.Step',
                     'libvirt',
                 )
             ],
@@ -144,6 +185,6 @@ class TestImporting(base.TestCase):
 
     def test_nothing_needs_eventlet(self):
         """oslo.privsep has it imported where it is installed."""
-        found = self.imported(('eventlet',), *LAYERS)
+        found = self.imported(('eventlet',), *ENGINE)
         self.assertIn('libvirt', found)
         self.assertNotIn('eventlet', found)

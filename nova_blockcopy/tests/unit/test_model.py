@@ -20,7 +20,7 @@ from nova_blockcopy import model
 from nova_blockcopy import plan
 from nova_blockcopy import progress
 from nova_blockcopy import states
-from nova_blockcopy.drivers import base as driver_base
+from nova_blockcopy.drivers import contract
 from nova_blockcopy.tests.unit import base
 from nova_blockcopy.tests.unit import samples
 
@@ -48,12 +48,10 @@ class TestValues(base.TestCase):
         ('endpoint', model.Endpoint(uri='qemu:///system')),
         ('progress', progress.Progress(state=states.State.READY)),
         ('versions', plan.MINIMUM),
-        ('info', driver_base.JobInfo(processed=1, total=2, bandwidth=3)),
+        ('info', contract.JobInfo(processed=1, total=2, bandwidth=3)),
         (
             'status',
-            driver_base.JobStatus(
-                processed=1, total=2, bandwidth=3, ready=True
-            ),
+            contract.JobStatus(processed=1, total=2, bandwidth=3, ready=True),
         ),
     )
     def test_a_value_stays_what_it_is(self, value):
@@ -104,7 +102,7 @@ class TestMove(base.TestCase):
     @ddt.unpack
     def test_the_guest_writes_to_the_last_delta(self, deltas, chain):
         top = self.move(*deltas).top()
-        self.assertEqual(chain, [image.path for image in model.layers(top)])
+        self.assertEqual(chain, [image.path for image in model.chain(top)])
         self.assertEqual(samples.QCOW2, top.format)
 
     def test_what_both_hosts_have_is_not_read_over_the_network(self):

@@ -19,7 +19,7 @@ import testtools
 from testtools import content
 from testtools import content_type
 
-from nova_blockcopy import waiting
+from nova_blockcopy.runtime import waiting
 from nova_blockcopy.tests.cloud import cloud
 from nova_blockcopy.tests.cloud import compute
 from nova_blockcopy.tests.cloud import fixture

@@ -18,7 +18,7 @@ import pathlib
 import typing
 
 from nova_blockcopy import model
-from nova_blockcopy import waiting
+from nova_blockcopy.runtime import waiting
 from nova_blockcopy.tests.cloud import compute
 from nova_blockcopy.tests.cloud import image
 from nova_blockcopy.tests.cloud import server

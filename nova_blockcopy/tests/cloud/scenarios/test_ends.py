@@ -20,7 +20,7 @@ from collections.abc import Iterator
 import psutil
 
 from nova_blockcopy import model
-from nova_blockcopy import waiting
+from nova_blockcopy.runtime import waiting
 from nova_blockcopy.tests.cloud import hosts
 from nova_blockcopy.tests.cloud import lvm
 from nova_blockcopy.tests.cloud import server

@@ -49,7 +49,7 @@ class TestImages(testscenarios.WithScenarios, blockcopy.BlockCopyTestCase):  # t
         helpers = [
             process
             for process in at.host.processes()
-            if 'nova_blockcopy.privsep.context' in process.cmdline()
+            if 'nova_blockcopy.runtime.privsep.context' in process.cmdline()
         ]
         self.assertNotEqual([], helpers)
         for helper in helpers:

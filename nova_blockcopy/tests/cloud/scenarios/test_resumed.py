@@ -17,7 +17,7 @@ import typing
 import testscenarios
 
 from nova_blockcopy import model
-from nova_blockcopy import waiting
+from nova_blockcopy.runtime import waiting
 from nova_blockcopy.tests.cloud import compute
 from nova_blockcopy.tests.cloud.scenarios import test_ends
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from keystoneauth1 import exceptions  # type: ignore[import-not-found]
 
-from nova_blockcopy import waiting
+from nova_blockcopy.runtime import waiting
 from nova_blockcopy.tests.cloud.scenarios import test_ends
 
 

@@ -25,11 +25,11 @@ from nova_blockcopy import exception
 from nova_blockcopy import extents
 from nova_blockcopy import model
 from nova_blockcopy import states
-from nova_blockcopy import waiting
 from nova_blockcopy.copies import seeder
 from nova_blockcopy.host import command
 from nova_blockcopy.host import transfer
 from nova_blockcopy.model import Extent
+from nova_blockcopy.runtime import waiting
 from nova_blockcopy.tests.unit import base
 from nova_blockcopy.tests.unit import samples
 

@@ -19,7 +19,7 @@ import libvirt
 
 from nova_blockcopy import exception
 from nova_blockcopy import model
-from nova_blockcopy.drivers import base as driver_base
+from nova_blockcopy.drivers import contract
 from nova_blockcopy.drivers import libvirt_api
 from nova_blockcopy.tests.unit import base
 from nova_blockcopy.tests.unit import fakes
@@ -43,7 +43,7 @@ class TestDriver(base.TestCase):
         self.driver = self.make(timeout=30)
 
     def make(self, timeout, connect=None):
-        context = driver_base.Context(
+        context = contract.Access(
             uri='unused',
             connect=connect or (lambda: self.connection),
             timeout=timeout,
@@ -98,7 +98,7 @@ class TestDriver(base.TestCase):
     def test_figures_are_in_bytes_and_ready_is_from_the_domain(self):
         self.start(bandwidth=9)
         self.assertEqual(
-            driver_base.JobStatus(
+            contract.JobStatus(
                 processed=500, total=fakes.TOTAL, bandwidth=9, ready=False
             ),
             self.driver.status(samples.UUID, 'vda'),

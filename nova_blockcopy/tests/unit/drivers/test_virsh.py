@@ -19,7 +19,7 @@ from nova_blockcopy import bandwidth
 from nova_blockcopy import domxml
 from nova_blockcopy import exception
 from nova_blockcopy import model
-from nova_blockcopy.drivers import base as driver_base
+from nova_blockcopy.drivers import contract
 from nova_blockcopy.drivers import virsh
 from nova_blockcopy.tests.unit import base
 from nova_blockcopy.tests.unit import fakes
@@ -55,7 +55,7 @@ class VirshTestCase(base.TestCase):
         self.driver = self.make(timeout=30)
 
     def make(self, timeout):
-        context = driver_base.Context(
+        context = contract.Access(
             uri=URI, connect=fakes.Connection, timeout=timeout
         )
         return virsh.VirshCopyDriver(context)
@@ -259,7 +259,7 @@ class TestStatus(VirshTestCase):
     @ddt.unpack
     def test_ready_is_read_from_the_domain(self, mirror, ready):
         self.assertEqual(
-            driver_base.JobStatus(
+            contract.JobStatus(
                 processed=12, total=34, bandwidth=7, ready=ready
             ),
             self.status(FIGURES, mirror),
@@ -287,7 +287,7 @@ class TestStatus(VirshTestCase):
 class TestJobInfo(base.TestCase):
     def test_figures(self):
         self.assertEqual(
-            driver_base.JobInfo(processed=12, total=34, bandwidth=7),
+            contract.JobInfo(processed=12, total=34, bandwidth=7),
             virsh.job_info(FIGURES),
         )
 

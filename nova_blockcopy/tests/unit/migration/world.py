@@ -24,20 +24,20 @@ import fixtures
 
 from nova_blockcopy import domxml
 from nova_blockcopy import exception
-from nova_blockcopy import journal
 from nova_blockcopy import model
 from nova_blockcopy import plan
 from nova_blockcopy.host import command
+from nova_blockcopy.host import deltas
 from nova_blockcopy.host import export
-from nova_blockcopy.host import overlay
 from nova_blockcopy.host import qemu_log
 from nova_blockcopy.host import transfer
-from nova_blockcopy.migration import arrival
-from nova_blockcopy.migration import destination
-from nova_blockcopy.migration import migration as engine
 from nova_blockcopy.migration import peer
-from nova_blockcopy.migration import remote
-from nova_blockcopy.migration import source
+from nova_blockcopy.migration.destination import dispatcher
+from nova_blockcopy.migration.destination import operations
+from nova_blockcopy.migration.source import migration as engine
+from nova_blockcopy.migration.source import remote
+from nova_blockcopy.migration.source import source
+from nova_blockcopy.records import journal
 from nova_blockcopy.tests.unit import base
 from nova_blockcopy.tests.unit import fakes
 from nova_blockcopy.tests.unit import samples
@@ -97,7 +97,7 @@ class WorldTestCase(base.TestCase):
             (export, 'Exporter', lambda _settings: self.exporter),
             (transfer, 'run', self.transfer),
             # nothing here needs time to come to its senses
-            (arrival, '_WAKE_INTERVAL', 0.01),
+            (operations, '_WAKE_INTERVAL', 0.01),
             (qemu_log, '_DIRECTORY', str(self.directory)),
         ):
             self.useFixture(
@@ -135,7 +135,7 @@ class WorldTestCase(base.TestCase):
             path = f'{self.path(host, disk)}.below'
             below = samples.image(path, samples.FILE)
             image = model.overlay(self.path(host, disk), below)
-            overlay.create(image, SIZE, 30)
+            deltas.create(image, SIZE, 30)
         self.use_at_home(disk, image)
         self.write(self.machine, disk, 8192, 'o')
 
@@ -185,7 +185,7 @@ class WorldTestCase(base.TestCase):
 
     def restart_destination(self):
         """The process on host b forgets what it has in memory."""
-        self.destination = destination.Destination(
+        self.destination = dispatcher.Dispatcher(
             self.b.hypervisor('host-b'),
             self.host_settings('b'),
         )
@@ -393,7 +393,7 @@ class WorldTestCase(base.TestCase):
         source = domxml.disks(machine.xml)[disk].source
         if job.commit:
             assert isinstance(source, model.Image)
-            overlay.commit(source.path, job.base.path, 30)
+            deltas.commit(source.path, job.base.path, 30)
             return
         assert isinstance(source, model.NetworkSource)
         top = self.exporter.served[source.name]
@@ -407,9 +407,9 @@ class WorldTestCase(base.TestCase):
         )
         shutil.copyfile(top.path, read.path)
         if below is not None:
-            overlay.stand_on(read, 30)
+            deltas.stand_on(read, 30)
         if job.shallow:
-            overlay.commit(read.path, job.base.path, 30)
+            deltas.commit(read.path, job.base.path, 30)
         else:
             qemu(
                 *('qemu-img', 'convert', '-n', '-f', read.format),

@@ -1,0 +1,91 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""One host's readiness to receive guests: answers the sources' messages."""
+
+import threading
+
+from oslo_log import log as logging
+
+from nova_blockcopy import conf
+from nova_blockcopy import exception
+from nova_blockcopy.host import hypervisor
+from nova_blockcopy.migration import peer
+from nova_blockcopy.migration.destination import operations
+from nova_blockcopy.records import journal
+
+LOG = logging.getLogger(__name__)
+
+#: What a message may ask for: each public method of Operations.
+OPERATIONS = frozenset(
+    name for name in vars(operations.Operations) if not name.startswith('_')
+)
+
+
+class Dispatcher:
+    """The entry point of a peer channel, on the destination.
+
+    :param here: this host's hypervisor
+    """
+
+    def __init__(
+        self, here: hypervisor.Hypervisor, settings: conf.Settings
+    ) -> None:
+        self._host = operations.Host(
+            here=here,
+            settings=settings,
+            journal=journal.Journal(settings.journal_dir),
+        )
+        self._migrations: dict[str, operations.Operations] = {}
+        self._lock = threading.Lock()
+
+    def handle(self, message: peer.Message) -> peer.Message:
+        """Answer a message; a failure is part of the answer."""
+        values = dict(message)
+        operation = str(values.pop('operation', None))
+        try:
+            if operation not in OPERATIONS:
+                raise exception.PeerError(
+                    operation=operation, reason='it is not known here.'
+                )
+            guest, migration = values.pop('guest'), values.pop('migration')
+            answer: peer.Message = getattr(
+                self._operations(guest, migration), operation
+            )(**values)
+            if operation in ('discard', 'finish'):
+                self._forget(migration)
+        except exception.BlockCopyError as e:
+            return {'error': peer.failure(e)}
+        except (KeyError, TypeError, ValueError) as e:
+            LOG.exception('Message %s was not understood', operation)
+            return {'error': peer.failure(_not_understood(operation, e))}
+        return answer
+
+    def _operations(self, guest: str, migration: str) -> operations.Operations:
+        with self._lock:
+            if migration not in self._migrations:
+                self._migrations[migration] = operations.Operations(
+                    self._host, guest, migration
+                )
+            return self._migrations[migration]
+
+    def _forget(self, migration: str) -> None:
+        with self._lock:
+            self._migrations.pop(migration, None)
+
+
+def _not_understood(operation: str, error: Exception) -> exception.PeerError:
+    return exception.PeerError(
+        operation=operation,
+        reason=f'it did not understand the message ({error!r}); run the same '
+        f'version of nova-blockcopy on both hosts.',
+    )

@@ -1,0 +1,55 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""What is said of a guest that ended while it moved. Runs on the source."""
+
+from nova_blockcopy import exception
+from nova_blockcopy import states
+from nova_blockcopy.host import hypervisor
+from nova_blockcopy.host import qemu_log
+from nova_blockcopy.migration.source import remote
+from nova_blockcopy.records import journal
+
+
+def of(
+    guest: hypervisor.Guest,
+    destination: remote.RemoteDestination,
+    host: str,
+    record: journal.Record,
+) -> str | None:
+    """Where a guest ended, and what its QEMU said last.
+
+    :param host: name of this host
+    :returns: None if it runs on either host, or if that is not known
+    """
+    try:
+        if guest.power() is not hypervisor.Power.OFF:
+            return None
+        if destination.power() is not hypervisor.Power.OFF:
+            return None
+    except exception.BlockCopyError:
+        return None
+    seen = {entry.state for entry in record.history}
+    logs = {}
+    if states.State.COPYING not in seen:
+        logs[host] = qemu_log.tail(record.name)
+    if states.State.SWITCHING in seen:
+        logs[record.peer] = _remote_log(destination)
+    told = ' '.join(f'Its log on {at} ends with: {logs[at]}' for at in logs)
+    return f'Guest "{record.name}" has ended on {" or ".join(logs)}. {told}'
+
+
+def _remote_log(destination: remote.RemoteDestination) -> str:
+    try:
+        return destination.qemu_log()
+    except exception.BlockCopyError as e:
+        return f'({e})'

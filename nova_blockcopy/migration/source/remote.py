@@ -1,0 +1,264 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The destination as the source sees it: each call waits for its end."""
+
+import dataclasses
+import threading
+from collections.abc import Callable
+from collections.abc import Mapping
+from typing import Any
+
+from nova_blockcopy import exception
+from nova_blockcopy import model
+from nova_blockcopy import plan
+from nova_blockcopy import states
+from nova_blockcopy import wire
+from nova_blockcopy.host import hypervisor
+from nova_blockcopy.migration import peer
+from nova_blockcopy.records import journal
+from nova_blockcopy.runtime import waiting
+
+Watch = Callable[[states.State, tuple[model.DiskProgress, ...]], None]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """What the destination is asked to take; of use before it agrees."""
+
+    bases: Mapping[str, model.BaseRequest]
+    disks: tuple[model.SourceDisk, ...]
+    selection: plan.Selection
+
+
+NOTHING = Offer(
+    bases={}, disks=(), selection=plan.Selection(moves=(), left_alone=())
+)
+
+
+class RemoteDestination:
+    """One guest's destination. Runs on the source.
+
+    :param record: of its migration; the destination answers for no other
+    :param interval: seconds between two questions
+    """
+
+    def __init__(
+        self, channel: peer.Channel, record: journal.Record, interval: float
+    ) -> None:
+        self._channel = channel
+        self._guest = record.guest
+        self._name = record.name
+        self._migration = record.migration
+        self._interval = interval
+
+    def prepare(
+        self,
+        offer: Offer,
+        *,
+        source: str,
+        tls: bool,
+        mode: model.Mode,
+        dry_run: bool,
+        cancelled: threading.Event,
+    ) -> tuple[model.Move, ...]:
+        """Have the bases checked and, unless it is a dry run, reserved.
+
+        :param tls: the exports will be encrypted
+        :raises Refused: with the reason; nothing was changed
+        """
+        moves = self._run(
+            'prepare',
+            cancelled,
+            name=self._name,
+            peer=source,
+            disks=wire.pack(offer.disks),
+            bases=wire.pack(dict(offer.bases)),
+            left_alone={
+                left.disk: left.path
+                for left in offer.selection.left_alone
+                if left.path is not None
+            },
+            tls=tls,
+            mode=mode,
+            dry_run=dry_run,
+        )
+        return wire.unpack(moves, tuple[model.Move, ...])
+
+    def received(self) -> dict[str, tuple[model.Extent, ...]]:
+        """Where an earlier attempt has filled the bases, by disk."""
+        return wire.unpack(
+            self._ask('received')['extents'],
+            dict[str, tuple[model.Extent, ...]],
+        )
+
+    def seed(
+        self,
+        seeds: tuple[model.Seed, ...],
+        bandwidth: int,
+        watch: Watch,
+        cancelled: threading.Event,
+    ) -> None:
+        """Have images copied from their exports.
+
+        :param bandwidth: bytes/s for all of them together; 0 = no limit
+        """
+        self._run(
+            'seed',
+            cancelled,
+            watch,
+            seeds=wire.pack(seeds),
+            bandwidth=bandwidth,
+        )
+
+    def digest(
+        self,
+        seed: model.Seed,
+        wanted: tuple[model.Extent, ...],
+        cancelled: threading.Event,
+    ) -> list[str]:
+        """Checksums of what the destination has received of an image."""
+        found: list[str] = self._run(
+            'digest', cancelled, seed=_brief(seed), wanted=wire.pack(wanted)
+        )
+        return found
+
+    def apply(
+        self, seeds: tuple[model.Seed, ...], cancelled: threading.Event
+    ) -> None:
+        """Have the bases take in what was seeded."""
+        self._run('apply', cancelled, seeds=[_brief(seed) for seed in seeds])
+
+    def copy(
+        self,
+        persistent_xml: str,
+        bandwidth: int,
+        watch: Watch,
+        cancelled: threading.Event,
+        *,
+        synchronous_writes: bool,
+        guest_bandwidth: int,
+    ) -> None:
+        """Copy all disks until they mirror.
+
+        :param bandwidth: bytes/s for all disks together; 0 = no limit
+        :param synchronous_writes: get there however much the guest writes
+        :param guest_bandwidth: bytes/s that it may write to all disks
+            together; 0 = no limit
+        """
+        self._run(
+            'copy',
+            cancelled,
+            watch,
+            persistent_xml=persistent_xml,
+            bandwidth=bandwidth,
+            synchronous_writes=synchronous_writes,
+            guest_bandwidth=guest_bandwidth,
+        )
+
+    def set_bandwidth(self, bytes_per_s: int) -> None:
+        self._ask('set_bandwidth', bandwidth=bytes_per_s)
+
+    def pivot(self, watch: Watch) -> None:
+        """Pivot all disks and have it proven; cannot be cancelled."""
+        self._run('pivot', threading.Event(), watch)
+
+    def abort(self) -> None:
+        """End all that is under way; the guest stays on the exports."""
+        self._run('abort', threading.Event())
+
+    def give_back(
+        self, endpoint: model.Endpoint, live_xml: str, persistent_xml: str
+    ) -> None:
+        """Have the guest migrated back to this host."""
+        self._run(
+            'give_back',
+            threading.Event(),
+            endpoint=wire.pack(endpoint),
+            live_xml=live_xml,
+            persistent_xml=persistent_xml,
+        )
+
+    def power(self) -> hypervisor.Power:
+        """What the guest does on the destination."""
+        return hypervisor.Power(self._ask('status')['power'])
+
+    def qemu_log(self) -> str:
+        """The end of the log of the guest's QEMU on the destination."""
+        return str(self._ask('qemu_log')['log'])
+
+    def pivoted(self, timeout: float) -> tuple[str, ...]:
+        """The disks that live on their bases, once the last task has ended.
+
+        :param timeout: seconds
+        :raises PeerError: it still works on something
+        """
+        if not waiting.until(
+            lambda: bool(self._ask('status')['done']),
+            timeout=timeout,
+            interval=self._interval,
+        ):
+            raise exception.PeerError(
+                operation='end its task', reason=f'{timeout} s have passed.'
+            )
+        return tuple(self._ask('status')['pivoted'])
+
+    def discard(self) -> None:
+        """Have the destination forget the guest; done twice is once."""
+        self._ask('discard')
+
+    def finish(self) -> None:
+        """Have the destination close its journal of a guest that came."""
+        self._ask('finish')
+
+    def _run(
+        self,
+        operation: str,
+        cancelled: threading.Event,
+        watch: Watch | None = None,
+        **values: Any,
+    ) -> Any:
+        self._ask(operation, **values)
+        for pause in waiting.pauses(self._interval):
+            status = self._ask('status')
+            if status['task'] != operation:
+                raise exception.PeerError(
+                    operation=operation,
+                    reason='it has been restarted and does not do it any '
+                    'more.',
+                )
+            if watch is not None and status['state'] is not None:
+                watch(
+                    states.State(status['state']),
+                    wire.unpack(
+                        status['disks'], tuple[model.DiskProgress, ...]
+                    ),
+                )
+            if status['done']:
+                peer.raise_failure(status['failure'])
+                return status['result']
+            if cancelled.wait(pause):
+                raise exception.Aborted(guest=self._name)
+
+    def _ask(self, operation: str, **values: Any) -> peer.Message:
+        return peer.ask(
+            self._channel,
+            operation,
+            self._guest,
+            migration=self._migration,
+            **values,
+        )
+
+
+def _brief(seed: model.Seed) -> Any:
+    """A seed for a message that needs no extents: there may be many."""
+    return wire.pack(dataclasses.replace(seed, extents=()))

@@ -1,0 +1,182 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The durable record of a migration: one file for each guest and host.
+
+It is written before the act that it names, so that after a crash it tells
+what may be half done. It lives outside libvirt, which forgets what it knows
+of a disk when a domain is undefined.
+"""
+
+import dataclasses
+import datetime
+import json
+import os
+import pathlib
+from typing import Any
+
+from nova_blockcopy import exception
+from nova_blockcopy import model
+from nova_blockcopy import states
+from nova_blockcopy import wire
+from nova_blockcopy.records import durable
+
+#: 1 had an overlay on the destination for each disk, and a state
+#: "flattening" in which it was merged.
+VERSION = 2
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One line of a record's history, for a person to read."""
+
+    at: str
+    state: states.State
+    note: str = ''
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """All that a host must know of a migration after it lost its memory.
+
+    ``mode`` is how the disks travel. ``peer`` is the other host as its
+    caller names it, ``home`` and ``destination`` how the two libvirts reach
+    each other (on the source only). ``authority`` names the host whose disks
+    are the authoritative copy. ``pivoted`` are the disks that live on their
+    bases already. ``limits`` are those of disks that the destination slows
+    down, as they were before that.
+    ``live_xml`` and ``persistent_xml`` are the guest's definitions from
+    before the switchover, ``definition`` is the persistent one from before
+    anything was changed; empty where there is none.
+    """
+
+    version: int = VERSION
+    migration: str
+    guest: str
+    name: str
+    role: model.Role
+    mode: model.Mode
+    peer: str
+    state: states.State
+    home: model.Endpoint | None = None
+    destination: model.Endpoint | None = None
+    authority: model.Role = model.Role.SOURCE
+    moves: tuple[model.Move, ...] = ()
+    exports: tuple[model.Export, ...] = ()
+    pivoted: tuple[str, ...] = ()
+    limits: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)
+    live_xml: str = ''
+    persistent_xml: str = ''
+    definition: str = ''
+    history: tuple[Entry, ...] = ()
+
+
+class Journal:
+    """The records of one host.
+
+    :param directory: on this host's own disk; made when first needed
+    """
+
+    def __init__(self, directory: str) -> None:
+        self._directory = pathlib.Path(directory)
+
+    def path(self, guest: str) -> str:
+        """The file of one guest, by UUID."""
+        return str(self._directory / f'{guest}.json')
+
+    def find(self, guest: str) -> Record | None:
+        """Read the record of a guest, by UUID; None if there is none.
+
+        :raises JournalError: there is one, but it cannot be understood
+        """
+        path = self.path(guest)
+        try:
+            with open(path, encoding='utf-8') as f:
+                data = json.load(f)
+            if data.get('version') != VERSION:
+                raise exception.JournalError(
+                    path=path,
+                    reason=f'another version of nova-blockcopy wrote it '
+                    f'(format {data.get("version")}, this version has '
+                    f'{VERSION}). Install that version on both hosts again, '
+                    f'let it settle the migration, then upgrade.',
+                )
+            return wire.unpack(data, Record)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, AttributeError) as e:
+            raise exception.JournalError(
+                path=path,
+                reason=f'it cannot be read ({e}); nothing was done.',
+            ) from e
+
+    def open(self, record: Record) -> Record:
+        """Begin a record.
+
+        :raises UnfinishedMigration: the guest has one already
+        """
+        old = self.find(record.guest)
+        if old is not None:
+            raise exception.UnfinishedMigration(
+                path=self.path(record.guest),
+                host=os.uname().nodename,
+                guest=record.name,
+                state=old.state,
+            )
+        return self._write(record, '')
+
+    def write(
+        self,
+        record: Record,
+        state: states.State,
+        note: str = '',
+        **changes: Any,
+    ) -> Record:
+        """Put a record into a state, durably, before the act it names.
+
+        :param changes: whatever else of it has changed
+        :returns: the record as it is now
+        :raises InvalidTransition: the state cannot follow the present one
+        """
+        states.check(record.state, state)
+        changed = dataclasses.replace(record, state=state, **changes)
+        return self._write(changed, note)
+
+    def close(self, guest: str) -> None:
+        """Forget a guest; done twice is done once."""
+        durable.remove(self.path(guest))
+
+    def tidy(self) -> None:
+        """Remove what a writer left that was killed; nobody may write now."""
+        durable.tidy(str(self._directory))
+
+    def guests(self) -> list[str]:
+        """The guests, by UUID, that this host has a record of."""
+        return sorted(path.stem for path in self._directory.glob('*.json'))
+
+    def _write(self, record: Record, note: str) -> Record:
+        now = datetime.datetime.now(datetime.UTC)
+        entry = Entry(
+            at=now.isoformat(timespec='milliseconds'),
+            state=record.state,
+            note=note,
+        )
+        record = dataclasses.replace(record, history=(*record.history, entry))
+        try:
+            durable.write(self.path(record.guest), wire.pack(record))
+        except OSError as e:
+            raise exception.JournalError(
+                path=self.path(record.guest),
+                reason=f'it cannot be written ({e.strerror}); nothing is '
+                f'done without it.',
+            ) from e
+        return record

@@ -1,0 +1,147 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Overlays by a real qemu-img."""
+
+import os
+import subprocess
+
+from nova_blockcopy import exception
+from nova_blockcopy import model
+from nova_blockcopy.host import deltas
+from nova_blockcopy.host import images
+from nova_blockcopy.tests.unit import base
+from nova_blockcopy.tests.unit import samples
+
+MIB = 1024 * 1024
+
+
+class TestOverlay(base.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.base = samples.image(self.path('base,raw'), samples.FILE)
+        with open(self.base.path, 'wb') as f:
+            f.write(b'x' * MIB)
+        self.top = model.overlay(self.path('top'), self.base)
+
+    def path(self, name):
+        return str(self.directory / name)
+
+    def create(self, image=None):
+        deltas.create(image or self.top, MIB, 30)
+
+    def write(self, image, text, offset):
+        what = f'write -q -P {ord(text)} {offset} 4k'
+        subprocess.run(
+            ['qemu-io', '-f', 'qcow2', '-c', what, image.path], check=True
+        )
+
+    def content(self):
+        with open(self.base.path, 'rb') as f:
+            return f.read()
+
+    def refused(self, call, *arguments):
+        error = self.assertRaises(exception.ImageError, call, *arguments)
+        self.assertIn(self.directory.name, str(error))
+        return str(error)
+
+    def test_it_declares_what_it_lies_on(self):
+        self.create()
+        self.assertEqual(
+            self.top, images.describe(self.top.path, samples.QCOW2)
+        )
+        self.assertEqual(MIB, images.size(self.top))
+
+    def test_one_that_cannot_be_made(self):
+        top = model.overlay(self.path('gone/top'), self.base)
+        self.refused(self.create, top)
+
+    def test_it_is_merged_with_all_between_and_keeps_what_it_has(self):
+        over = model.overlay(self.path('over'), self.top)
+        self.create()
+        self.write(self.top, 'y', 0)
+        self.create(over)
+        self.write(over, 'z', 8192)
+        for _time in range(2):
+            deltas.commit(over.path, self.base.path, 30)
+            self.assertEqual(
+                (b'y' * 4096 + b'x' * 4096 + b'z' * 4096).ljust(MIB, b'x'),
+                self.content(),
+            )
+        self.assertTrue(os.path.exists(self.top.path))
+
+    def test_one_that_does_not_exist_has_been_merged(self):
+        deltas.commit(self.top.path, self.base.path, 30)
+        self.assertEqual(b'x' * MIB, self.content())
+
+    def test_one_that_cannot_be_merged_stays(self):
+        self.create()
+        os.truncate(self.top.path, 100)
+        self.refused(deltas.commit, self.top.path, self.base.path, 30)
+        self.assertTrue(os.path.exists(self.top.path))
+
+    def test_it_can_be_put_on_what_lies_here(self):
+        elsewhere = model.overlay(
+            self.top.path, samples.image('/elsewhere', samples.FILE)
+        )
+        self.create(elsewhere)
+        for _time in range(2):
+            deltas.stand_on(self.top, 30)
+            self.assertEqual(
+                self.top, images.describe(self.top.path, samples.QCOW2)
+            )
+        self.refused(
+            deltas.stand_on, model.overlay(self.path('no'), self.base), 30
+        )
+
+    def test_removed_twice(self):
+        self.create()
+        for _time in range(2):
+            deltas.remove([self.top.path, self.path('never')])
+            self.assertFalse(os.path.exists(self.top.path))
+
+    def test_what_it_occupies(self):
+        self.create()
+        before = deltas.allocated(self.top.path)
+        self.write(self.top, 'y', 0)
+        self.assertGreater(deltas.allocated(self.top.path), before)
+        self.assertLess(before, MIB)
+        self.refused(deltas.allocated, self.path('no'))
+
+    def test_the_time_to_merge_it_grows_with_it(self):
+        self.assertEqual(7, deltas.time_limit(7, []))
+        with open(self.path('large'), 'wb') as f:
+            f.write(b'x' * 12 * MIB)
+        self.assertEqual(7 + 6, deltas.time_limit(7, [self.path('large')] * 2))
+        self.refused(deltas.time_limit, 7, [self.path('no')])
+
+
+class TestRoom(base.TestCase):
+    def refused(self, directory, least):
+        error = self.assertRaises(
+            exception.NoRoom, deltas.check_room, str(directory), least
+        )
+        self.assertIn(str(directory), str(error))
+        return str(error)
+
+    def test_there_is_some(self):
+        deltas.check_room(str(self.directory / 'deep' / 'new'), 1)
+        self.assertTrue((self.directory / 'deep' / 'new').is_dir())
+
+    def test_there_is_not_enough(self):
+        said = self.refused(self.directory, 2**42)
+        self.assertIn(f'{2**42} MiB', said)
+        self.assertIn('delta_min_free', said)
+
+    def test_there_is_no_directory(self):
+        (self.directory / 'file').write_text('')
+        self.refused(self.directory / 'file', 0)

@@ -1,0 +1,323 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""What is prepared on a destination, taken in by bases, and cleared away."""
+
+import dataclasses
+import threading
+
+from nova_blockcopy import exception
+from nova_blockcopy import extents
+from nova_blockcopy import model
+from nova_blockcopy.host import checksums
+from nova_blockcopy.host import deltas
+from nova_blockcopy.host import images
+from nova_blockcopy.migration.destination import base_set
+from nova_blockcopy.model import Extent
+from nova_blockcopy.tests.unit import samples
+from nova_blockcopy.tests.unit.migration import world
+
+EXTENT = Extent(offset=0, length=world.SIZE)
+
+
+class SeedbedTestCase(world.WorldTestCase):
+    disks = ('vda',)
+
+    def setUp(self):
+        super().setUp()
+        self.bed = self.make()
+        self.base = samples.image(self.path('b', 'vda'), samples.FILE)
+        self.move = dataclasses.replace(
+            samples.move('vda', base=self.base),
+            size_bytes=world.SIZE,
+        )
+        self.cancelled = threading.Event()
+        self.bed.check('host-b')
+
+    def make(self):
+        return base_set.BaseSet(self.host_settings('b'), samples.UUID, 'm1')
+
+    def seed(self, **changes):
+        values = {
+            'disk': 'vda',
+            'source': samples.image(self.path('a', 'vda'), samples.FILE),
+            'target': self.base,
+            'export': samples.export(),
+            'extents': (EXTENT,),
+            'size_bytes': world.SIZE,
+            **changes,
+        }
+        seed = model.Seed(**values)
+        self.exporter.served[seed.export.name] = seed.source
+        return seed
+
+    def fill(self, *seeds, bed=None):
+        (bed or self.bed).fill(
+            'guest',
+            seeds,
+            {seed.disk: world.SIZE for seed in seeds},
+            0,
+            self.cancelled,
+            lambda _progress: None,
+        )
+
+    def received(self, bed=None):
+        return (bed or self.make()).received((self.move,))['vda']
+
+
+class TestLanding(SeedbedTestCase):
+    """Where this host puts a delta that goes into its base."""
+
+    def setUp(self):
+        super().setUp()
+        below = samples.image(self.path('b', 'vda'), samples.FILE)
+        self.layered = model.overlay(self.path('b', 'top'), below)
+
+    def test_a_file_of_this_migration_on_top_of_the_base(self):
+        seed = self.seed(target=self.layered, delta=True)
+        landed = self.bed.landed(seed)
+        path = str(self.directory / 'b' / 'deltas' / 'm1-vda.seed')
+        self.assertEqual(model.overlay(path, self.layered), landed.target)
+        self.assertEqual(
+            seed, dataclasses.replace(landed, target=self.layered)
+        )
+
+    def test_what_is_no_delta_goes_to_the_base_itself(self):
+        seed = self.seed(target=self.layered)
+        self.assertEqual(seed, self.bed.landed(seed))
+
+    def test_a_delta_leaves_the_base_as_it_is_until_it_is_taken_in(self):
+        before = (self.directory / 'b' / 'vda').read_bytes()
+        seed = self.seed(delta=True)
+        self.fill(seed)
+        self.assertEqual(['m1-vda.seed'], self.overlays('b'))
+        self.assertEqual(before, (self.directory / 'b' / 'vda').read_bytes())
+        with open(self.bed.landed(seed).target.path, 'rb') as f:
+            self.assertEqual(
+                (self.directory / 'a' / 'vda').read_bytes(), f.read()
+            )
+
+    def test_one_that_was_not_taken_in_is_removed(self):
+        self.fill(self.seed(delta=True))
+        for _time in range(2):
+            self.bed.clear((self.move,))
+            self.assertEqual([], self.overlays('b'))
+        self.assertTrue((self.directory / 'b' / 'vda').exists())
+
+    def test_those_of_others_stay(self):
+        other = self.directory / 'b' / 'deltas' / 'm2-vda.seed'
+        other.touch()
+        self.bed.clear((self.move,))
+        self.assertEqual([other.name], self.overlays('b'))
+
+    def test_no_room(self):
+        self.options = {'delta_min_free': 2**40}
+        error = self.assertRaises(
+            exception.NoRoom, self.make().check, 'host-b'
+        )
+        self.assertIn('delta_min_free', str(error))
+
+
+class TestReceived(SeedbedTestCase):
+    def test_what_came_is_told_of(self):
+        self.assertEqual((), self.received())
+        self.fill(self.seed())
+        self.assertEqual((EXTENT,), self.received())
+
+    def test_its_checksums_are_those_of_its_source(self):
+        seed = self.seed()
+        self.fill(seed)
+        for by_content in (False, True):
+            one, other = (
+                checksums.of(
+                    image,
+                    (EXTENT,),
+                    self.cancelled,
+                    by_content=by_content,
+                    timeout=30,
+                )
+                for image in (seed.source, seed.target)
+            )
+            self.assertEqual(one, other)
+
+    def test_certificates_that_are_missing(self):
+        empty = str(self.directory)
+        self.options = {'export_tls': True, 'export_tls_dir': empty}
+        error = self.assertRaises(
+            exception.CertificateError, self.make().check, 'host-b'
+        )
+        self.assertIn(empty, str(error))
+
+    def test_what_came_before_it_broke_is_kept(self):
+        size = 2 * extents.PIECE
+        for host in 'ab':
+            self.make_image(host, 'vda', size)
+
+        def on_piece(_seed, piece):
+            if piece.offset:
+                self.cancelled.set()
+                raise SystemError
+
+        self.on_piece = on_piece
+        self.options = {'seed_workers': 1}
+        # over what was there: nothing of it is known to be zeroes
+        self.bed = self.make()
+        self.assertRaises(
+            exception.BlockCopyError,
+            self.fill,
+            self.seed(
+                size_bytes=size, extents=(Extent(offset=0, length=size),)
+            ),
+        )
+        self.cancelled.clear()
+        self.assertEqual(
+            (Extent(offset=0, length=extents.PIECE),), self.received()
+        )
+
+    def test_what_travels_by_content_is_told_of_as_well(self):
+        self.fill(self.seed(export=samples.content()))
+        self.assertEqual((EXTENT,), self.received())
+
+    def test_a_base_that_is_filled_anew_has_nothing_before(self):
+        self.fill(self.seed())
+        self.on_piece = self.broken
+        self.assertRaises(exception.SeedFailed, self.fill, self.seed())
+        self.assertEqual((), self.received())
+
+    def broken(self, _seed, _piece):
+        raise SystemError('it broke')
+
+    def test_forgotten(self):
+        self.fill(self.seed())
+        self.bed.forget()
+        self.assertEqual((), self.received())
+
+    def test_a_base_that_is_gone(self):
+        (self.directory / 'b' / 'vda').unlink()
+        self.assertRaises(exception.ImageError, self.received)
+
+    def test_a_limit_is_for_what_is_being_copied(self):
+        self.bed.set_limit(5)
+        seen = []
+
+        def on_piece(_seed, _piece):
+            self.bed.set_limit(4096)
+            seen.append(self.bed._seeder._limit)
+
+        self.on_piece = on_piece
+        self.fill(self.seed())
+        self.assertEqual([4096], seen)
+
+
+class TestDescribe(SeedbedTestCase):
+    """A qcow2 on top of another image is the base."""
+
+    def setUp(self):
+        super().setUp()
+        self.top = self.path('b', 'top')
+        self.image = model.overlay(self.top, self.base)
+        deltas.create(self.image, 2 * world.SIZE, 30)
+
+    def describe(self, path=None, format_=samples.QCOW2, by_book=True):
+        return self.make().describe(
+            'vda', path or self.top, format_, by_book=by_book
+        )
+
+    def begin(self):
+        """Fill it, and fail at once."""
+
+        def on_piece(_seed, _piece):
+            raise SystemError('it broke')
+
+        self.on_piece = on_piece
+        seed = self.seed(target=self.image)
+        self.assertRaises(exception.SeedFailed, self.fill, seed)
+        with open(self.top, 'rb') as f:
+            self.assertEqual(bytes(512), f.read(512))
+
+    def test_by_its_header(self):
+        self.assertEqual((self.image, 2 * world.SIZE), self.describe())
+
+    def test_by_the_book_while_its_header_is_not_there(self):
+        self.begin()
+        self.assertEqual((self.image, world.SIZE), self.describe())
+
+    def test_not_by_the_book_where_its_header_is_needed(self):
+        self.begin()
+        self.assertRaises(exception.ImageError, self.describe, by_book=False)
+
+    def test_by_the_book_while_its_header_is_of_the_source(self):
+        self.begin()
+        (self.directory / 'b' / 'top').write_bytes(b'')
+        elsewhere = samples.image('/elsewhere', samples.FILE)
+        deltas.create(model.overlay(self.top, elsewhere), world.SIZE, 30)
+        self.assertEqual((self.image, world.SIZE), self.describe())
+
+    def test_in_another_format_it_is_another_one(self):
+        self.begin()
+        image, size = self.describe(format_=samples.RAW)
+        self.assertEqual(
+            samples.image(self.top, samples.FILE, samples.RAW), image
+        )
+        self.assertEqual(world.SIZE, size)
+
+    def test_by_another_name_it_is_another_one(self):
+        self.begin()
+        other = self.path('b', 'other')
+        (self.directory / 'b' / 'other').hardlink_to(self.top)
+        self.assertRaises(exception.ImageError, self.describe, other)
+
+    def test_another_image_of_that_name(self):
+        self.begin()
+        (self.directory / 'b' / 'top').rename(self.path('b', 'old'))
+        deltas.create(self.image, 3 * world.SIZE, 30)
+        self.assertEqual((self.image, 3 * world.SIZE), self.describe())
+
+    def test_one_that_is_gone(self):
+        (self.directory / 'b' / 'top').unlink()
+        self.assertRaises(exception.ImageError, self.describe)
+
+
+class TestApply(SeedbedTestCase):
+    def qcow2(self, path, below):
+        image = model.overlay(path, below)
+        deltas.create(image, world.SIZE, 30)
+        return image
+
+    def test_a_raw_base_is_as_it_is(self):
+        before = (self.directory / 'b' / 'vda').read_bytes()
+        self.bed.apply((self.seed(),))
+        self.assertEqual(before, (self.directory / 'b' / 'vda').read_bytes())
+
+    def test_a_base_names_what_lies_below_it_here(self):
+        elsewhere = samples.image('/elsewhere', samples.FILE)
+        path = str(self.directory / 'b' / 'top')
+        self.qcow2(path, elsewhere)
+        target = model.overlay(path, self.base)
+        for _time in range(2):
+            self.bed.apply((self.seed(target=target),))
+            self.assertEqual(target, images.describe(path, samples.QCOW2))
+
+    def test_a_delta_goes_into_its_base(self):
+        elsewhere = samples.image(self.path('a', 'vda'), samples.FILE)
+        seed = self.seed(delta=True)
+        path = self.bed.landed(seed).target.path
+        self.qcow2(path, elsewhere)
+        world.qemu('qemu-io', '-f', 'qcow2', '-c', 'write -z 0 4k', path)
+        world.qemu('qemu-io', '-f', 'qcow2', '-c', 'write -P 122 8k 4k', path)
+        for _time in range(2):
+            self.bed.apply((seed,))
+            self.assertEqual([], self.overlays('b'))
+        self.assertEqual(
+            bytes(8192) + b'z' * 4096 + bytes(4096),
+            (self.directory / 'b' / 'vda').read_bytes()[:16384],
+        )

@@ -1,0 +1,313 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Whatever a crash left half done comes to an end, and to the right one."""
+
+import dataclasses
+
+import ddt
+import fixtures
+
+from nova_blockcopy import domxml
+from nova_blockcopy import exception
+from nova_blockcopy import model
+from nova_blockcopy import states
+from nova_blockcopy.migration.source import recovery
+from nova_blockcopy.migration.source import steps
+from nova_blockcopy.records import journal
+from nova_blockcopy.tests.unit import fakes
+from nova_blockcopy.tests.unit import samples
+from nova_blockcopy.tests.unit.migration import world
+
+State = states.State
+TAKE_BACK = steps.take_back
+
+
+@ddt.ddt
+class TestSettle(world.WorldTestCase):
+    def settle(self):
+        """Nobody remembers anything but the journals."""
+        self.restart_destination()
+        record = self.record('a')
+        assert record is not None
+        side = recovery.settle(
+            record,
+            self.a.hypervisor('host-a'),
+            self.channel(),
+            self.host_settings('a'),
+        )
+        # whoever asked for it closes the journal
+        at = journal.Journal(str(self.directory / 'a' / 'journal'))
+        self.assertIsNotNone(at.find(samples.UUID))
+        at.close(samples.UUID)
+        return side
+
+    def rewrite(self, host, state):
+        """As if the crash had come right after this was written down."""
+        at = journal.Journal(str(self.directory / host / 'journal'))
+        role = model.Role
+        after = state is State.RELEASING
+        record = dataclasses.replace(
+            self.record(host),
+            authority=role.DESTINATION if after else role.SOURCE,
+        )
+        at.write(record, state)
+
+    def stick(self):
+        at = journal.Journal(str(self.directory / 'a' / 'journal'))
+        at.write(self.record('a'), State.STUCK)
+
+    @ddt.data('preparing', 'exporting', 'switching', 'copying')
+    def test_before_the_pivot_the_guest_goes_home(self, state):
+        self.migration().run(through=State(state))
+        self.assertEqual(model.Role.SOURCE, self.settle())
+        self.assert_untouched()
+
+    def test_on_the_way_back_it_goes_on(self):
+        self.migration().run(through=State.COPYING)
+        self.rewrite('a', State.UNDOING)
+        self.rewrite('b', State.UNDOING)
+        self.assertEqual(model.Role.SOURCE, self.settle())
+        self.assert_untouched()
+
+    def test_a_pivot_that_was_only_announced_is_taken_back(self):
+        self.migration().run(through=State.COPYING)
+        self.rewrite('a', State.PIVOTING)
+        self.assertEqual(model.Role.SOURCE, self.settle())
+        self.assert_untouched()
+
+    def test_after_a_pivot_it_goes_forward(self):
+        self.migration().run(through=State.PIVOTING)
+        self.assertEqual(model.Role.DESTINATION, self.settle())
+        self.assert_arrived()
+
+    def test_a_release_that_was_begun_is_done(self):
+        self.migration().run(through=State.PIVOTING)
+        self.rewrite('a', State.RELEASING)
+        self.assertEqual(model.Role.DESTINATION, self.settle())
+        self.assert_arrived()
+
+    def test_half_a_pivot_goes_forward(self):
+        self.migration().run(through=State.COPYING)
+        self.pivot_one()
+        self.assertEqual(model.Role.DESTINATION, self.settle())
+        self.assert_arrived()
+
+    def test_a_record_that_does_not_say_how_to_get_home(self):
+        self.migration().run(through=State.COPYING)
+        at = journal.Journal(str(self.directory / 'a' / 'journal'))
+        at.write(dataclasses.replace(self.record('a'), home=None), State.READY)
+        error = self.assertRaises(exception.JournalError, self.settle)
+        self.assertIn('how to get home', str(error))
+        self.assertIn(samples.UUID, self.b.machines)
+
+    def test_a_destination_that_is_silent_leaves_all_as_it_is(self):
+        self.migration().run(through=State.COPYING)
+
+        def silent(_message):
+            raise exception.PeerError(operation='answer', reason='silence')
+
+        self.on_message = silent
+        self.assertRaises(exception.PeerError, self.settle)
+        self.assertIsNotNone(self.record('a'))
+        self.on_message = self._ignore
+        self.assertEqual(model.Role.SOURCE, self.settle())
+        self.assert_untouched()
+
+    @ddt.data('switching', 'copying')
+    def test_a_guest_that_has_ended_is_at_home_with_all_it_wrote(self, state):
+        self.migration().run(through=State(state))
+        machine = self.b.machines[samples.UUID]
+        self.write(machine, 'vda', 8192, 'w')
+        machine.power_off()
+        self.assertEqual(model.Role.SOURCE, self.settle())
+        self.assertTrue(self.a.machines[samples.UUID].off)
+        self.assert_untouched()
+
+    def test_a_pivot_that_nobody_noted_is_not_taken_back(self):
+        self.migration().run(through=State.COPYING)
+        self.rewrite('a', State.PIVOTING)
+        machine = self.b.machines[samples.UUID]
+        machine.pivot('vda')
+        machine.power_off()
+        error = self.assertRaises(exception.TooLate, self.settle)
+        self.assertIn('vda', str(error))
+        self.assertEqual({}, self.a.machines)
+        self.assertIn(samples.UUID, self.b.machines)
+
+    def test_a_pivoted_guest_is_not_forgotten(self):
+        self.migration().run(through=State.COPYING)
+        machine = self.b.machines[samples.UUID]
+        machine.pivot('vda')
+        machine.power_off()
+        far = self.remote(self.record('b').migration)
+        self.assertRaises(exception.TooLate, far.discard)
+        self.assertIn(samples.UUID, self.b.machines)
+
+    def test_after_a_release_all_that_is_left_is_to_close(self):
+        self.migration().run(through=State.PIVOTING)
+        self.rewrite('a', State.RELEASING)
+        self.stick()
+        # its answer was lost
+        self.destination.handle(
+            {
+                'operation': 'finish',
+                'guest': samples.UUID,
+                'migration': self.record('b').migration,
+            }
+        )
+        self.assertIsNone(self.record('b'))
+        self.assertEqual(model.Role.DESTINATION, self.settle())
+        self.assert_arrived()
+
+    def pivot_one(self):
+        """The pivot is cut short after vda."""
+        self.rewrite('a', State.PIVOTING)
+        far = self.remote(self.record('b').migration)
+        machine = self.b.machines[samples.UUID]
+        machine.on_pivot = self._crash_after_vda
+        self.assertRaises(exception.BlockCopyError, far.pivot, self._ignore)
+        self.assertEqual(('vda',), self.record('b').pivoted)
+        machine.on_pivot = self._ignore
+
+    def _crash_after_vda(self, disk):
+        if disk == 'vdb':
+            raise SystemError('the process is gone')
+
+    def _ignore(self, *_arguments):
+        pass
+
+
+@ddt.ddt
+class TestSettleSeeded(world.Seeded, TestSettle):
+    def setUp(self):
+        super().setUp()
+        self.steady_writes()
+
+    @ddt.data(False, True)
+    def test_a_guest_that_was_slowed_down_is_not_any_more(self, pivoted):
+        self.options = {'max_remote_window': 0, 'seed_rounds': 1}
+        self.migration().run(through=State.COPYING)
+        machine = self.b.machines[samples.UUID]
+        self.assertEqual(set(self.disks), set(self.record('b').limits))
+        self.assertLess(0, machine.limits_of('vda')['write_bytes_sec'])
+        if pivoted:
+            self.pivot_one()
+        self.settle()
+        for disk in self.disks:
+            self.assertEqual(
+                dict.fromkeys(fakes.LIMITS, 0), machine.limits_of(disk)
+            )
+        if pivoted:
+            self.assert_arrived()
+        else:
+            self.assert_untouched()
+
+    @ddt.data('freezing', 'seeding', 'exporting')
+    def test_a_frozen_guest_is_put_back(self, state):
+        self.migration().run(through=State(state))
+        self.assertEqual(2, len(self.overlays('a')))
+        self.write(self.machine, 'vda', 8192, 'w')
+        self.assertEqual(model.Role.SOURCE, self.settle())
+        self.assert_untouched()
+
+    @ddt.data('freezing', 'seeding', 'exporting')
+    def test_a_frozen_guest_that_lost_power_has_all_it_wrote(self, state):
+        self.migration().run(through=State(state))
+        self.write(self.machine, 'vda', 8192, 'w')
+        self.machine.power_off()
+        self.assertEqual(model.Role.SOURCE, self.settle())
+        self.assert_untouched()
+
+    def test_a_frozen_guest_without_a_destination_is_put_back(self):
+        self.migration().run(through=State.SEEDING)
+
+        def silent(_message):
+            raise exception.PeerError(operation='answer', reason='silence')
+
+        self.on_message = silent
+        self.assertRaises(exception.PeerError, self.settle)
+        # the destination has not been told, but the guest is at home
+        self.assertEqual([], self.overlays('a'))
+        self.assert_content('a')
+        self.assertIsNotNone(self.record('a'))
+        self.on_message = self._ignore
+        self.assertEqual(model.Role.SOURCE, self.settle())
+        self.assert_untouched()
+
+    @ddt.data('before', 'after')
+    def test_power_lost_in_a_second_freeze(self, when):
+        self.options = {'max_remote_window': 0, 'seed_rounds': 2}
+
+        def crash(machine):
+            if len(self.a.snapshots) == 2:
+                self.write(machine, 'vdb', 8192, 'v')
+                machine.power_off()
+                raise SystemExit
+
+        setattr(
+            self.a,
+            'on_snapshot' if when == 'before' else 'after_snapshot',
+            crash,
+        )
+        # nobody takes anything back, as after a loss of power
+        self.useFixture(
+            fixtures.MonkeyPatch(f'{steps.__name__}.take_back', self._crash)
+        )
+        migration = self.migration()
+        self.assertRaises(exception.MigrationStuck, migration.run)
+        self.useFixture(
+            fixtures.MonkeyPatch(f'{steps.__name__}.take_back', TAKE_BACK)
+        )
+        self.assertEqual(2, len(self.record('a').moves[0].deltas))
+        self.assertEqual(model.Role.SOURCE, self.settle())
+        self.assert_untouched()
+
+    def _crash(self, *_arguments):
+        raise SystemError('the process is gone')
+
+    def test_the_authority_is_never_given_back(self):
+        self.migration().run(through=State.PIVOTING)
+        self.rewrite('a', State.RELEASING)
+        self.stick()
+        seen = set()
+        self.on_message = lambda _message: seen.add(self.record('a').authority)
+        self.settle()
+        self.assertEqual({model.Role.DESTINATION}, seen)
+        self.assert_arrived()
+
+    @ddt.data('pivoting', 'releasing')
+    def test_a_guest_that_ended_over_there_is_at_home_there(self, state):
+        self.migration().run(through=State.PIVOTING)
+        machine = self.b.machines[samples.UUID]
+        self.write(machine, 'vdb', 8192, 'w')
+        machine.power_off()
+        self.rewrite('a', State(state))
+        self.assertEqual(model.Role.DESTINATION, self.settle())
+        self.assertEqual(
+            [self.path('b', disk) for disk in self.disks],
+            [
+                getattr(disk.source, 'path', None)
+                for disk in domxml.disks(machine.definition or '').values()
+            ],
+        )
+        self.assert_content('b')
+        self.assert_no_litter()
+
+    def test_a_transient_guest_that_ended_over_there(self):
+        self.machine.definition = None
+        self.migration().run(through=State.PIVOTING)
+        self.write(self.b.machines[samples.UUID], 'vdb', 8192, 'w')
+        del self.b.machines[samples.UUID]
+        self.assertEqual(model.Role.DESTINATION, self.settle())
+        self.assert_content('b')
+        self.assert_no_litter()

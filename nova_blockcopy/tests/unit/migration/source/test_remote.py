@@ -1,0 +1,194 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The destination as its source sees it, when that answers oddly."""
+
+import threading
+from typing import Any
+
+import ddt
+
+from nova_blockcopy import exception
+from nova_blockcopy import model
+from nova_blockcopy import states
+from nova_blockcopy import wire
+from nova_blockcopy.host import hypervisor
+from nova_blockcopy.migration import peer
+from nova_blockcopy.migration.source import remote
+from nova_blockcopy.tests.unit import base
+from nova_blockcopy.tests.unit import samples
+
+IDLE: dict[str, Any] = {
+    'state': None,
+    'pivoted': [],
+    'power': 'running',
+    'task': None,
+    'done': True,
+    'result': None,
+    'failure': None,
+    'disks': [],
+}
+
+
+@ddt.ddt
+class TestRemoteDestination(base.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.asked = []
+        self.messages = []
+        #: Answers to 'status', one after the other; the last one stays.
+        self.answers = [IDLE]
+        self.cancelled = threading.Event()
+        self.destination = remote.RemoteDestination(
+            peer.InProcess(self.handle),
+            samples.record(guest='uuid'),
+            interval=0.001,
+        )
+
+    def handle(self, message):
+        self.assertEqual(
+            ('uuid', 'm1'), (message['guest'], message['migration'])
+        )
+        if message['operation'] != 'status':
+            self.asked.append(message['operation'])
+            self.messages.append(message)
+            return {}
+        if len(self.answers) > 1:
+            return self.answers.pop(0)
+        return self.answers[0]
+
+    def copy(self, watch=lambda _state, _disks: None):
+        self.destination.copy(
+            '<domain/>',
+            5,
+            watch,
+            self.cancelled,
+            synchronous_writes=False,
+            guest_bandwidth=7,
+        )
+
+    def test_a_task_is_waited_for_and_watched(self):
+        disk = {
+            'disk': 'vda',
+            'processed_bytes': 1,
+            'total_bytes': 2,
+            'ready': False,
+            'pivoted': False,
+        }
+        busy = {**IDLE, 'task': 'copy', 'done': False}
+        copying = {**busy, 'state': 'copying', 'disks': [disk]}
+        ready = {**copying, 'state': 'ready', 'done': True}
+        self.answers = [busy, copying, ready]
+        seen = []
+        self.copy(lambda state, disks: seen.append((state, disks)))
+        expected = (
+            model.DiskProgress(disk='vda', processed_bytes=1, total_bytes=2),
+        )
+        self.assertEqual(
+            [
+                (states.State.COPYING, expected),
+                (states.State.READY, expected),
+            ],
+            seen,
+        )
+        self.assertEqual(['copy'], self.asked)
+
+    def test_a_copy_says_how_fast_it_and_the_guest_may_be(self):
+        self.answers = [{**IDLE, 'task': 'copy'}]
+        self.copy()
+        (message,) = self.messages
+        self.assertEqual(
+            (5, False, 7),
+            tuple(
+                message[name]
+                for name in (
+                    *('bandwidth', 'synchronous_writes'),
+                    'guest_bandwidth',
+                )
+            ),
+        )
+
+    def test_checksums_are_of_what_a_seed_has_become(self):
+        self.answers = [{**IDLE, 'task': 'digest', 'result': ['x']}]
+        seed = model.Seed(
+            disk='vda',
+            source=samples.image('/x'),
+            target=samples.layered('/y', '/z'),
+            export=samples.content(),
+            extents=(),
+            size_bytes=9,
+            delta=True,
+        )
+        parts = (model.Extent(offset=1, length=2),)
+        found = self.destination.digest(seed, parts, self.cancelled)
+        self.assertEqual(['x'], found)
+        (message,) = self.messages
+        self.assertEqual(seed, wire.unpack(message['seed'], model.Seed))
+        self.assertEqual(wire.pack(parts), message['wanted'])
+
+    def test_a_failed_task_raises_what_it_failed_with(self):
+        failure = peer.failure(
+            exception.JobFailed(disk='vda', reason='no space.')
+        )
+        self.answers = [{**IDLE, 'task': 'copy', 'failure': failure}]
+        error = self.assertRaises(exception.JobFailed, self.copy)
+        self.assertIn('no space', str(error))
+
+    @ddt.data(None, 'prepare')
+    def test_a_restarted_destination_does_not_do_it_any_more(self, task):
+        busy = {**IDLE, 'task': 'copy', 'done': False}
+        self.answers = [busy, {**IDLE, 'task': task}]
+        error = self.assertRaises(exception.PeerError, self.copy)
+        self.assertIn('restarted', str(error))
+        self.assertIn('copy', str(error))
+
+    def test_on_request_it_is_not_waited_for(self):
+        self.answers = [{**IDLE, 'task': 'copy', 'done': False}]
+        self.cancelled.set()
+        error = self.assertRaises(exception.Aborted, self.copy)
+        self.assertIn('guest', str(error))
+
+    def test_what_is_done_is_not_aborted_any_more(self):
+        self.answers = [{**IDLE, 'task': 'copy'}]
+        self.cancelled.set()
+        self.copy()
+
+    def test_a_pivot_cannot_be_cancelled(self):
+        busy = {**IDLE, 'task': 'pivot', 'done': False}
+        self.answers = [busy, busy, {**busy, 'done': True}]
+        self.cancelled.set()
+        self.destination.pivot(lambda _state, _disks: None)
+        self.assertEqual(['pivot'], self.asked)
+
+    @ddt.data('running', 'off')
+    def test_an_abort_is_always_asked_for(self, power):
+        # without a guest, too: something may be under way all the same
+        self.answers = [{**IDLE, 'power': power, 'task': 'abort'}]
+        self.destination.abort()
+        self.assertEqual(['abort'], self.asked)
+
+    @ddt.data(*hypervisor.Power)
+    def test_power(self, power):
+        self.answers = [{**IDLE, 'power': power}]
+        self.assertIs(power, self.destination.power())
+
+    def test_pivoted_disks_once_the_task_has_ended(self):
+        busy = {**IDLE, 'task': 'pivot', 'done': False}
+        self.answers = [busy, {**IDLE, 'pivoted': ['vda']}]
+        self.assertEqual(('vda',), self.destination.pivoted(30))
+
+    def test_a_task_that_does_not_end_tells_nothing(self):
+        self.answers = [{**IDLE, 'task': 'pivot', 'done': False}]
+        error = self.assertRaises(
+            exception.PeerError, self.destination.pivoted, 0.01
+        )
+        self.assertIn('end its task', str(error))

@@ -1,0 +1,68 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Files that are whole after a crash."""
+
+import os
+import stat
+from unittest import mock
+
+from nova_blockcopy.records import durable
+from nova_blockcopy.tests.unit import base
+
+
+class TestDurable(base.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.path = self.directory / 'deep' / 'file.json'
+
+    def test_written_private_and_removed(self):
+        durable.write(str(self.path), {'a': [1]})
+        durable.write(str(self.path), {'a': [2]})
+        self.assertEqual('{\n  "a": [\n    2\n  ]\n}\n', self.path.read_text())
+        self.assertEqual(0o600, stat.S_IMODE(self.path.stat().st_mode))
+        for _time in range(2):
+            durable.remove(str(self.path))
+            self.assertEqual([], list(self.path.parent.iterdir()))
+
+    def test_read(self):
+        self.assertIsNone(durable.read(str(self.path)))
+        durable.write(str(self.path), {'a': [1]})
+        self.assertEqual({'a': [1]}, durable.read(str(self.path)))
+        self.path.write_text('{')
+        self.assertRaises(ValueError, durable.read, str(self.path))
+
+    def test_what_fails_leaves_the_old_one_and_no_litter(self):
+        durable.write(str(self.path), 'old')
+        with mock.patch.object(
+            os, 'replace', autospec=True, side_effect=OSError(28, 'full')
+        ):
+            self.assertRaises(OSError, durable.write, str(self.path), 'new')
+        self.assertEqual('"old"\n', self.path.read_text())
+        self.assertEqual([self.path], list(self.path.parent.iterdir()))
+
+    def test_it_is_on_the_disk_before_it_has_its_name(self):
+        done: list[str] = []
+        for name in ('fsync', 'replace'):
+            real = getattr(os, name)
+            self.patch(name, real, done)
+        durable.write(str(self.path), 'new')
+        self.assertEqual(['fsync', 'replace', 'fsync'], done)
+
+    def patch(self, name, real, done):
+        def noted(*arguments):
+            done.append(name)
+            return real(*arguments)
+
+        patcher = mock.patch.object(os, name, autospec=True, side_effect=noted)
+        patcher.start()
+        self.addCleanup(patcher.stop)

@@ -1,0 +1,221 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""What runs as root, from a process that is not: through a real helper.
+
+The helper has the rights of the tests, as they need not be root.
+"""
+
+import os
+import shlex
+import socket
+import subprocess
+import sys
+
+import ddt
+from oslo_config import cfg
+from oslo_config import fixture
+
+from nova_blockcopy import exception
+from nova_blockcopy import model
+from nova_blockcopy.host import images
+from nova_blockcopy.runtime import privsep
+from nova_blockcopy.tests.unit import base
+from nova_blockcopy.tests.unit import samples
+from nova_blockcopy.tests.unit.host import test_export
+
+MIB = 1024 * 1024
+_CLIENT_MODE = """
+import os
+os.geteuid = lambda: {}
+from nova_blockcopy.runtime import privsep
+print(privsep.context.client_mode)
+"""
+_HELPER = 'from oslo_privsep import daemon; daemon.helper_main()'
+_NO_RIGHTS = f"""
+[{privsep.SECTION}]
+capabilities =
+"""
+
+
+class HelperTestCase(base.TestCase):
+    def setUp(self):
+        super().setUp()
+        config = self.useFixture(fixture.Config(cfg.CONF))
+        config.config(
+            group=privsep.SECTION, helper_command=self._helper_command()
+        )
+        privsep.context.start()
+        self.addCleanup(privsep.context.set_client_mode, False)
+        self.addCleanup(privsep.context.stop)
+        privsep.context.set_client_mode(True)
+
+    def _helper_command(self):
+        file = self.directory / 'helper.conf'
+        file.write_text(_NO_RIGHTS if os.geteuid() else '')
+        return shlex.join(
+            [sys.executable, '-c', _HELPER, '--config-file', str(file)]
+        )
+
+    def here(self, call, *arguments):
+        """Call it without the helper."""
+        privsep.context.set_client_mode(False)
+        try:
+            return call(*arguments)
+        finally:
+            privsep.context.set_client_mode(True)
+
+    def layered(self):
+        top, below = (str(self.directory / name) for name in ('top', 'below'))
+        with open(below, 'wb') as f:
+            f.write(b'x' * MIB)
+        subprocess.run(
+            [
+                *('qemu-img', 'create', '-q', '-f', 'qcow2'),
+                *('-b', below, '-F', 'raw', top),
+            ],
+            check=True,
+        )
+        return samples.layered(top, below)
+
+
+class TestImages(HelperTestCase):
+    def test_the_same_is_found(self):
+        image = self.layered()
+        for call, *arguments in (
+            (images.describe, image.path, model.ImageFormat.QCOW2),
+            (images.size, image),
+            (images.length, image.path),
+            (images.alignment, image.path),
+            (images.cluster, image),
+            (images.identity, image.path),
+            (images.digest, image),
+            (images.holders, image.path),
+        ):
+            self.assertEqual(self.here(call, *arguments), call(*arguments))
+
+    def test_it_is_extended(self):
+        image = self.layered()
+        wanted = images.extend_for_export(image, 30)
+        self.assertEqual(wanted, self.here(images.length, image.path))
+        images._extend(image.path, 1)
+        self.assertEqual(wanted, images.length(image.path))
+
+    def test_holders_are_neither_the_helper_nor_who_asks(self):
+        with open(self.layered().path, 'rb') as f:
+            self.assertEqual((), images.holders(f.name))
+            child = subprocess.Popen(['sleep', '600'], stdin=f)
+        self.addCleanup(child.wait)
+        self.addCleanup(child.kill)
+        (holder,) = images.holders(f.name)
+        self.assertIn(str(child.pid), holder)
+
+    def test_an_error_is_still_ours(self):
+        path = str(self.directory / 'gone')
+        for call, *arguments in (
+            (images.length, path),
+            (images.digest, samples.image(path)),
+            (images.size, samples.image(path, format_=samples.QCOW2)),
+        ):
+            error = self.assertRaises(exception.ImageError, call, *arguments)
+            self.assertIn(path, str(error))
+
+
+class TestExporter(HelperTestCase):
+    def setUp(self):
+        super().setUp()
+        first = test_export.free_port()
+        self.name = f'unit-{first}'
+        self.exporter = test_export.exporter(self.directory, first, 30)
+
+    def test_a_server_outlives_the_helper(self):
+        image = self.layered()
+        started = self.exporter.start(test_export.planned(self.name), image)
+        self.addCleanup(self.here, self.exporter.stop, [started])
+        self.assertTrue(self.exporter.alive(started))
+        self.assertIs(started, self.exporter.revive(started, image))
+        privsep.context.stop()
+        self.assertTrue(self.here(self.exporter.alive, started))
+        self.here(self.exporter.stop, [started])
+        self.assertFalse(self.here(self.exporter.alive, started))
+
+    def test_it_is_ended(self):
+        started = self.exporter.start(
+            test_export.planned(self.name), self.layered()
+        )
+        self.exporter.stop([started])
+        self.assertFalse(self.exporter.alive(started))
+
+    def test_a_port_that_is_taken_and_an_address_of_another_host(self):
+        for address, word in (
+            ('127.0.0.1', 'is free'),
+            ('192.0.2.1', 'export_address'),
+        ):
+            port = test_export.free_port()
+            exporter = test_export.exporter(
+                self.directory, port, 1, export_address=address
+            )
+            with socket.create_server(('127.0.0.1', port)):
+                error = self.assertRaises(
+                    exception.ExportError,
+                    *(exporter.start, test_export.planned(self.name)),
+                    self.layered(),
+                )
+            self.assertIn(word, str(error))
+
+    def test_what_qemu_nbd_says_is_passed_on(self):
+        image = samples.image(self.layered().path, samples.BLOCK)
+        error = self.assertRaises(
+            exception.ExportError,
+            *(self.exporter.start, test_export.planned(self.name), image),
+        )
+        self.assertIn('host_device', str(error))
+
+
+@ddt.ddt
+class TestContext(base.TestCase):
+    @ddt.data((0, 'False'), (64057, 'True'))
+    @ddt.unpack
+    def test_only_root_needs_no_helper(self, user, expected):
+        said = subprocess.run(
+            [sys.executable, '-c', _CLIENT_MODE.format(user)],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        self.assertEqual(expected, said.stdout.strip())
+
+    @ddt.data('false', '/nowhere/sudo')
+    def test_a_helper_that_does_not_start(self, program):
+        config = self.useFixture(fixture.Config(cfg.CONF))
+        config.config(group=privsep.SECTION, helper_command=program)
+        privsep.context.set_client_mode(True)
+        self.addCleanup(privsep.context.set_client_mode, False)
+        error = self.assertRaises(
+            exception.HelperError, images.length, str(self.directory)
+        )
+        self.assertIn('[nova_blockcopy_sys_admin]', str(error))
+
+    def test_the_helper_finds_the_context(self):
+        config = self.useFixture(fixture.Config(cfg.CONF))
+        config.config(group=privsep.SECTION, helper_command='sudo helper')
+        self.assertEqual(
+            [
+                *('sudo', 'helper'),
+                *(
+                    '--privsep_context',
+                    'nova_blockcopy.runtime.privsep.context',
+                ),
+                *('--privsep_sock_path', '/tmp/x'),
+            ],
+            privsep.context.helper_command('/tmp/x'),
+        )
