@@ -1,15 +1,4 @@
-#    Licensed under the Apache License, Version 2.0 (the "License"); you may
-#    not use this file except in compliance with the License. You may obtain
-#    a copy of the License at
-#
-#         http://www.apache.org/licenses/LICENSE-2.0
-#
-#    Unless required by applicable law or agreed to in writing, software
-#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
-#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
-#    License for the specific language governing permissions and limitations
-#    under the License.
-
+# SPDX-License-Identifier: Apache-2.0
 import pathlib
 import shutil
 
@@ -33,13 +22,21 @@ class BuildPy(build_py.build_py):
 
 
 class Distribution(setuptools.Distribution):
-    """pbr wants a package's folder, setuptools its name."""
+    """Leaves the tests, the lab and the cloud out of the wheel.
+
+    pbr wants the folder of a package, setuptools its name.
+    """
 
     def finalize_options(self):
         super().finalize_options()
         self.packages = [
-            name.replace('/', '.') for name in self.packages or ()
+            name.replace('/', '.')
+            for name in self.packages or ()
+            if not name.startswith('nova_blockcopy.tests')
         ]
+        # pbr takes every file of the repository for data of a package
+        self.include_package_data = False
+        self.package_data = {'nova_blockcopy': ['py.typed']}
         # after pbr, which puts its own commands in place of these
         self.cmdclass['build_py'] = BuildPy
 

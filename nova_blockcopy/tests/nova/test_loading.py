@@ -1,15 +1,4 @@
-#    Licensed under the Apache License, Version 2.0 (the "License"); you may
-#    not use this file except in compliance with the License. You may obtain
-#    a copy of the License at
-#
-#         http://www.apache.org/licenses/LICENSE-2.0
-#
-#    Unless required by applicable law or agreed to in writing, software
-#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
-#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
-#    License for the specific language governing permissions and limitations
-#    under the License.
-
+# SPDX-License-Identifier: Apache-2.0
 """How nova-compute finds the driver, wherever Nova and the plugin lie."""
 
 import importlib.metadata
@@ -162,6 +151,8 @@ class TestLoading(base.TestCase):
         self.assertIn('nova-blockcopy.pth', names)
         self.assertIn('nova_blockcopy/nova/driver.py', names)
         self.assertIn('nova_blockcopy/nova/finder.py', names)
+        self.assertIn('nova_blockcopy/py.typed', names)
+        self.assertEqual([], [name for name in names if 'tests' in name])
         # Nova's own files stay as they are, whichever is installed first
         self.assertEqual(
             set(), {f'nova/{n}' for n in ('__init__.py',)} & set(names)
