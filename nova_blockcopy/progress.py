@@ -9,6 +9,10 @@ from collections.abc import Iterable
 from nova_blockcopy import model
 from nova_blockcopy import states
 
+#: Told of the state of a migration, and of the figures of its disks. Must
+#: return quickly.
+Watch = Callable[[states.State, tuple[model.DiskProgress, ...]], None]
+
 #: Seconds over which a rate is taken.
 _WINDOW = 5.0
 
@@ -42,7 +46,7 @@ class Progress:
 
 
 class Meter:
-    """Makes progress out of successive figures.
+    """Makes progress out of successive figures. There is one, on the source.
 
     :param clock: seconds that never go back
     """
@@ -54,7 +58,6 @@ class Meter:
         self._last: dict[str, model.DiskProgress] = {}
         #: Bytes of each disk that are not counted any more.
         self._before: dict[str, int] = {}
-        self._moved_at = clock()
 
     def read(
         self, state: states.State, disks: Iterable[model.DiskProgress]
@@ -67,8 +70,6 @@ class Meter:
         for disk in disks:
             self._take(disk)
         processed = sum(d.processed_bytes for d in self._disks.values())
-        if not self._seen or processed != self._seen[-1][1]:
-            self._moved_at = now
         self._seen.append((now, processed))
         # two are kept, however rarely somebody looks
         while len(self._seen) > 2 and now - self._seen[0][0] > _WINDOW:
@@ -93,10 +94,6 @@ class Meter:
             processed_bytes=before + disk.processed_bytes,
             total_bytes=before + disk.total_bytes,
         )
-
-    def stalled_s(self) -> float:
-        """Seconds since the last byte."""
-        return self._clock() - self._moved_at
 
     def _rate(self) -> float:
         (began, first), (ended, last) = self._seen[0], self._seen[-1]

@@ -94,6 +94,10 @@ ALLOWED = frozenset(
 )
 
 
+#: In these, some disk may have pivoted already.
+MAY_HAVE_PIVOTED = frozenset(State) - REVERSIBLE - {State.ENDED}
+
+
 def can_undo(state: State) -> bool:
     """Whether something is left to take back from this state."""
     return (state, State.UNDOING) in ALLOWED or state is State.UNDOING

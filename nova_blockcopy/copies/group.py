@@ -14,9 +14,10 @@ from nova_blockcopy import model
 from nova_blockcopy import progress
 from nova_blockcopy import states
 from nova_blockcopy.copies import job as copyjob
+from nova_blockcopy.copies import stall
+from nova_blockcopy.drivers import contract
+from nova_blockcopy.host import hypervisor
 from nova_blockcopy.runtime import waiting
-
-Report = Callable[[progress.Progress], None]
 
 
 class CopyGroup:
@@ -27,17 +28,19 @@ class CopyGroup:
 
     def __init__(
         self,
-        guest: str,
+        driver: contract.CopyDriver,
+        guest: hypervisor.Guest,
         jobs: Iterable[copyjob.Job],
         settings: conf.Settings,
         limit: int,
     ) -> None:
+        self._driver = driver
         self._guest = guest
         self._jobs = {job.disk: job for job in jobs}
         self._settings = settings
         self._limit = limit
         self._speeds: dict[str, int] = {}
-        self._meter = progress.Meter(time.monotonic)
+        self._stall = stall.Stall()
 
     def start(self) -> None:
         """Start every copy; the first failure ends it."""
@@ -64,8 +67,7 @@ class CopyGroup:
         # libvirt has it at 0 or 1 before (qemuDomainBlockJobInfo)
         if not waiting.until(
             lambda: all(
-                disk.ready or disk.total_bytes > 1
-                for disk in self.look().disks
+                disk.ready or disk.total_bytes > 1 for disk in self.look()
             ),
             timeout=timeout,
         ):
@@ -74,7 +76,9 @@ class CopyGroup:
                 reason=f'it has not begun after {timeout} s.',
             )
 
-    def follow(self, cancelled: threading.Event, report: Report) -> None:
+    def follow(
+        self, cancelled: threading.Event, watch: progress.Watch
+    ) -> None:
         """Watch the copies until all are ready.
 
         :raises JobFailed: one ended, or none went on for too long
@@ -82,21 +86,27 @@ class CopyGroup:
         """
         began = time.monotonic()
         for pause in waiting.pauses(self._settings.poll_interval):
-            now = self.look()
-            report(now)
-            if all(disk.ready for disk in now.disks):
+            disks = self.look()
+            if all(disk.ready for disk in disks):
+                watch(states.State.READY, disks)
                 return
-            self._check_time(time.monotonic() - began)
+            watch(states.State.COPYING, disks)
+            self._check_time(disks, time.monotonic() - began)
             if cancelled.wait(pause):
-                raise exception.Aborted(guest=self._guest)
+                raise exception.Aborted(guest=self._guest.name)
 
-    def look(self) -> progress.Progress:
-        """Read all figures, and shift bandwidth to who needs it."""
-        found = [job.look() for job in self._jobs.values()]
+    def look(self) -> tuple[model.DiskProgress, ...]:
+        """Read all figures, and shift bandwidth to who needs it.
+
+        :raises JobFailed: a job is gone, and its disk is not on its base
+        """
+        statuses = self._driver.status(self._guest.uuid, *self._jobs)
+        found = tuple(
+            job.progress(statuses.get(disk))
+            for disk, job in self._jobs.items()
+        )
         self._balance(found)
-        ready = all(disk.ready for disk in found)
-        state = states.State.READY if ready else states.State.COPYING
-        return self._meter.read(state, found)
+        return found
 
     def set_limit(self, bytes_per_s: int) -> None:
         """Change the limit of all copies together; 0 lifts it.
@@ -127,7 +137,7 @@ class CopyGroup:
         if failures:
             raise failures[0]
 
-    def _balance(self, disks: list[model.DiskProgress]) -> None:
+    def _balance(self, disks: tuple[model.DiskProgress, ...]) -> None:
         wanted = bandwidth.shares(
             self._limit,
             {disk.disk: disk.ready for disk in disks if not disk.pivoted},
@@ -137,10 +147,13 @@ class CopyGroup:
                 self._jobs[disk].set_speed(speed)
         self._speeds = wanted
 
-    def _check_time(self, elapsed: float) -> None:
+    def _check_time(
+        self, disks: tuple[model.DiskProgress, ...], elapsed: float
+    ) -> None:
         stalled = self._settings.stall_timeout
         whole = self._settings.ready_timeout
-        if self._meter.stalled_s() > stalled:
+        moved = sum(disk.processed_bytes for disk in disks)
+        if self._stall.seconds(moved) > stalled:
             raise exception.JobFailed(
                 disk=', '.join(self._jobs),
                 reason=f'no progress for {stalled:.0f} s '

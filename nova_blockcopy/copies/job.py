@@ -56,11 +56,17 @@ class Job(abc.ABC):
     def _start(self, settings: model.CopySettings) -> None: ...
 
     def look(self) -> model.DiskProgress:
-        """Read how far it is.
+        """Read how far it is; see :meth:`progress`."""
+        return self.progress(self._status())
 
+    def progress(
+        self, status: contract.JobStatus | None
+    ) -> model.DiskProgress:
+        """How far it is.
+
+        :param status: what the copy driver has just said of it
         :raises JobFailed: it is gone, and the disk is not on its base
         """
-        status = self._status()
         if status is not None:
             return model.DiskProgress(
                 disk=self.disk,
@@ -138,7 +144,8 @@ class Job(abc.ABC):
             )
 
     def _status(self) -> contract.JobStatus | None:
-        return self._driver.status(self._guest.uuid, self.disk)
+        found = self._driver.status(self._guest.uuid, self.disk)
+        return found.get(self.disk)
 
     def _live(self) -> model.Disk:
         return domxml.disks(self._guest.running_xml())[self.disk]

@@ -26,7 +26,6 @@ from nova_blockcopy.host import transfer
 
 LOG = logging.getLogger(__name__)
 
-Report = Callable[[progress.Progress], None]
 #: Told of a disk and a piece of it that is there, durably.
 Arrived = Callable[[str, model.Extent], None]
 #: What qemu-img says then, in the locale that it gets.
@@ -82,7 +81,6 @@ class Seeder:
         #: Of it, what the pieces under way have, in bytes/s.
         self._used = 0
         self._arrived = arrived
-        self._meter = progress.Meter(time.monotonic)
         self._changed = threading.Condition()
         self._failure: exception.BlockCopyError | None = None
         self._moved_at = time.monotonic()
@@ -93,7 +91,7 @@ class Seeder:
         """Change the limit for the pieces that are not begun; 0 lifts it."""
         self._limit = bytes_per_s
 
-    def run(self, cancelled: threading.Event, report: Report) -> None:
+    def run(self, cancelled: threading.Event, watch: progress.Watch) -> None:
         """Copy all pieces.
 
         :raises ImageError: a target cannot be made ready
@@ -111,12 +109,12 @@ class Seeder:
             for _worker in range(workers):
                 pool.submit(self._guarded)
             try:
-                self._follow(cancelled, report)
+                self._follow(cancelled, watch)
             finally:
                 with self._changed:
                     self._ended = True
                     self._changed.notify_all()
-        report(self._look())
+        watch(states.State.SEEDING, self._figures())
 
     def _begin(self, work: _Work) -> None:
         size = work.seed.size_bytes
@@ -129,9 +127,11 @@ class Seeder:
         for hole in holes:
             self._arrived(work.seed.disk, hole)
 
-    def _follow(self, cancelled: threading.Event, report: Report) -> None:
+    def _follow(
+        self, cancelled: threading.Event, watch: progress.Watch
+    ) -> None:
         while True:
-            report(self._look())
+            watch(states.State.SEEDING, self._figures())
             with self._changed:
                 if self._failure is not None:
                     raise self._failure
@@ -142,17 +142,14 @@ class Seeder:
             if cancelled.is_set():
                 raise exception.Aborted(guest=self._guest)
 
-    def _look(self) -> progress.Progress:
-        return self._meter.read(
-            states.State.SEEDING,
-            [
-                model.DiskProgress(
-                    disk=work.seed.disk,
-                    processed_bytes=work.done,
-                    total_bytes=work.total,
-                )
-                for work in self._works
-            ],
+    def _figures(self) -> tuple[model.DiskProgress, ...]:
+        return tuple(
+            model.DiskProgress(
+                disk=work.seed.disk,
+                processed_bytes=work.done,
+                total_bytes=work.total,
+            )
+            for work in self._works
         )
 
     def _guarded(self) -> None:

@@ -45,6 +45,9 @@ class JobStatus(JobInfo):
     ready: bool
 
 
+_NO_FIGURES = JobInfo(processed=0, total=0, bandwidth=0)
+
+
 class CopyDriver(abc.ABC):
     """Runs block copies of the guests of one host.
 
@@ -88,18 +91,23 @@ class CopyDriver(abc.ABC):
         :param bytes_per_s: 0 = no limit
         """
 
-    def status(self, guest: str, disk: str) -> JobStatus | None:
-        """Look at a copy; None if there is none (any more).
+    def status(self, guest: str, *disks: str) -> dict[str, JobStatus]:
+        """Look at the block jobs of disks; a disk without one has no entry.
 
-        That there is none does not tell that it succeeded: a copy that
+        A missing job does not tell that the job succeeded: a copy that
         failed is gone just the same.
         """
-        info = self._job_info(guest, disk)
-        mirror = domxml.disks(self._domain_xml(guest))[disk].mirror_ready
-        if info is None and mirror is None:
-            return None
-        info = info or JobInfo(processed=0, total=0, bandwidth=0)
-        return JobStatus(**dataclasses.asdict(info), ready=bool(mirror))
+        infos = {disk: self._job_info(guest, disk) for disk in disks}
+        # after the figures: a job that is ready now stays ready
+        domain = domxml.disks(self._domain_xml(guest))
+        return {
+            disk: JobStatus(
+                **dataclasses.asdict(info or _NO_FIGURES),
+                ready=bool(domain[disk].mirror_ready),
+            )
+            for disk, info in infos.items()
+            if info is not None or domain[disk].mirror_ready is not None
+        }
 
     @abc.abstractmethod
     def set_speed(self, guest: str, disk: str, bytes_per_s: int) -> None:

@@ -177,10 +177,13 @@ class Guest:
 
     @_patient
     def persistent_xml(self) -> str | None:
-        """Its definition on disk; None for a transient guest."""
+        """Its definition on disk; None for a guest that has none."""
         with self._hypervisor.translated(f'read {self.name}'):
-            if not self._domain().isPersistent():
-                return None
+            persistent = False
+            with _ignored(libvirt.VIR_ERR_NO_DOMAIN):
+                persistent = bool(self._domain().isPersistent())
+        if not persistent:
+            return None
         return self._xml(
             libvirt.VIR_DOMAIN_XML_SECURE | libvirt.VIR_DOMAIN_XML_INACTIVE
         )

@@ -169,3 +169,56 @@ class Journal:
                 f'done without it.',
             ) from e
         return record
+
+
+class Page:
+    """The record of one migration in the journal of this host.
+
+    The file is read each time: an operator may have removed it meanwhile.
+
+    :param guest: UUID
+    :param migration: its id; a record of another one counts as none
+    """
+
+    def __init__(self, journal: Journal, guest: str, migration: str) -> None:
+        self.guest = guest
+        self.migration = migration
+        self._journal = journal
+
+    def find(self) -> Record | None:
+        """Read the record; None if there is none.
+
+        :raises JournalError: it cannot be understood
+        """
+        record = self._journal.find(self.guest)
+        if record is None or record.migration != self.migration:
+            return None
+        return record
+
+    @property
+    def record(self) -> Record:
+        """The record.
+
+        :raises JournalError: there is none
+        """
+        record = self.find()
+        if record is None:
+            raise exception.JournalError(
+                path=self._journal.path(self.guest),
+                reason=f'it has nothing of migration {self.migration}.',
+            )
+        return record
+
+    def open(self, record: Record) -> None:
+        """Begin the record; see :meth:`Journal.open`."""
+        self._journal.open(record)
+
+    def note(
+        self, state: states.State, note: str = '', **changes: Any
+    ) -> Record:
+        """Write the record; see :meth:`Journal.write`."""
+        return self._journal.write(self.record, state, note, **changes)
+
+    def close(self) -> None:
+        """Forget the migration."""
+        self._journal.close(self.guest)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from nova_blockcopy import conf
 from nova_blockcopy import model
+from nova_blockcopy import progress
 from nova_blockcopy.copies import seeder
 from nova_blockcopy.host import deltas
 from nova_blockcopy.host import export
@@ -89,7 +90,7 @@ class BaseSet:
         sizes: Mapping[str, int],
         limit: int,
         cancelled: threading.Event,
-        report: seeder.Report,
+        watch: progress.Watch,
     ) -> None:
         """Copy what is to be copied.
 
@@ -118,7 +119,7 @@ class BaseSet:
             guest, seeds, self._settings, limit, arrived
         )
         try:
-            self._seeder.run(cancelled, report)
+            self._seeder.run(cancelled, watch)
         finally:
             self._book.save()
 

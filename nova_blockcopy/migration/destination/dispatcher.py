@@ -9,6 +9,7 @@ from nova_blockcopy import conf
 from nova_blockcopy import exception
 from nova_blockcopy.host import hypervisor
 from nova_blockcopy.migration import peer
+from nova_blockcopy.migration.destination import host as hosts
 from nova_blockcopy.migration.destination import operations
 from nova_blockcopy.records import journal
 
@@ -29,7 +30,7 @@ class Dispatcher:
     def __init__(
         self, here: hypervisor.Hypervisor, settings: conf.Settings
     ) -> None:
-        self._host = operations.Host(
+        self._host = hosts.Host(
             here=here,
             settings=settings,
             journal=journal.Journal(settings.journal_dir),

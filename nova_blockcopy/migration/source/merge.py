@@ -6,74 +6,104 @@ deltas of a disk are removed in their order, the lowest one first. So where
 the lowest one is gone, all were merged, or none was ever written to.
 """
 
+import dataclasses
 import threading
 
 from oslo_log import log as logging
 
 from nova_blockcopy import conf
+from nova_blockcopy import drivers
 from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy.copies import group as copygroup
 from nova_blockcopy.copies import job as copyjob
-from nova_blockcopy.drivers import contract
 from nova_blockcopy.host import deltas
 from nova_blockcopy.host import hypervisor
 from nova_blockcopy.host import images
+from nova_blockcopy.migration.source import definition
 
 LOG = logging.getLogger(__name__)
 
 
-def merge(
-    guest: hypervisor.Guest,
-    driver: contract.CopyDriver,
-    settings: conf.Settings,
-    moves: tuple[model.Move, ...],
-) -> None:
-    """Merge all deltas, and have the guest use its disks.
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Merger:
+    """Puts one guest back on its disks. Runs on the source.
 
-    :raises BlockCopyError: some disk was not merged; nothing is lost, and
-        it can be tried again
+    ``connect`` leads to this host's libvirt.
     """
-    if guest.power() is not hypervisor.Power.OFF:
+
+    guest: hypervisor.Guest
+    connect: hypervisor.Connect
+    settings: conf.Settings
+
+    def merge(self, moves: tuple[model.Move, ...], before: str) -> None:
+        """Merge all deltas, and have the guest use its disks.
+
+        :param before: the guest's definition from before the first freeze;
+            empty if it is transient
+        :raises BlockCopyError: some disk was not merged; nothing is lost, and
+            it can be tried again
+        """
+        frozen = tuple(move for move in moves if move.deltas)
+        if not self._merged_live(frozen):
+            for move in frozen:
+                self._merge_at_rest(move)
+        disks = [move.disk for move in frozen]
+        definition.restore(self.guest, before, disks)
+        self.guest.wake()  # a delta had no room
+        drop(moves)
+
+    def _merged_live(self, moves: tuple[model.Move, ...]) -> bool:
+        """Merge by block commits; False if the guest is off."""
+        if self.guest.power() is hypervisor.Power.OFF:
+            return False
         try:
-            _live(guest, driver, settings, moves)
+            self._merge_live(moves)
         except exception.BlockCopyError as e:
-            if guest.power() is not hypervisor.Power.OFF:
+            if self.guest.power() is not hypervisor.Power.OFF:
                 raise
-            LOG.warning('Guest %s ended while merging: %s', guest.name, e)
-        else:
-            return
-    for move in moves:
-        _at_rest(move, settings)
+            LOG.warning('Guest %s ended while merging: %s', self.guest.name, e)
+            return False
+        return True
+
+    def _merge_live(self, moves: tuple[model.Move, ...]) -> None:
+        driver = drivers.load(self.settings, self.connect)
+        jobs = [
+            copyjob.CommitJob(driver, self.guest, move.disk, move.source)
+            for move in moves
+        ]
+        paths = {move.disk: move.deltas for move in moves}
+
+        def merged(disk: str) -> None:
+            # what the guest writes from now on is newer than its deltas
+            deltas.remove(paths[disk])
+
+        for job in jobs:
+            if job.at_base():
+                _check_unused(paths[job.disk][-1])
+                merged(job.disk)
+        # it does not cross the network, so no limit is needed
+        group = copygroup.CopyGroup(driver, self.guest, jobs, self.settings, 0)
+        group.start()
+        group.follow(threading.Event(), lambda _state, _disks: None)
+        with self.guest.standing_still():
+            group.pivot(merged)
+        self.guest.wake()  # if that was cut short the last time
+
+    def _merge_at_rest(self, move: model.Move) -> None:
+        present = deltas.present(move.deltas)
+        if move.deltas[0] in present:  # else they have been merged
+            # the last one may have been planned only
+            deltas.commit(
+                present[-1],
+                move.source.path,
+                deltas.time_limit(self.settings.stall_timeout, present),
+            )
 
 
-def _live(
-    guest: hypervisor.Guest,
-    driver: contract.CopyDriver,
-    settings: conf.Settings,
-    moves: tuple[model.Move, ...],
-) -> None:
-    paths = {move.disk: move.deltas for move in moves}
-    jobs = [
-        copyjob.CommitJob(driver, guest, move.disk, move.source)
-        for move in moves
-    ]
-
-    def merged(disk: str) -> None:
-        # what the guest writes from now on is newer than its deltas
-        deltas.remove(paths[disk])
-
-    for job in jobs:
-        if job.at_base():
-            _check_unused(paths[job.disk][-1])
-            merged(job.disk)
-    # it does not cross the network, so no limit is needed
-    group = copygroup.CopyGroup(guest.name, jobs, settings, 0)
-    group.start()
-    group.follow(threading.Event(), lambda _progress: None)
-    with guest.standing_still():
-        group.pivot(merged)
-    guest.wake()  # if that was cut short the last time
+def drop(moves: tuple[model.Move, ...]) -> None:
+    """Remove deltas that nothing depends on any more."""
+    deltas.remove([path for move in moves for path in move.deltas])
 
 
 def _check_unused(path: str) -> None:
@@ -88,15 +118,4 @@ def _check_unused(path: str) -> None:
             path=path,
             reason=f'{", ".join(users)} has it open, although libvirt does '
             f'not know of it; it holds what the guest has written.',
-        )
-
-
-def _at_rest(move: model.Move, settings: conf.Settings) -> None:
-    present = deltas.present(move.deltas)
-    if move.deltas[0] in present:  # else they have been merged
-        # the last one may have been planned only
-        deltas.commit(
-            present[-1],
-            move.source.path,
-            deltas.time_limit(settings.stall_timeout, present),
         )

@@ -7,7 +7,6 @@ The source alone decides between pivot and abort, so the two cannot meet.
 import dataclasses
 import functools
 import threading
-import time
 import uuid
 from collections.abc import Callable
 from collections.abc import Mapping
@@ -17,26 +16,30 @@ from typing import TypeVar
 from oslo_log import log as logging
 
 from nova_blockcopy import conf
-from nova_blockcopy import domxml
 from nova_blockcopy import exception
 from nova_blockcopy import forecast
 from nova_blockcopy import model
 from nova_blockcopy import plan
 from nova_blockcopy import progress
 from nova_blockcopy import states
+from nova_blockcopy.host import deltas
 from nova_blockcopy.host import hypervisor
 from nova_blockcopy.host import reach
-from nova_blockcopy.host import switchover
 from nova_blockcopy.migration import peer
+from nova_blockcopy.migration.source import itinerary
+from nova_blockcopy.migration.source import ledger as ledgers
 from nova_blockcopy.migration.source import modes
+from nova_blockcopy.migration.source import monitor
+from nova_blockcopy.migration.source import obituary
+from nova_blockcopy.migration.source import pace
 from nova_blockcopy.migration.source import remote
 from nova_blockcopy.migration.source import source
 from nova_blockcopy.migration.source import steps
+from nova_blockcopy.migration.source import switch_over
 from nova_blockcopy.records import journal
 
 LOG = logging.getLogger(__name__)
 T = TypeVar('T')
-Listener = Callable[[progress.Progress], None]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,31 +87,40 @@ class Migration:
         channel: peer.Channel,
         settings: conf.Settings,
         *,
-        listener: Listener = lambda _progress: None,
-        switch: steps.Switch | None = None,
+        listener: monitor.Listener = lambda _progress: None,
+        switch: switch_over.Switch | None = None,
     ) -> None:
-        self.progress = progress.Progress(state=states.State.PREPARING)
-        #: Of the time after the switchover; seeded mode makes one.
-        self.forecast: forecast.Forecast | None = None
         self._request = request
+        self._here = here
         self._source = source.Source(here, settings)
         self._channel = channel
         self._settings = settings
         self._listener = listener
         self._switch = switch
+        self._pace = pace.Pace(copy=settings.copy.bandwidth)
         self._door = threading.Lock()
         self._cancelled = threading.Event()
         self._decided = False
-        self._bandwidth = settings.copy.bandwidth
         self._set_out(settings.mode)
 
     def _set_out(self, mode: model.Mode) -> None:
         self.id = str(uuid.uuid4())
         self._mode = mode
-        self._meter = progress.Meter(time.monotonic)
-        self._context: steps.Context | None = None
-        self._ahead = list(modes.all_steps(mode))
+        self._monitor = monitor.Monitor(self._request.guest, self._listener)
+        self._parts: itinerary.Parts | None = None
+        self._steps: dict[states.State, steps.Step] = {}
+        self._ahead = list(modes.ORDER[mode])
         self._begun: list[steps.Step] = []
+
+    @property
+    def progress(self) -> progress.Progress:
+        """How far the migration is."""
+        return self._monitor.progress
+
+    @property
+    def forecast(self) -> forecast.Forecast | None:
+        """Of the time after the switchover; only seeded mode makes one."""
+        return self._monitor.forecast
 
     def plan(self) -> Plan:
         """Say what would be done, and change nothing.
@@ -118,16 +130,18 @@ class Migration:
         return self._in_some_mode(self._plan)
 
     def _plan(self) -> Plan:
-        context = self._look()
+        parts = self._look()
         try:
-            moves = steps.ask_destination(context, dry_run=True)
+            moves = parts.destination.prepare(
+                parts.offer, dry_run=True, cancelled=self._cancelled
+            )
         finally:
-            context.destination.discard()
+            parts.destination.discard()
         return Plan(
-            guest=context.guest.name,
+            guest=parts.guest.name,
             mode=self._mode,
             moves=moves,
-            left_alone=context.offer.selection.left_alone,
+            left_alone=parts.offer.selection.left_alone,
         )
 
     def run(
@@ -158,30 +172,30 @@ class Migration:
             if self._mode is model.Mode.DIRECT or reason is None:
                 raise
             LOG.warning(
-                'Guest %s cannot be seeded, all of its disks is copied after '
-                'the switchover: %s',
+                'Guest %s cannot be seeded; its disks are copied in full '
+                'after the switchover: %s',
                 *(self._request.guest, reason),
             )
         self._set_out(model.Mode.DIRECT)
         return work()
 
     def _run(self, through: states.State) -> journal.Record:
-        if self._context is None:
-            self._context = self._look()
-            self._context.record = self._context.journal.open(
-                self._context.record
-            )
-        context = self._context
+        if self._parts is None:
+            parts = self._look()
+            parts.ledger.open()
+            self._steps = itinerary.steps_of(parts)
+            self._parts = parts
+        parts = self._parts
         try:
             while self._ahead and (
                 not self._begun or self._begun[-1].state is not through
             ):
-                self._take(self._ahead.pop(0), context)
+                self._take(self._ahead.pop(0), parts)
         except BaseException as e:  # also of an interrupt, all is put back
-            self._give_up(context, e)
+            self._give_up(parts, e)
         if not self._ahead:
-            self._close(context)
-        return context.record
+            self._close(parts)
+        return parts.ledger.record
 
     def abort(self) -> bool:
         """Ask for the way back, from any thread.
@@ -198,26 +212,48 @@ class Migration:
 
         :raises InvalidOption: it is negative or too large
         """
-        self._bandwidth = conf.bytes_per_s(mib_per_s)
-        if self._context is not None:
-            self._context.bandwidth = self._bandwidth
-            self._context.destination.set_bandwidth(self._bandwidth)
+        self._pace.copy = conf.bytes_per_s(mib_per_s)
+        if self._parts is not None:
+            self._parts.destination.set_bandwidth(self._pace.copy)
 
-    def _look(self) -> steps.Context:
+    def _look(self) -> itinerary.Parts:
         """Read all that a decision needs; change nothing."""
-        guest = self._source.guest(self._request.guest)
-        selection = self._source.select(
-            guest, self._request.bases, self._request.shared
+        request, settings = self._request, self._settings
+        guest = self._source.guest(request.guest)
+        offer = self._source.offer(
+            guest, request.bases, request.shared, self._mode
         )
         if self._mode is model.Mode.SEEDED:
-            self._source.check_room()
-        definition = guest.persistent_xml() or ''
-        reach.check(
-            self._source.host,
-            self._request.destination.uri,
-            self._settings.call_timeout,
+            deltas.check_room(settings.delta_dir, settings.delta_min_free)
+        reach.check(guest.host, request.destination.uri, settings.call_timeout)
+        ledger = ledgers.Ledger(
+            journal.Journal(settings.journal_dir), self._record(guest)
         )
-        record = journal.Record(
+        return itinerary.Parts(
+            guest=guest,
+            connect=self._here.connect,
+            destination=remote.RemoteDestination(
+                self._channel, ledger.record, settings.poll_interval
+            ),
+            ledger=ledger,
+            monitor=self._monitor,
+            pace=self._pace,
+            home=request.home,
+            settings=settings,
+            cancelled=self._cancelled,
+            offer=offer,
+            switch=self._switch
+            or switch_over.PeerToPeer(
+                guest=guest,
+                endpoint=request.destination,
+                ledger=ledger,
+                settings=settings,
+            ),
+        )
+
+    def _record(self, guest: hypervisor.Guest) -> journal.Record:
+        definition = guest.persistent_xml() or ''
+        return journal.Record(
             migration=self.id,
             guest=guest.uuid,
             name=guest.name,
@@ -231,115 +267,67 @@ class Migration:
             persistent_xml=definition,
             definition=definition,
         )
-        return steps.Context(
-            guest=guest,
-            source=self._source,
-            destination=remote.RemoteDestination(
-                self._channel, record, self._settings.poll_interval
-            ),
-            home=self._request.home,
-            offer=remote.Offer(
-                bases=self._request.bases,
-                disks=self._source.describe(guest, selection),
-                selection=selection,
-            ),
-            settings=dataclasses.replace(self._settings, mode=self._mode),
-            journal=journal.Journal(self._settings.journal_dir),
-            record=record,
-            watch=self._watch,
-            switch=self._switch or functools.partial(self._migrate, guest),
-            bandwidth=self._bandwidth,
-            cancelled=self._cancelled,
-            foresee=self._foresee,
-        )
 
-    def _foresee(self, found: forecast.Forecast) -> None:
-        self.forecast = found
-
-    def _take(self, step: steps.Step, context: steps.Context) -> None:
+    def _take(self, state: states.State, parts: itinerary.Parts) -> None:
+        step = self._steps[state]
         with self._door:
             if self._cancelled.is_set():
-                raise exception.Aborted(guest=context.guest.name)
-            self._decided = step.state not in states.REVERSIBLE
-        context.note(step.state, authority=step.authority)
+                raise exception.Aborted(guest=parts.guest.name)
+            self._decided = state not in states.REVERSIBLE
+        parts.ledger.note(state, authority=step.authority)
         self._begun.append(step)
-        self._watch(step.state, ())
-        LOG.info('Guest %s: %s', context.guest.name, step.state)
-        step.execute(context)
-
-    def _migrate(
-        self,
-        guest: hypervisor.Guest,
-        live_xml: str,
-        persistent_xml: str,
-        cancelled: threading.Event,
-    ) -> None:
-        context = self._context
-        assert context is not None  # noqa: S101 - for the type checker
-        disks = domxml.disks(live_xml)
-        switchover.run(
-            guest,
-            self._request.destination,
-            live_xml=live_xml,
-            persistent_xml=persistent_xml,
-            unsafe=source.needs_unsafe(disks, context.record.moves),
-            cancelled=cancelled,
-            settings=self._settings,
-        )
+        self._monitor.watch(state)
+        LOG.info('Guest %s: %s', parts.guest.name, state)
+        step.execute()
 
     def _give_up(
-        self, context: steps.Context, error: BaseException
+        self, parts: itinerary.Parts, error: BaseException
     ) -> NoReturn:
         """Undo the steps that were begun, the last one first."""
-        name = context.guest.name
+        name = parts.guest.name
         LOG.warning('Guest %s: %s', name, error)
-        state = context.record.state
+        state = parts.ledger.record.state
         try:
             # before the destination forgets the guest
-            obituary = context.obituary() or f'Guest "{name}" has ended.'
-            steps.take_back(context, self._begun)
-            self._close(context)
+            ended = obituary.of(
+                parts.guest, parts.destination, parts.ledger.record
+            )
+            steps.take_back(self._begun, parts.ledger, self._monitor)
+            self._close(parts)
         except Exception as e:  # whatever it is, nobody may go on from here
-            self._stick(context, state, e, error)
+            self._stick(parts, state, e, error)
         if isinstance(error, exception.Refused) and len(self._begun) == 1:
             raise error  # the destination refused; nothing had been changed
-        if _has_ended(context.guest):
+        if _has_ended(parts.guest):
             raise exception.GuestEnded(
-                obituary=obituary, home=self._source.host, reason=error
+                obituary=ended or f'Guest "{name}" has ended.',
+                home=parts.guest.host,
+                reason=error,
             ) from error
         raise exception.MigrationUndone(guest=name, reason=error) from error
 
     def _stick(
         self,
-        context: steps.Context,
+        parts: itinerary.Parts,
         state: states.State,
         error: Exception,
         cause: BaseException,
     ) -> NoReturn:
         try:
-            context.note(states.State.STUCK, f'{cause} Then: {error}')
+            parts.ledger.note(states.State.STUCK, f'{cause} Then: {error}')
         except exception.JournalError as e:  # maybe it is what failed
             LOG.error('%s', e)
-        self._watch(states.State.STUCK, ())
+        self._monitor.watch(states.State.STUCK)
         raise exception.MigrationStuck(
-            guest=context.guest.name,
+            guest=parts.guest.name,
             state=state,
             reason=f'{cause} Then: {error}',
-            path=context.journal.path(context.guest.uuid),
+            path=parts.ledger.path,
         ) from cause
 
-    def _close(self, context: steps.Context) -> None:
-        context.journal.close(context.guest.uuid)
-        self._watch(states.State.ENDED, ())
-
-    def _watch(
-        self, state: states.State, disks: tuple[model.DiskProgress, ...]
-    ) -> None:
-        self.progress = self._meter.read(state, disks)
-        try:
-            self._listener(self.progress)
-        except Exception:  # telling of it must not decide how it goes
-            LOG.exception('The listener failed in state %s', state)
+    def _close(self, parts: itinerary.Parts) -> None:
+        parts.ledger.close()
+        self._monitor.watch(states.State.ENDED)
 
 
 def _has_ended(guest: hypervisor.Guest) -> bool:

@@ -1,34 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which steps a migration has, in order, in each mode."""
+"""The order of the steps in each mode, by the state of each step. Pure."""
 
 from nova_blockcopy import model
-from nova_blockcopy.migration.source import seeding
-from nova_blockcopy.migration.source import steps
 from nova_blockcopy.records import journal
+from nova_blockcopy.states import State
+
+_DIRECT = (
+    State.PREPARING,
+    State.EXPORTING,
+    State.SWITCHING,
+    State.COPYING,
+    State.PIVOTING,
+    State.RELEASING,
+)
+ORDER = {
+    model.Mode.DIRECT: _DIRECT,
+    model.Mode.SEEDED: (
+        State.PREPARING,
+        State.FREEZING,
+        State.SEEDING,
+        *_DIRECT[1:],
+    ),
+}
 
 
-def all_steps(mode: model.Mode) -> tuple[steps.Step, ...]:
-    seeded = (seeding.FreezeDisks(), seeding.SeedBases())
-    return (
-        steps.PrepareBases(),
-        *(seeded if mode is model.Mode.SEEDED else ()),
-        steps.ExportDisks(),
-        steps.SwitchOver(),
-        steps.CopyDisks(),
-        steps.PivotDisks(),
-        steps.ReleaseSource(),
-    )
-
-
-def begun(record: journal.Record) -> tuple[steps.Step, ...]:
+def begun(record: journal.Record) -> tuple[State, ...]:
     """The steps that a record tells of, in order."""
     seen = {entry.state for entry in record.history}
-    return tuple(step for step in all_steps(record.mode) if step.state in seen)
+    return tuple(state for state in ORDER[record.mode] if state in seen)
 
 
-def ahead(record: journal.Record) -> tuple[steps.Step, ...]:
+def ahead(record: journal.Record) -> tuple[State, ...]:
     """The steps that are left, once a disk has pivoted."""
     # not from the pivot again: it is proven where a later one was begun
-    last = begun(record)[-1].state
-    steps_ = all_steps(record.mode)
-    return steps_[[step.state for step in steps_].index(last) :]
+    order = ORDER[record.mode]
+    return order[order.index(begun(record)[-1]) :]

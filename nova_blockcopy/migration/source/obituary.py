@@ -12,12 +12,10 @@ from nova_blockcopy.records import journal
 def of(
     guest: hypervisor.Guest,
     destination: remote.RemoteDestination,
-    host: str,
     record: journal.Record,
 ) -> str | None:
     """Where a guest ended, and what its QEMU said last.
 
-    :param host: name of this host
     :returns: None if it runs on either host, or if that is not known
     """
     try:
@@ -30,7 +28,7 @@ def of(
     seen = {entry.state for entry in record.history}
     logs = {}
     if states.State.COPYING not in seen:
-        logs[host] = qemu_log.tail(record.name)
+        logs[guest.host] = qemu_log.tail(record.name)
     if states.State.SWITCHING in seen:
         logs[record.peer] = _remote_log(destination)
     told = ' '.join(f'Its log on {at} ends with: {logs[at]}' for at in logs)

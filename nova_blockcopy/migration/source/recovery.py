@@ -15,23 +15,17 @@ from nova_blockcopy import model
 from nova_blockcopy import states
 from nova_blockcopy.host import hypervisor
 from nova_blockcopy.migration import peer
+from nova_blockcopy.migration.source import itinerary
+from nova_blockcopy.migration.source import ledger as ledgers
 from nova_blockcopy.migration.source import modes
+from nova_blockcopy.migration.source import monitor
+from nova_blockcopy.migration.source import obituary
+from nova_blockcopy.migration.source import pace
 from nova_blockcopy.migration.source import remote
-from nova_blockcopy.migration.source import source
 from nova_blockcopy.migration.source import steps
 from nova_blockcopy.records import journal
 
 LOG = logging.getLogger(__name__)
-
-#: In these, some disk may have pivoted already.
-_AFTER_READY = frozenset(
-    [
-        states.State.PIVOTING,
-        states.State.RELEASING,
-        states.State.UNDOING,
-        states.State.STUCK,
-    ]
-)
 
 
 def settle(
@@ -47,62 +41,59 @@ def settle(
         for the caller to close when all else is settled too
     :raises BlockCopyError: it could not be done now; the journal stays
     """
-    context = _context(record, here, channel, settings)
+    parts = _parts(record, here, channel, settings)
     LOG.warning(
         'Guest %s: its migration stopped in state %s',
         record.name,
         record.state,
     )
-    ended = context.obituary()
+    ended = obituary.of(parts.guest, parts.destination, record)
     if ended is not None:
         LOG.error('%s', ended)
-    if _is_over_there(context):
-        for step in modes.ahead(record):
-            context.note(step.state, 'after a crash', authority=step.authority)
-            step.execute(context)
+    all_steps = itinerary.steps_of(parts)
+    if _is_over_there(parts):
+        for state in modes.ahead(record):
+            step = all_steps[state]
+            parts.ledger.note(state, 'after a crash', authority=step.authority)
+            step.execute()
         side = model.Role.DESTINATION
     else:
-        steps.take_back(context, modes.begun(record))
+        begun = [all_steps[state] for state in modes.begun(record)]
+        steps.take_back(begun, parts.ledger, parts.monitor)
         side = model.Role.SOURCE
     LOG.warning('Guest %s is at home on the %s', record.name, side)
     return side
 
 
-def _is_over_there(context: steps.Context) -> bool:
-    record = context.record
+def _is_over_there(parts: itinerary.Parts) -> bool:
+    record = parts.ledger.record
     if record.authority is model.Role.DESTINATION:
         return True
-    if record.state not in _AFTER_READY:
+    if record.state not in states.MAY_HAVE_PIVOTED:
         return False
-    return bool(context.destination.pivoted(context.settings.pivot_timeout))
+    return bool(parts.destination.pivoted(parts.settings.pivot_timeout))
 
 
-def _context(
+def _parts(
     record: journal.Record,
     here: hypervisor.Hypervisor,
     channel: peer.Channel,
     settings: conf.Settings,
-) -> steps.Context:
+) -> itinerary.Parts:
     if record.home is None:
         raise exception.JournalError(
             path=record.guest, reason='it does not say how to get home.'
         )
-    return steps.Context(
+    return itinerary.Parts(
         guest=hypervisor.Guest(here, record.name, record.guest),
-        source=source.Source(here, settings),
+        connect=here.connect,
         destination=remote.RemoteDestination(
             channel, record, settings.poll_interval
         ),
+        ledger=ledgers.Ledger(journal.Journal(settings.journal_dir), record),
+        monitor=monitor.Monitor(record.name, lambda _progress: None),
+        pace=pace.Pace(copy=settings.copy.bandwidth),
         home=record.home,
         settings=settings,
-        journal=journal.Journal(settings.journal_dir),
-        record=record,
-        switch=_no_switch,
-        bandwidth=settings.copy.bandwidth,
+        cancelled=threading.Event(),
     )
-
-
-def _no_switch(
-    _live_xml: str, _persistent_xml: str, _cancelled: threading.Event
-) -> None:
-    raise NotImplementedError('a guest is not switched over after a crash')

@@ -3,35 +3,18 @@
 
 import dataclasses
 import threading
-from collections.abc import Callable
-from collections.abc import Mapping
 from typing import Any
 
 from nova_blockcopy import exception
 from nova_blockcopy import model
-from nova_blockcopy import plan
+from nova_blockcopy import progress
 from nova_blockcopy import states
 from nova_blockcopy import wire
 from nova_blockcopy.host import hypervisor
 from nova_blockcopy.migration import peer
+from nova_blockcopy.migration.source import offer as offers
 from nova_blockcopy.records import journal
 from nova_blockcopy.runtime import waiting
-
-Watch = Callable[[states.State, tuple[model.DiskProgress, ...]], None]
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Offer:
-    """What the destination is asked to take; of use before it agrees."""
-
-    bases: Mapping[str, model.BaseRequest]
-    disks: tuple[model.SourceDisk, ...]
-    selection: plan.Selection
-
-
-NOTHING = Offer(
-    bases={}, disks=(), selection=plan.Selection(moves=(), left_alone=())
-)
 
 
 class RemoteDestination:
@@ -45,31 +28,27 @@ class RemoteDestination:
         self, channel: peer.Channel, record: journal.Record, interval: float
     ) -> None:
         self._channel = channel
+        self.guest = record.name
         self._guest = record.guest
-        self._name = record.name
         self._migration = record.migration
         self._interval = interval
 
     def prepare(
         self,
-        offer: Offer,
+        offer: offers.Offer,
         *,
-        source: str,
-        tls: bool,
-        mode: model.Mode,
         dry_run: bool,
         cancelled: threading.Event,
     ) -> tuple[model.Move, ...]:
         """Have the bases checked and, unless it is a dry run, reserved.
 
-        :param tls: the exports will be encrypted
         :raises Refused: with the reason; nothing was changed
         """
         moves = self._run(
             'prepare',
             cancelled,
-            name=self._name,
-            peer=source,
+            name=self.guest,
+            peer=offer.source,
             disks=wire.pack(offer.disks),
             bases=wire.pack(dict(offer.bases)),
             left_alone={
@@ -77,8 +56,8 @@ class RemoteDestination:
                 for left in offer.selection.left_alone
                 if left.path is not None
             },
-            tls=tls,
-            mode=mode,
+            tls=offer.tls,
+            mode=offer.mode,
             dry_run=dry_run,
         )
         return wire.unpack(moves, tuple[model.Move, ...])
@@ -94,7 +73,7 @@ class RemoteDestination:
         self,
         seeds: tuple[model.Seed, ...],
         bandwidth: int,
-        watch: Watch,
+        watch: progress.Watch,
         cancelled: threading.Event,
     ) -> None:
         """Have images copied from their exports.
@@ -131,7 +110,7 @@ class RemoteDestination:
         self,
         persistent_xml: str,
         bandwidth: int,
-        watch: Watch,
+        watch: progress.Watch,
         cancelled: threading.Event,
         *,
         synchronous_writes: bool,
@@ -157,7 +136,7 @@ class RemoteDestination:
     def set_bandwidth(self, bytes_per_s: int) -> None:
         self._ask('set_bandwidth', bandwidth=bytes_per_s)
 
-    def pivot(self, watch: Watch) -> None:
+    def pivot(self, watch: progress.Watch) -> None:
         """Pivot all disks and have it proven; cannot be cancelled."""
         self._run('pivot', threading.Event(), watch)
 
@@ -213,7 +192,7 @@ class RemoteDestination:
         self,
         operation: str,
         cancelled: threading.Event,
-        watch: Watch | None = None,
+        watch: progress.Watch | None = None,
         **values: Any,
     ) -> Any:
         self._ask(operation, **values)
@@ -236,7 +215,7 @@ class RemoteDestination:
                 peer.raise_failure(status['failure'])
                 return status['result']
             if cancelled.wait(pause):
-                raise exception.Aborted(guest=self._name)
+                raise exception.Aborted(guest=self.guest)
 
     def _ask(self, operation: str, **values: Any) -> peer.Message:
         return peer.ask(

@@ -1,31 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The source's side: what is there to move, exports, switchover, release."""
+"""A host as the source of migrations: which guests and disks can leave it."""
 
-import os
-import secrets
-from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Mapping
 
-from oslo_log import log as logging
-
 from nova_blockcopy import conf
 from nova_blockcopy import domxml
-from nova_blockcopy import drivers
 from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import plan
-from nova_blockcopy.host import deltas
 from nova_blockcopy.host import export
 from nova_blockcopy.host import hypervisor
 from nova_blockcopy.host import images
-from nova_blockcopy.migration.source import merge
-
-LOG = logging.getLogger(__name__)
-
-#: Caches that libvirt takes for safe without the unsafe flag
-#: (qemuMigrationSrcIsSafe, src/qemu/qemu_migration.c).
-_COHERENT = ('none', 'directsync')
+from nova_blockcopy.migration.source import offer as offers
 
 
 class Source:
@@ -40,7 +27,6 @@ class Source:
         self.host = here.host
         self._here = here
         self._settings = settings
-        self.exporter = export.Exporter(settings)
 
     def guest(self, guest: str) -> hypervisor.Guest:
         """Find a running guest.
@@ -78,6 +64,27 @@ class Source:
     ) -> plan.Selection:
         return plan.select(guest.name, self.disks(guest), tuple(bases), shared)
 
+    def offer(
+        self,
+        guest: hypervisor.Guest,
+        bases: Mapping[str, model.BaseRequest],
+        shared: Mapping[str, str],
+        mode: model.Mode,
+    ) -> offers.Offer:
+        """Select the disks of a guest, and describe them.
+
+        :raises Refused: a disk can neither be moved nor be left alone
+        """
+        selection = self.select(guest, bases, shared)
+        return offers.Offer(
+            source=self.host,
+            mode=mode,
+            tls=self._settings.export_tls,
+            bases=bases,
+            disks=self.describe(guest, selection),
+            selection=selection,
+        )
+
     def describe(
         self, guest: hypervisor.Guest, selection: plan.Selection
     ) -> tuple[model.SourceDisk, ...]:
@@ -109,123 +116,3 @@ class Source:
             raise exception.DiskRefused(
                 guest=guest.name, disk=disk.target, reason=e
             ) from e
-
-    def freeze(
-        self, guest: hypervisor.Guest, moves: tuple[model.Move, ...]
-    ) -> None:
-        """Have a guest write to the last delta of each move, all at once.
-
-        :raises BlockCopyError: it does not
-        """
-        timeout = self._settings.call_timeout
-        self.check_room()
-        for move in moves:
-            deltas.create(move.top(), move.size_bytes, timeout)
-        guest.snapshot(domxml.freeze(guest.running_xml(), moves))
-        disks = domxml.disks(guest.running_xml())
-        for move in moves:
-            if not domxml.at_image(disks[move.disk], move.top()):
-                raise exception.DriverError(
-                    action='freeze',
-                    disk=move.disk,
-                    reason=f'the guest does not use {move.deltas[-1]}.',
-                )
-
-    def check_room(self) -> None:
-        """Pass if what guests write to deltas has room.
-
-        :raises ImageError: it has not
-        """
-        deltas.check_room(
-            self._settings.delta_dir, self._settings.delta_min_free
-        )
-
-    def merge(
-        self,
-        guest: hypervisor.Guest,
-        moves: tuple[model.Move, ...],
-        definition: str,
-    ) -> None:
-        """Put a guest back on its disks, with all that it has written.
-
-        :param definition: from before it was frozen; empty if transient
-        :raises BlockCopyError: it is not; its deltas stay
-        """
-        frozen = tuple(move for move in moves if move.deltas)
-        driver = drivers.load(self._settings, self._here.connect)
-        merge.merge(guest, driver, self._settings, frozen)
-        self.restore_definition(
-            guest, definition, [move.disk for move in frozen]
-        )
-        guest.wake()  # a delta had no room
-        self.drop(moves)
-
-    def restore_definition(
-        self, guest: hypervisor.Guest, definition: str, disks: Collection[str]
-    ) -> None:
-        """Have a guest be defined here with the disks it had.
-
-        :param definition: from before; empty if it is transient
-        """
-        if not definition:
-            return
-        known = self._here.find(guest.uuid)
-        present = known.persistent_xml() if known else None
-        wanted = domxml.restore_disks(present or definition, definition, disks)
-        if present is None or domxml.disks(present) != domxml.disks(wanted):
-            guest.define(wanted)
-
-    def drop(self, moves: tuple[model.Move, ...]) -> None:
-        """Remove deltas that nothing depends on any more."""
-        deltas.remove([path for move in moves for path in move.deltas])
-
-
-def export_name(migration: str, disk: str) -> str:
-    """A name that tells a person what it is, and that cannot be guessed."""
-    return f'{migration}-{disk}-{secrets.token_hex(16)}'
-
-
-def needs_unsafe(
-    disks: Mapping[str, model.Disk], moves: tuple[model.Move, ...]
-) -> bool:
-    """Whether libvirt would take these moves for unsafe.
-
-    It takes block devices for shared storage and local files for lost.
-    Neither judgement is of use: what is moved is read through an export.
-    """
-    return any(
-        move.top().kind is model.ImageKind.FILE
-        or disks[move.disk].cache not in _COHERENT
-        for move in moves
-    )
-
-
-def delta_path(directory: str, migration: str, move: model.Move) -> str:
-    """Where the writes of a disk go that is frozen once more."""
-    name = f'{migration}-{move.disk}.{len(move.deltas)}.qcow2'
-    return os.path.join(directory, name)
-
-
-def check_exported(
-    xml: str,
-    moves: tuple[model.Move, ...],
-    exports: Mapping[str, tuple[model.Export, ...]],
-) -> None:
-    """Pass if every moved disk of a domain is read from its exports.
-
-    The last look before a switchover: libvirt takes a block device for
-    shared storage, so a guest would be resumed on an empty base.
-
-    :raises SwitchoverError: one is not
-    """
-    disks = domxml.disks(xml)
-    for move in moves:
-        disk = disks.get(move.disk)
-        if disk is None or not domxml.at_exports(
-            disk, move, exports[move.disk]
-        ):
-            raise exception.SwitchoverError(
-                guest=domxml.guest_name(xml),
-                reason=f'disk {move.disk} does not point at its exports in '
-                f'the XML for the destination.',
-            )

@@ -5,29 +5,34 @@ Runs on the source. A step writes the journal, then acts. An undo does
 nothing where the step did nothing, and can be done twice. Unlike in Nova's
 conductor tasks a failed undo stops the others: each is what makes the one
 after it safe (an export may only close when the guest is back).
+
+The fields of a step are all that it needs. A step gives its results to the
+journal.
 """
 
 import abc
-import contextlib
 import dataclasses
 import threading
 from collections.abc import Callable
 from collections.abc import Iterable
 from typing import Any
+from typing import ClassVar
 
 from oslo_log import log as logging
 
 from nova_blockcopy import conf
-from nova_blockcopy import domxml
 from nova_blockcopy import exception
-from nova_blockcopy import forecast
 from nova_blockcopy import model
 from nova_blockcopy import states
 from nova_blockcopy.host import hypervisor
+from nova_blockcopy.migration.source import exports
+from nova_blockcopy.migration.source import ledger as ledgers
+from nova_blockcopy.migration.source import merge
+from nova_blockcopy.migration.source import monitor
 from nova_blockcopy.migration.source import obituary
+from nova_blockcopy.migration.source import offer as offers
+from nova_blockcopy.migration.source import pace
 from nova_blockcopy.migration.source import remote
-from nova_blockcopy.migration.source import source
-from nova_blockcopy.records import journal as journals
 from nova_blockcopy.runtime import waiting
 
 LOG = logging.getLogger(__name__)
@@ -35,58 +40,6 @@ LOG = logging.getLogger(__name__)
 #: How often an order is given, and seconds between.
 _ATTEMPTS = 5
 _PAUSE = 1.0
-_AT_HOME = (hypervisor.Power.RUNNING, hypervisor.Power.PAUSED)
-#: Carries the guest over: (live XML, persistent XML, cancelled).
-Switch = Callable[[str, str, threading.Event], None]
-
-
-@dataclasses.dataclass(slots=True, kw_only=True)
-class Context:
-    """What the steps of one migration share.
-
-    ``home`` is how the destination's libvirt reaches this host,
-    ``bandwidth`` is in bytes/s, ``cancelled`` asks for the way back.
-    ``guest_bandwidth``, in bytes/s too, is what the guest may write while it
-    is copied; 0 = no limit.
-    """
-
-    guest: hypervisor.Guest
-    source: source.Source
-    destination: remote.RemoteDestination
-    home: model.Endpoint
-    offer: remote.Offer = remote.NOTHING
-    settings: conf.Settings
-    journal: journals.Journal
-    record: journals.Record
-    watch: remote.Watch = lambda _state, _disks: None
-    switch: Switch
-    bandwidth: int
-    cancelled: threading.Event = dataclasses.field(
-        default_factory=threading.Event
-    )
-    guest_bandwidth: int = 0
-    foresee: Callable[[forecast.Forecast], None] = lambda _forecast: None
-
-    def note(self, state: states.State, note: str = '', **more: Any) -> None:
-        """Write the journal; what fails here must not be acted on."""
-        self.record = self.journal.write(self.record, state, note, **more)
-
-    def obituary(self) -> str | None:
-        """Where the guest has ended, and how; None if it has not."""
-        return obituary.of(
-            self.guest, self.destination, self.source.host, self.record
-        )
-
-    def exports(self) -> dict[str, tuple[model.Export, ...]]:
-        """By disk, the top layer's first."""
-        return {
-            move.disk: tuple(
-                export
-                for export in self.record.exports
-                if export.disk == move.disk
-            )
-            for move in self.record.moves
-        }
 
 
 class Step(abc.ABC):
@@ -96,258 +49,134 @@ class Step(abc.ABC):
     disks are the authoritative copy when it begins.
     """
 
-    state: states.State
-    authority = model.Role.SOURCE
+    state: ClassVar[states.State]
+    authority: ClassVar[model.Role] = model.Role.SOURCE
 
     @abc.abstractmethod
-    def execute(self, context: Context) -> None: ...
+    def execute(self) -> None: ...
 
     @abc.abstractmethod
-    def undo(self, context: Context) -> None: ...
+    def undo(self) -> None: ...
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class PrepareBases(Step):
     """The destination proves its bases, and opens its journal."""
 
     state = states.State.PREPARING
+    destination: remote.RemoteDestination
+    ledger: ledgers.Ledger
+    offer: offers.Offer
+    cancelled: threading.Event
 
-    def execute(self, context: Context) -> None:
-        moves = ask_destination(context, dry_run=False)
-        context.note(self.state, 'the bases fit', moves=moves)
+    def execute(self) -> None:
+        moves = self.destination.prepare(
+            self.offer, dry_run=False, cancelled=self.cancelled
+        )
+        self.ledger.note(note='the bases fit', moves=moves)
 
-    def undo(self, context: Context) -> None:
-        context.destination.discard()
+    def undo(self) -> None:
+        self.destination.discard()
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ExportDisks(Step):
     """The source serves its disks; the guest still runs on them."""
 
     state = states.State.EXPORTING
+    exports: exports.Exports
 
-    def execute(self, context: Context) -> None:
-        for move in context.record.moves:
-            start_export(
-                context, self.state, move.disk, move.top(), writable=True
-            )
-            below = move.below()
-            if below is not None:
-                start_export(
-                    context, self.state, move.disk, below, content=True
-                )
+    def execute(self) -> None:
+        self.exports.serve_disks()
 
-    def undo(self, context: Context) -> None:
-        context.source.exporter.stop(context.record.exports)
+    def undo(self) -> None:
+        self.exports.stop()
 
 
-class SwitchOver(Step):
-    """The guest's memory moves; its disks are now read over the network."""
-
-    state = states.State.SWITCHING
-
-    def execute(self, context: Context) -> None:
-        record = context.record
-        live, persistent = (
-            domxml.point_at_exports(xml, record.moves, context.exports())
-            if xml
-            else ''
-            for xml in (record.live_xml, record.persistent_xml)
-        )
-        for xml in filter(None, (live, persistent)):
-            source.check_exported(xml, record.moves, context.exports())
-        try:
-            context.switch(live, persistent, context.cancelled)
-        except exception.SwitchoverError as e:
-            # the call may have failed after the guest had moved
-            if not self._arrived(context):
-                raise
-            LOG.warning('The guest is on its destination all the same: %s', e)
-
-    def undo(self, context: Context) -> None:
-        self._end_migration(context)
-        power = context.guest.power()
-        if power in _AT_HOME:
-            return
-        if context.destination.power() is hypervisor.Power.OFF:
-            if power is hypervisor.Power.IO_ERROR:
-                return  # it has not left, and goes on when it can write again
-            # it ended; its disks here are complete, so it may start here
-            context.source.restore_definition(
-                context.guest,
-                context.record.persistent_xml,
-                [move.disk for move in context.record.moves],
-            )
-            return
-        self._revive_exports(context)
-        context.destination.give_back(
-            context.home,
-            context.record.live_xml,
-            context.record.persistent_xml,
-        )
-        if not waiting.until(
-            lambda: context.guest.power() in _AT_HOME,
-            timeout=context.settings.call_timeout,
-        ):
-            raise exception.SwitchoverError(
-                guest=context.guest.name,
-                reason='it was given back, but does not run on its source.',
-            )
-
-    @staticmethod
-    def _end_migration(context: Context) -> None:
-        """End what libvirt may still be at, after a crash of its caller."""
-
-        def ended() -> bool:
-            if not context.guest.migrating():
-                return True
-            with contextlib.suppress(exception.HypervisorError):
-                context.guest.abort_migration()
-            return False
-
-        if not waiting.until(ended, timeout=context.settings.call_timeout):
-            raise exception.SwitchoverError(
-                guest=context.guest.name,
-                reason='it still goes on, so nothing else can be taken back.',
-            )
-
-    @staticmethod
-    def _arrived(context: Context) -> bool:
-        return (
-            context.guest.power() is hypervisor.Power.OFF
-            and context.destination.power() in _AT_HOME
-        )
-
-    @staticmethod
-    def _revive_exports(context: Context) -> None:
-        tops = {move.disk: move.top() for move in context.record.moves}
-
-        def revived(export: model.Export) -> model.Export:
-            image = tops[export.disk]
-            if not export.writable:
-                assert image.backing is not None  # noqa: S101 - it was served
-                image = image.backing
-            return context.source.exporter.revive(export, image)
-
-        context.note(
-            context.record.state,
-            'exports',
-            exports=tuple(map(revived, context.record.exports)),
-        )
-
-
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class CopyDisks(Step):
     """The destination fills its bases until each guest write goes to both."""
 
     state = states.State.COPYING
+    destination: remote.RemoteDestination
+    ledger: ledgers.Ledger
+    monitor: monitor.Monitor
+    pace: pace.Pace
+    cancelled: threading.Event
+    settings: conf.Settings
 
-    def execute(self, context: Context) -> None:
-        context.destination.copy(
-            context.record.persistent_xml,
-            context.bandwidth,
-            context.watch,
-            context.cancelled,
-            synchronous_writes=context.settings.synchronous_writes,
-            guest_bandwidth=context.guest_bandwidth,
+    def execute(self) -> None:
+        self.destination.copy(
+            self.ledger.record.persistent_xml,
+            self.pace.copy,
+            self.monitor.watch,
+            self.cancelled,
+            synchronous_writes=self.settings.synchronous_writes,
+            guest_bandwidth=self.pace.guest,
         )
-        context.note(states.State.READY)
-        context.watch(states.State.READY, ())
+        self.ledger.note(states.State.READY)
+        self.monitor.watch(states.State.READY)
 
-    def undo(self, context: Context) -> None:
-        context.destination.abort()
+    def undo(self) -> None:
+        self.destination.abort()
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class PivotDisks(Step):
     """The authoritative copy changes; proven before anything else is done."""
 
     state = states.State.PIVOTING
+    destination: remote.RemoteDestination
+    monitor: monitor.Monitor
+    settings: conf.Settings
 
-    def execute(self, context: Context) -> None:
-        insist(context.destination.pivot, context.watch)
+    def execute(self) -> None:
+        insist(self.destination.pivot, self.monitor.watch)
 
-    def undo(self, context: Context) -> None:
-        pivoted = context.destination.pivoted(context.settings.pivot_timeout)
+    def undo(self) -> None:
+        pivoted = self.destination.pivoted(self.settings.pivot_timeout)
         if pivoted:
             raise exception.TooLate(
                 reason=f'{", ".join(pivoted)} lives on its base already.'
             )
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ReleaseSource(Step):
     """The source gives up what it served; both journals are closed."""
 
     state = states.State.RELEASING
     authority = model.Role.DESTINATION
+    guest: hypervisor.Guest
+    destination: remote.RemoteDestination
+    ledger: ledgers.Ledger
+    exports: exports.Exports
 
-    def execute(self, context: Context) -> None:
-        ended = context.obituary()
+    def execute(self) -> None:
+        record = self.ledger.record
+        ended = obituary.of(self.guest, self.destination, record)
         if ended is not None:
             LOG.error('%s Its disks there are complete; start it.', ended)
-        context.source.exporter.stop(context.record.exports)
-        context.source.drop(context.record.moves)
-        insist(context.destination.finish)
+        self.exports.stop()
+        merge.drop(record.moves)
+        insist(self.destination.finish)
 
-    def undo(self, context: Context) -> None:
+    def undo(self) -> None:
         raise exception.TooLate(
             reason='the guest is at home on its destination, with all its '
             'disks.'
         )
 
 
-def ask_destination(
-    context: Context, *, dry_run: bool
-) -> tuple[model.Move, ...]:
-    """Have the destination pair each disk with its base.
-
-    :raises Refused: with the reason; nothing was changed
-    """
-    return context.destination.prepare(
-        context.offer,
-        source=context.source.host,
-        tls=context.settings.export_tls,
-        mode=context.settings.mode,
-        dry_run=dry_run,
-        cancelled=context.cancelled,
-    )
-
-
-def start_export(
-    context: Context,
-    state: states.State,
-    disk: str,
-    image: model.Image,
-    *,
-    content: bool = False,
-    writable: bool = False,
-) -> model.Export:
-    """Serve one image of a disk, and write it down before and after.
-
-    :param content: serve what a guest sees of it and all below it
-    :param writable: let the destination write to it
-    """
-    others = context.record.exports
-    # by its name an undo finds a server whose start was interrupted
-    planned = model.Export(
-        disk=disk,
-        address='',
-        port=0,
-        name=source.export_name(context.record.migration, disk),
-        size_bytes=0,
-        pid=0,
-        content=content,
-        writable=writable,
-    )
-    context.note(state, exports=(*others, planned))
-    started = context.source.exporter.start(planned, image)
-    context.note(state, exports=(*others, started))
-    return started
-
-
-def take_back(context: Context, begun: Iterable[Step]) -> None:
+def take_back(
+    begun: Iterable[Step], ledger: ledgers.Ledger, told: monitor.Monitor
+) -> None:
     """Undo steps, the last one first; the first failure ends it."""
     for step in reversed(tuple(begun)):
-        if states.can_undo(context.record.state):
-            context.note(states.State.UNDOING, f'undo {step.state}')
-            context.watch(states.State.UNDOING, ())
-        step.undo(context)
+        if states.can_undo(ledger.record.state):
+            ledger.note(states.State.UNDOING, f'undo {step.state}')
+            told.watch(states.State.UNDOING)
+        step.undo()
 
 
 def insist(order: Callable[..., None], *arguments: Any) -> None:

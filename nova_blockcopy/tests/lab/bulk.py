@@ -156,7 +156,7 @@ def pieces(
                 dataclasses.replace(settings, seed_workers=workers),
                 limit,
                 lambda _disk, _piece: None,
-            ).run(threading.Event(), lambda _progress: None)
+            ).run(threading.Event(), lambda _state, _disks: None)
 
     return copy
 

@@ -95,16 +95,3 @@ class TestMeter(base.TestCase):
         self.read(disk(processed=10, total=1000))
         now = self.read(disk(processed=20, total=2000))
         self.assertEqual(1980, now.remaining_bytes)
-
-    def test_standing_still_is_counted_from_the_last_byte(self):
-        self.read(disk(processed=1))
-        self.now += 3
-        self.assertEqual(3.0, self.meter.stalled_s())
-        self.read(disk(processed=1), after=1)
-        self.assertEqual(4.0, self.meter.stalled_s())
-        self.read(disk(processed=2), after=1)
-        self.assertEqual(0.0, self.meter.stalled_s())
-
-    def test_a_meter_that_was_never_read_stands_still(self):
-        self.now += 7
-        self.assertEqual(7.0, self.meter.stalled_s())

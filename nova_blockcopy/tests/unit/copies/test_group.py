@@ -8,6 +8,7 @@ from nova_blockcopy import bandwidth
 from nova_blockcopy import exception
 from nova_blockcopy import mirror
 from nova_blockcopy import model
+from nova_blockcopy import progress
 from nova_blockcopy import states
 from nova_blockcopy.copies import group
 from nova_blockcopy.copies import job
@@ -43,10 +44,13 @@ class TestCopyGroup(base.TestCase):
         ]
         # limits that may not be configured, to lose no time in tests
         settings = dataclasses.replace(self.settings(), **overrides)
-        return group.CopyGroup('guest', jobs, settings, limit)
+        return group.CopyGroup(self.driver, self.guest, jobs, settings, limit)
 
     def follow(self, copies):
-        copies.follow(self.cancelled, self.reports.append)
+        copies.follow(self.cancelled, self.watch)
+
+    def watch(self, state, disks):
+        self.reports.append(progress.Progress(state=state, disks=disks))
 
     def refused(self, kind, call, *arguments):
         error = self.assertRaises(kind, call, *arguments)
@@ -180,8 +184,8 @@ class TestCopyGroup(base.TestCase):
         self.assertIn('stall_timeout', said)
 
     def test_taking_too_long_ends_it(self):
-        def touch(now):
-            self.reports.append(now)
+        def touch(state, disks):
+            self.watch(state, disks)
             # never still, never ready
             for one in self.machine.jobs.values():
                 one.processed = len(self.reports) % 100
@@ -202,7 +206,7 @@ class TestCopyGroup(base.TestCase):
             exception.Aborted,
             copies.follow,
             self.cancelled,
-            lambda _now: self.cancelled.set(),
+            lambda _state, _disks: self.cancelled.set(),
         )
         self.assertIn('guest', said)
 

@@ -13,6 +13,7 @@ from nova_blockcopy import bandwidth
 from nova_blockcopy import exception
 from nova_blockcopy import extents
 from nova_blockcopy import model
+from nova_blockcopy import progress
 from nova_blockcopy import states
 from nova_blockcopy.copies import seeder
 from nova_blockcopy.host import command
@@ -102,7 +103,12 @@ class TestSeeder(base.TestCase):
         )
 
     def run_it(self, made):
-        made.run(self.cancelled, self.reports.append)
+        made.run(
+            self.cancelled,
+            lambda state, disks: self.reports.append(
+                progress.Progress(state=state, disks=disks)
+            ),
+        )
 
     def refused(self, kind, made):
         error = self.assertRaises(kind, self.run_it, made)

@@ -64,7 +64,7 @@ class TestSeeder(base.TestCase):
             limit,
             lambda _disk, _piece: None,
         )
-        it.run(threading.Event(), lambda _progress: None)
+        it.run(threading.Event(), lambda _state, _disks: None)
         return it
 
     def test_all_of_each_is_copied_once(self):
@@ -114,7 +114,7 @@ class TestSeeder(base.TestCase):
         cancelled = threading.Event()
         self.took = 0.01
 
-        def report(_progress):
+        def report(_state, _disks):
             cancelled.set()
 
         it = seeder.Seeder(

@@ -44,6 +44,9 @@ class TestDriver(base.TestCase):
             samples.UUID, 'vda', image, model.CopySettings(**settings)
         )
 
+    def status(self):
+        return self.driver.status(samples.UUID, 'vda').get('vda')
+
     def refused(self, kind, method, *more):
         error = self.assertRaises(
             kind, getattr(self.driver, method), samples.UUID, 'vda', *more
@@ -90,16 +93,16 @@ class TestDriver(base.TestCase):
             contract.JobStatus(
                 processed=500, total=fakes.TOTAL, bandwidth=9, ready=False
             ),
-            self.driver.status(samples.UUID, 'vda'),
+            self.status(),
         )
-        self.assertTrue(self.driver.status(samples.UUID, 'vda').ready)
+        self.assertTrue(self.status().ready)
         self.assertEqual(
             {libvirt.VIR_DOMAIN_BLOCK_JOB_INFO_BANDWIDTH_BYTES},
             set(self.connection.job_flags),
         )
 
     def test_no_job(self):
-        self.assertIsNone(self.driver.status(samples.UUID, 'vda'))
+        self.assertIsNone(self.status())
 
     def test_speed_is_in_bytes(self):
         self.start()

@@ -227,7 +227,7 @@ class TestStatus(VirshTestCase):
     def status(self, figures, mirror):
         xml = samples.domain(samples.disk_xml(more=mirror))
         self.answers(blockjob=figures, dumpxml=xml)
-        return self.driver.status('guest', 'vda')
+        return self.driver.status('guest', 'vda').get('vda')
 
     def test_what_is_asked(self):
         (self.directory / 'dumpxml').unlink()

@@ -22,8 +22,9 @@ from nova_blockcopy.host import qemu_log
 from nova_blockcopy.host import transfer
 from nova_blockcopy.migration import peer
 from nova_blockcopy.migration.destination import dispatcher
-from nova_blockcopy.migration.destination import operations
+from nova_blockcopy.migration.destination import way_back
 from nova_blockcopy.migration.source import migration as engine
+from nova_blockcopy.migration.source import offer
 from nova_blockcopy.migration.source import remote
 from nova_blockcopy.migration.source import source
 from nova_blockcopy.records import journal
@@ -86,7 +87,7 @@ class WorldTestCase(base.TestCase):
             (export, 'Exporter', lambda _settings: self.exporter),
             (transfer, 'run', self.transfer),
             # nothing here needs time to come to its senses
-            (operations, '_WAKE_INTERVAL', 0.01),
+            (way_back, '_WAKE_INTERVAL', 0.01),
             (qemu_log, '_DIRECTORY', str(self.directory)),
         ):
             self.useFixture(
@@ -199,14 +200,14 @@ class WorldTestCase(base.TestCase):
         side = source.Source(here, self.host_settings('a'))
         chosen = plan.Selection(moves=self.disks, left_alone=())
         return far.prepare(
-            remote.Offer(
+            offer.Offer(
+                source='host-a',
+                mode=self.host_settings('a').mode,
+                tls=tls,
                 bases=self.request().bases,
                 disks=side.describe(here.guest(samples.UUID), chosen),
                 selection=chosen,
             ),
-            source='host-a',
-            tls=tls,
-            mode=self.host_settings('a').mode,
             dry_run=dry_run,
             cancelled=self.cancelled,
         )

@@ -18,19 +18,19 @@ from nova_blockcopy.tests.unit.migration import world
 EXTENT = Extent(offset=0, length=world.SIZE)
 
 
-class SeedbedTestCase(world.WorldTestCase):
+class BaseSetTestCase(world.WorldTestCase):
     disks = ('vda',)
 
     def setUp(self):
         super().setUp()
-        self.bed = self.make()
+        self.bases = self.make()
         self.base = samples.image(self.path('b', 'vda'), samples.FILE)
         self.move = dataclasses.replace(
             samples.move('vda', base=self.base),
             size_bytes=world.SIZE,
         )
         self.cancelled = threading.Event()
-        self.bed.check('host-b')
+        self.bases.check('host-b')
 
     def make(self):
         return base_set.BaseSet(self.host_settings('b'), samples.UUID, 'm1')
@@ -49,21 +49,21 @@ class SeedbedTestCase(world.WorldTestCase):
         self.exporter.served[seed.export.name] = seed.source
         return seed
 
-    def fill(self, *seeds, bed=None):
-        (bed or self.bed).fill(
+    def fill(self, *seeds, bases=None):
+        (bases or self.bases).fill(
             'guest',
             seeds,
             {seed.disk: world.SIZE for seed in seeds},
             0,
             self.cancelled,
-            lambda _progress: None,
+            lambda _state, _disks: None,
         )
 
-    def received(self, bed=None):
-        return (bed or self.make()).received((self.move,))['vda']
+    def received(self, bases=None):
+        return (bases or self.make()).received((self.move,))['vda']
 
 
-class TestLanding(SeedbedTestCase):
+class TestLanding(BaseSetTestCase):
     """Where this host puts a delta that goes into its base."""
 
     def setUp(self):
@@ -73,7 +73,7 @@ class TestLanding(SeedbedTestCase):
 
     def test_a_file_of_this_migration_on_top_of_the_base(self):
         seed = self.seed(target=self.layered, delta=True)
-        landed = self.bed.landed(seed)
+        landed = self.bases.landed(seed)
         path = str(self.directory / 'b' / 'deltas' / 'm1-vda.seed')
         self.assertEqual(model.overlay(path, self.layered), landed.target)
         self.assertEqual(
@@ -82,7 +82,7 @@ class TestLanding(SeedbedTestCase):
 
     def test_what_is_no_delta_goes_to_the_base_itself(self):
         seed = self.seed(target=self.layered)
-        self.assertEqual(seed, self.bed.landed(seed))
+        self.assertEqual(seed, self.bases.landed(seed))
 
     def test_a_delta_leaves_the_base_as_it_is_until_it_is_taken_in(self):
         before = (self.directory / 'b' / 'vda').read_bytes()
@@ -90,7 +90,7 @@ class TestLanding(SeedbedTestCase):
         self.fill(seed)
         self.assertEqual(['m1-vda.seed'], self.overlays('b'))
         self.assertEqual(before, (self.directory / 'b' / 'vda').read_bytes())
-        with open(self.bed.landed(seed).target.path, 'rb') as f:
+        with open(self.bases.landed(seed).target.path, 'rb') as f:
             self.assertEqual(
                 (self.directory / 'a' / 'vda').read_bytes(), f.read()
             )
@@ -98,14 +98,14 @@ class TestLanding(SeedbedTestCase):
     def test_one_that_was_not_taken_in_is_removed(self):
         self.fill(self.seed(delta=True))
         for _time in range(2):
-            self.bed.clear((self.move,))
+            self.bases.clear((self.move,))
             self.assertEqual([], self.overlays('b'))
         self.assertTrue((self.directory / 'b' / 'vda').exists())
 
     def test_those_of_others_stay(self):
         other = self.directory / 'b' / 'deltas' / 'm2-vda.seed'
         other.touch()
-        self.bed.clear((self.move,))
+        self.bases.clear((self.move,))
         self.assertEqual([other.name], self.overlays('b'))
 
     def test_no_room(self):
@@ -116,7 +116,7 @@ class TestLanding(SeedbedTestCase):
         self.assertIn('delta_min_free', str(error))
 
 
-class TestReceived(SeedbedTestCase):
+class TestReceived(BaseSetTestCase):
     def test_what_came_is_told_of(self):
         self.assertEqual((), self.received())
         self.fill(self.seed())
@@ -159,7 +159,7 @@ class TestReceived(SeedbedTestCase):
         self.on_piece = on_piece
         self.options = {'seed_workers': 1}
         # over what was there: nothing of it is known to be zeroes
-        self.bed = self.make()
+        self.bases = self.make()
         self.assertRaises(
             exception.BlockCopyError,
             self.fill,
@@ -187,7 +187,7 @@ class TestReceived(SeedbedTestCase):
 
     def test_forgotten(self):
         self.fill(self.seed())
-        self.bed.forget()
+        self.bases.forget()
         self.assertEqual((), self.received())
 
     def test_a_base_that_is_gone(self):
@@ -195,19 +195,19 @@ class TestReceived(SeedbedTestCase):
         self.assertRaises(exception.ImageError, self.received)
 
     def test_a_limit_is_for_what_is_being_copied(self):
-        self.bed.set_limit(5)
+        self.bases.set_limit(5)
         seen = []
 
         def on_piece(_seed, _piece):
-            self.bed.set_limit(4096)
-            seen.append(self.bed._seeder._limit)
+            self.bases.set_limit(4096)
+            seen.append(self.bases._seeder._limit)
 
         self.on_piece = on_piece
         self.fill(self.seed())
         self.assertEqual([4096], seen)
 
 
-class TestDescribe(SeedbedTestCase):
+class TestDescribe(BaseSetTestCase):
     """A qcow2 on top of another image is the base."""
 
     def setUp(self):
@@ -276,7 +276,7 @@ class TestDescribe(SeedbedTestCase):
         self.assertRaises(exception.ImageError, self.describe)
 
 
-class TestApply(SeedbedTestCase):
+class TestApply(BaseSetTestCase):
     def qcow2(self, path, below):
         image = model.overlay(path, below)
         deltas.create(image, world.SIZE, 30)
@@ -284,7 +284,7 @@ class TestApply(SeedbedTestCase):
 
     def test_a_raw_base_is_as_it_is(self):
         before = (self.directory / 'b' / 'vda').read_bytes()
-        self.bed.apply((self.seed(),))
+        self.bases.apply((self.seed(),))
         self.assertEqual(before, (self.directory / 'b' / 'vda').read_bytes())
 
     def test_a_base_names_what_lies_below_it_here(self):
@@ -293,18 +293,18 @@ class TestApply(SeedbedTestCase):
         self.qcow2(path, elsewhere)
         target = model.overlay(path, self.base)
         for _time in range(2):
-            self.bed.apply((self.seed(target=target),))
+            self.bases.apply((self.seed(target=target),))
             self.assertEqual(target, images.describe(path, samples.QCOW2))
 
     def test_a_delta_goes_into_its_base(self):
         elsewhere = samples.image(self.path('a', 'vda'), samples.FILE)
         seed = self.seed(delta=True)
-        path = self.bed.landed(seed).target.path
+        path = self.bases.landed(seed).target.path
         self.qcow2(path, elsewhere)
         world.qemu('qemu-io', '-f', 'qcow2', '-c', 'write -z 0 4k', path)
         world.qemu('qemu-io', '-f', 'qcow2', '-c', 'write -P 122 8k 4k', path)
         for _time in range(2):
-            self.bed.apply((seed,))
+            self.bases.apply((seed,))
             self.assertEqual([], self.overlays('b'))
         self.assertEqual(
             bytes(8192) + b'z' * 4096 + bytes(4096),

@@ -43,12 +43,12 @@ class TestMerge(world.WorldTestCase):
         self.tops[disk] = model.overlay(path, below)
 
     def merge(self):
-        merge.merge(
-            self.a.hypervisor('host-a').guest(samples.UUID),
-            fakes.Driver(self.machine),
-            self.host_settings('a'),
-            tuple(map(self._move, self.disks)),
-        )
+        here = self.a.hypervisor('host-a')
+        merge.Merger(
+            guest=here.guest(samples.UUID),
+            connect=here.connect,
+            settings=self.host_settings('a'),
+        ).merge(tuple(map(self._move, self.disks)), '')
 
     def _move(self, disk):
         *deltas, source = model.chain(self.tops[disk])

@@ -11,7 +11,7 @@ from nova_blockcopy import bandwidth
 from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import states
-from nova_blockcopy.migration.source import modes
+from nova_blockcopy.migration.source import itinerary
 from nova_blockcopy.migration.source import steps
 from nova_blockcopy.records import journal
 from nova_blockcopy.tests.unit import fakes
@@ -27,19 +27,20 @@ REVERSIBLE = (*STEPS[:4], 'ready')
 class Step(steps.Step):
     """A step that only notes what is done; it can fail either way."""
 
-    def __init__(self, state, log, failures):
-        self.state = State(state)
+    def __init__(self, state, ledger, log, failures):
+        self.state = state  # type: ignore[misc]
         if self.state is State.RELEASING:
-            self.authority = model.Role.DESTINATION
+            self.authority = model.Role.DESTINATION  # type: ignore[misc]
+        self._ledger = ledger
         self._log = log
         self._failures = failures
 
-    def execute(self, context):
+    def execute(self):
         self._act(f'do {self.state}')
         if self.state is State.COPYING:
-            context.note(State.READY)
+            self._ledger.note(State.READY)
 
-    def undo(self, context):
+    def undo(self):
         self._act(f'undo {self.state}')
 
     def _act(self, name):
@@ -64,11 +65,11 @@ class TestOrder(world.WorldTestCase):
         self.failures: dict[str, BaseException] = {}
         self.useFixture(
             fixtures.MonkeyPatch(
-                f'{modes.__name__}.all_steps',
-                lambda _mode: tuple(
-                    Step(state, self.acts, self.failures)
-                    for state in (*STEPS, 'releasing')
-                ),
+                f'{itinerary.__name__}.steps_of',
+                lambda parts: {
+                    state: Step(state, parts.ledger, self.acts, self.failures)
+                    for state in map(State, (*STEPS, 'releasing'))
+                },
             )
         )
 
@@ -557,8 +558,8 @@ class TestMeanwhileSeeded(world.Seeded, TestMeanwhile):
 
         def on_piece(_seed, _piece):
             self.running.set_bandwidth(4)
-            (arrival,) = self.destination._migrations.values()
-            limits.append(getattr(arrival._bases._seeder, '_limit', None))
+            (operations,) = self.destination._migrations.values()
+            limits.append(getattr(operations._bases._seeder, '_limit', None))
 
         self.on_piece = on_piece
         self.arriving()

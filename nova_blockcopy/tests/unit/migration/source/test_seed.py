@@ -18,7 +18,7 @@ from nova_blockcopy import states
 from nova_blockcopy.copies import seeder
 from nova_blockcopy.host import deltas
 from nova_blockcopy.host import images
-from nova_blockcopy.migration.source import seeding
+from nova_blockcopy.migration.source import rounds
 from nova_blockcopy.tests.unit import fakes
 from nova_blockcopy.tests.unit import samples
 from nova_blockcopy.tests.unit.migration import world
@@ -569,7 +569,7 @@ class TestMeanwhile(SeedingTestCase):
 
         self.replace(f'{seeder.__name__}._PAUSE', 0.01)
         self.replace(
-            f'{seeding.__name__}.psutil.pid_exists',
+            f'{rounds.__name__}.psutil.pid_exists',
             lambda _pid: not died.is_set(),
         )
         # with vda there, what fails is tried again

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The block copies of an arrived guest, with the limits they work within."""
+
+import dataclasses
+import functools
+import threading
+
+from nova_blockcopy import bandwidth
+from nova_blockcopy import drivers
+from nova_blockcopy import mirror
+from nova_blockcopy import model
+from nova_blockcopy import progress
+from nova_blockcopy.copies import group
+from nova_blockcopy.copies import job
+from nova_blockcopy.host import hypervisor
+from nova_blockcopy.host import images
+from nova_blockcopy.migration.destination import host as hosts
+from nova_blockcopy.records import journal
+
+
+class Copying:
+    """The copies of one guest from its exports into its bases.
+
+    :param page: the journal of the migration
+    :param limit: bytes/s for all copies together; 0 = no limit
+    :param synchronous_writes: have each guest write wait for the base, where
+        QEMU can be trusted with that
+    """
+
+    def __init__(
+        self,
+        host: hosts.Host,
+        page: journal.Page,
+        limit: int = 0,
+        *,
+        synchronous_writes: bool = False,
+    ) -> None:
+        self._host = host
+        self._page = page
+        record = page.record
+        self.guest = host.here.guest(page.guest)
+        driver = drivers.load(host.settings, host.here.connect)
+        self.group = group.CopyGroup(
+            driver,
+            self.guest,
+            [
+                job.CopyJob(
+                    *(driver, self.guest, move, record.mode),
+                    functools.partial(self._limits, move.base),
+                )
+                for move in record.moves
+            ],
+            dataclasses.replace(
+                host.settings, synchronous_writes=synchronous_writes
+            ),
+            limit,
+        )
+
+    def run(self, cancelled: threading.Event, watch: progress.Watch) -> None:
+        """Start the copies, and follow them until all are ready.
+
+        :raises JobFailed: a copy failed, or none went on for too long
+        :raises Aborted: on request
+        """
+        if mirror.misses_first_writes(self._hypervisor()):
+            with self.guest.standing_still():
+                self.group.start()
+                self.group.wait_for_begin()
+        else:
+            self.group.start()
+        self.group.follow(cancelled, watch)
+
+    def slow_down(self, bytes_per_s: int) -> None:
+        """Have the guest write less than is copied.
+
+        :param bytes_per_s: for all disks together; 0 does nothing
+        """
+        if not bytes_per_s:
+            return
+        record = self._page.record
+        before = record.limits or {
+            move.disk: self.guest.limits(move.disk) for move in record.moves
+        }
+        self._page.note(
+            record.state, 'the guest is slowed down', limits=before
+        )
+        share = bytes_per_s // len(record.moves)
+        for move in record.moves:
+            unit = self._limits(move.base).granularity
+            limits = bandwidth.slowed(before[move.disk], share, unit)
+            self.guest.limit(move.disk, limits)
+
+    def _limits(self, base: model.Image) -> mirror.Limits:
+        return mirror.limits(
+            base,
+            alignment=images.alignment(base.path),
+            cluster=images.cluster(base),
+            hypervisor=self._hypervisor(),
+        )
+
+    def _hypervisor(self) -> int:
+        return self._host.here.versions().hypervisor
+
+
+def speed_up(guest: hypervisor.Guest, page: journal.Page) -> None:
+    """Give the disks of a slowed guest the limits back that they had."""
+    record = page.record
+    if not record.limits or guest.power() is hypervisor.Power.OFF:
+        return
+    for disk, limits in record.limits.items():
+        guest.limit(disk, limits)
+    page.note(record.state, 'the guest is not slowed down', limits={})

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pivot of a guest onto its bases, and the proof that it happened.
+
+Here the authoritative copy changes from the source to this host.
+"""
+
+import threading
+
+from oslo_log import log as logging
+
+from nova_blockcopy import domxml
+from nova_blockcopy import exception
+from nova_blockcopy import model
+from nova_blockcopy import progress
+from nova_blockcopy import states
+from nova_blockcopy.host import hypervisor
+from nova_blockcopy.migration.destination import copying
+from nova_blockcopy.records import journal
+
+LOG = logging.getLogger(__name__)
+
+
+def come_home(
+    copies: copying.Copying,
+    page: journal.Page,
+    cancelled: threading.Event,
+    watch: progress.Watch,
+) -> None:
+    """Pivot all disks of a guest, then prove both of its definitions.
+
+    :raises JobFailed: some disk is not on its base
+    :raises NotReady: no disk could be pivoted yet
+    """
+    guest = copies.guest
+    try:
+        _pivot(copies, page)
+    except (exception.JobFailed, exception.NotReady) as e:
+        if not page.record.pivoted:
+            raise
+        # no way back for the disks that have pivoted, so the others follow:
+        # the source serves them until the release
+        LOG.warning('Copying again what did not pivot: %s', e)
+        copies.run(cancelled, watch)
+        _pivot(copies, page)
+    guest.wake()  # if that was cut short the last time
+    copying.speed_up(guest, page)
+    _settle_definition(guest, page.record)
+    page.note(
+        states.State.RELEASING,
+        'all disks are proven to be on this host',
+        authority=model.Role.DESTINATION,
+    )
+
+
+def _pivot(copies: copying.Copying, page: journal.Page) -> None:
+    def pivoted(disk: str) -> None:
+        page.note(
+            states.State.PIVOTING,
+            f'{disk} is on this host',
+            pivoted=(*page.record.pivoted, disk),
+        )
+
+    with copies.guest.standing_still():
+        copies.group.pivot(pivoted)
+
+
+def _settle_definition(
+    guest: hypervisor.Guest, record: journal.Record
+) -> None:
+    """Make the persistent definition name the bases, and prove it.
+
+    libvirt does so itself at a pivot, but only where the persistent source
+    equals the live one, and does not tell whether it did
+    (qemuBlockJobRewriteConfigDiskSource, src/qemu/qemu_blockjob.c).
+    """
+    present = guest.persistent_xml()
+    if present is None:
+        return
+    wanted = domxml.point_at_bases(record.persistent_xml, record.moves)
+    guest.define(domxml.restore_disks(present, wanted))
+    defined = domxml.disks(guest.persistent_xml() or '')
+    for move in record.moves:
+        if not domxml.at_image(defined[move.disk], move.base):
+            raise exception.JobFailed(
+                disk=move.disk,
+                reason=f'the persistent definition does not name '
+                f'{move.base.path}.',
+            )

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The checks before a guest is expected: the host, its disks, its bases."""
+
+import dataclasses
+import os
+from collections.abc import Mapping
+
+from nova_blockcopy import drivers
+from nova_blockcopy import exception
+from nova_blockcopy import model
+from nova_blockcopy import plan
+from nova_blockcopy.host import images
+from nova_blockcopy.migration.destination import base_set
+from nova_blockcopy.migration.destination import host as hosts
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """A guest that the source wants to send.
+
+    ``peer`` is the source's name. ``bases`` are by disk. ``left_alone`` are
+    paths of disks, which must exist on this host too. ``tls`` is the source's
+    ``export_tls``.
+    """
+
+    name: str
+    peer: str
+    mode: model.Mode
+    disks: tuple[model.SourceDisk, ...]
+    bases: Mapping[str, model.BaseRequest]
+    left_alone: Mapping[str, str]
+    tls: bool
+
+
+def check(
+    host: hosts.Host, guest: str, bases: base_set.BaseSet, wanted: Wanted
+) -> tuple[model.Move, ...]:
+    """Pair each disk of a guest with its base. Nothing is changed.
+
+    :param guest: UUID
+    :raises Refused: with the reason
+    """
+    _check_host(host, guest, wanted)
+    _check_left_alone(host, wanted)
+    if wanted.mode is model.Mode.SEEDED:
+        bases.check(host.name)
+    facts = {
+        disk.disk: _base_facts(bases, disk, wanted) for disk in wanted.disks
+    }
+    plan.check_unique(facts)
+    return tuple(
+        plan.move(disk, facts[disk.disk], whole=wanted.bases[disk.disk].whole)
+        for disk in wanted.disks
+    )
+
+
+def _check_host(host: hosts.Host, guest: str, wanted: Wanted) -> None:
+    plan.check_versions(host.name, host.here.versions())
+    drivers.load(host.settings, host.here.connect)
+    for known in (guest, wanted.name):
+        if host.here.find(known) is not None:
+            raise exception.GuestExists(guest=wanted.name, host=host.name)
+    plan.check_same_encryption(
+        *(host.name, host.settings.export_tls),
+        *(wanted.peer, wanted.tls),
+    )
+
+
+def _check_left_alone(host: hosts.Host, wanted: Wanted) -> None:
+    for disk, path in wanted.left_alone.items():
+        if not os.path.exists(path):
+            raise exception.DiskRefused(
+                guest=wanted.name,
+                disk=disk,
+                reason=f'it is to be left alone, but {path} does not exist '
+                f'on {host.name}; copy it there first.',
+            )
+
+
+def _base_facts(
+    bases: base_set.BaseSet, disk: model.SourceDisk, wanted: Wanted
+) -> plan.BaseFacts:
+    request = wanted.bases[disk.disk]
+    try:
+        image, size = bases.describe(
+            disk.disk,
+            request.path,
+            request.format or disk.image.format,
+            # a copy of the content needs a valid header to write to
+            by_book=wanted.mode is model.Mode.SEEDED and not request.whole,
+        )
+        return plan.BaseFacts(
+            image=image,
+            size_bytes=size,
+            identity=images.identity(image.path),
+            holders=images.holders(image.path),
+            backing_digest=images.digest(image.backing)
+            if disk.backing_digest
+            else None,
+        )
+    except exception.ImageError as e:
+        raise exception.BaseRefused(
+            path=request.path, disk=disk.disk, reason=e
+        ) from e

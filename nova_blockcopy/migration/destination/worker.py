@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The work that one migration does on the destination, one task at a time."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from oslo_log import log as logging
+
+from nova_blockcopy import exception
+from nova_blockcopy.migration import peer
+from nova_blockcopy.runtime import task
+
+LOG = logging.getLogger(__name__)
+
+#: Tasks that the source orders again when it got no answer.
+_INSISTED = ('pivot',)
+
+
+class Worker:
+    """Runs the tasks that the source orders.
+
+    :param guest: UUID, for logs
+    """
+
+    def __init__(self, guest: str) -> None:
+        self._guest = guest
+        self._task: task.Task | None = None
+
+    def begin(
+        self, name: str, work: Callable[[threading.Event], Any]
+    ) -> peer.Message:
+        """Begin a task.
+
+        :param work: called with the event that tells it to stop early
+        :returns: the answer to the source
+        :raises PeerError: the last task still runs
+        """
+        if self._task is not None and not self._task.done:
+            if name == self._task.name and name in _INSISTED:
+                return {}
+            raise exception.PeerError(
+                operation=name, reason=f'{self._task.name} still runs.'
+            )
+
+        def logged(cancelled: threading.Event) -> Any:
+            try:
+                return work(cancelled)
+            except exception.BlockCopyError as e:
+                LOG.warning('Guest %s: %s failed: %s', self._guest, name, e)
+                raise
+
+        self._task = task.Task(name, logged)
+        return {}
+
+    def cancel(self) -> None:
+        """Tell the task that runs to stop early."""
+        if self._task is not None:
+            self._task.cancel()
+
+    def abort(
+        self, work: Callable[[threading.Event], Any], timeout: float
+    ) -> peer.Message:
+        """Cancel the task that runs, and begin to clean up after its end.
+
+        :param timeout: seconds that the old task has to end
+        :returns: the answer to the source
+        """
+        before, self._task = self._task, None
+        if before is not None:
+            before.cancel()
+
+        def abort(cancelled: threading.Event) -> Any:
+            if before is not None and not before.wait(timeout):
+                raise exception.PeerError(
+                    operation='abort',
+                    reason=f'{before.name} does not end within {timeout} s.',
+                )
+            return work(cancelled)
+
+        return self.begin('abort', abort)
+
+    def status(self) -> peer.Message:
+        """How the last task does, as the source is told."""
+        work = self._task
+        done = work is None or work.done
+        return {
+            'task': work.name if work else None,
+            'done': done,
+            'result': work.result if work and done else None,
+            'failure': peer.failure(work.failure) if work else None,
+        }

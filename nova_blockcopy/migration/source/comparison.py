@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Comparing what a base has received with its source, by checksums."""
+
+import dataclasses
+import threading
+from collections.abc import Iterator
+
+from oslo_log import log as logging
+
+from nova_blockcopy import conf
+from nova_blockcopy import exception
+from nova_blockcopy import extents
+from nova_blockcopy import model
+from nova_blockcopy.host import checksums
+from nova_blockcopy.migration.source import remote
+from nova_blockcopy.runtime import task
+
+LOG = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Compares images on both hosts; each host reads its own. On the source.
+
+    ``cancelled`` ends it early.
+    """
+
+    destination: remote.RemoteDestination
+    settings: conf.Settings
+    cancelled: threading.Event
+
+    def without_received(
+        self, seeds: tuple[model.Seed, ...]
+    ) -> tuple[model.Seed, ...]:
+        """Leave out what an earlier attempt has brought, and is the same."""
+        received = self.destination.received()
+        return tuple(
+            self._without(
+                seed,
+                extents.covered(seed.size_bytes, received[seed.disk]),
+            )
+            for seed in seeds
+        )
+
+    def verify(self, seed: model.Seed) -> None:
+        """Compare what has arrived, as far as ``[blockcopy] verify`` asks.
+
+        :raises VerifyFailed: it differs
+        """
+        wanted = {
+            model.Verify.NONE: (),
+            model.Verify.SAMPLE: extents.sample(seed.size_bytes),
+            model.Verify.FULL: tuple(extents.units(seed.size_bytes)),
+        }[self.settings.verify]
+        for extent in self._differing(seed, wanted):
+            raise exception.VerifyFailed(
+                disk=seed.disk, offset=extent.offset, length=extent.length
+            )
+
+    def _without(
+        self, seed: model.Seed, received: tuple[model.Extent, ...]
+    ) -> model.Seed:
+        if not received:
+            return seed
+        differing = set(self._differing(seed, received))
+        same = [unit for unit in received if unit not in differing]
+        LOG.info(
+            'Disk %s: the destination already has %d of %d MiB',
+            seed.disk,
+            extents.total(same) >> 20,
+            seed.size_bytes >> 20,
+        )
+        if not same:
+            return seed
+        rest = extents.outside(seed.size_bytes, same)
+        return dataclasses.replace(seed, extents=rest, afresh=False)
+
+    def _differing(
+        self, seed: model.Seed, wanted: tuple[model.Extent, ...]
+    ) -> Iterator[model.Extent]:
+        for batch in extents.batches(wanted):
+            ours, theirs = self._checksums(seed, batch)
+            for extent, one, other in zip(batch, ours, theirs, strict=True):
+                if one != other:
+                    yield extent
+
+    def _checksums(
+        self, seed: model.Seed, wanted: tuple[model.Extent, ...]
+    ) -> tuple[list[str], list[str]]:
+        """Of the source and of the target, which are read at the same time."""
+        ours = task.Task(
+            'digest',
+            lambda cancelled: checksums.of(
+                seed.source,
+                wanted,
+                cancelled,
+                by_content=seed.by_content,
+                timeout=self.settings.stall_timeout,
+            ),
+        )
+        try:
+            theirs = self.destination.digest(seed, wanted, self.cancelled)
+            while not ours.wait(self.settings.poll_interval):
+                if self.cancelled.is_set():
+                    raise exception.Aborted(guest=self.destination.guest)
+        finally:
+            ours.cancel()
+        if ours.failure is not None:
+            raise ours.failure
+        return ours.result, theirs

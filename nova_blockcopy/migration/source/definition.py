@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The persistent definition of a guest on its source."""
+
+from collections.abc import Collection
+
+from nova_blockcopy import domxml
+from nova_blockcopy.host import hypervisor
+
+
+def restore(
+    guest: hypervisor.Guest, before: str, disks: Collection[str]
+) -> None:
+    """Have a guest be defined here with the disks that it had.
+
+    :param before: its definition from before; empty if it is transient
+    """
+    if not before:
+        return
+    present = guest.persistent_xml()
+    wanted = domxml.restore_disks(present or before, before, disks)
+    if present is None or domxml.disks(present) != domxml.disks(wanted):
+        guest.define(wanted)

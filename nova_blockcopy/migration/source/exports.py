@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The exports of one migration, each in the journal before it is served."""
+
+import secrets
+
+from nova_blockcopy import model
+from nova_blockcopy.host import export
+from nova_blockcopy.migration.source import ledger as ledgers
+
+
+class Exports:
+    """Serves images of the guest's disks to the destination.
+
+    :param exporter: of this host
+    """
+
+    def __init__(
+        self, exporter: export.Exporter, ledger: ledgers.Ledger
+    ) -> None:
+        self._exporter = exporter
+        self._ledger = ledger
+
+    def serve(
+        self,
+        disk: str,
+        image: model.Image,
+        *,
+        content: bool = False,
+        writable: bool = False,
+    ) -> model.Export:
+        """Serve one image of a disk.
+
+        :param content: serve what a guest sees of it and all below it
+        :param writable: let the destination write to it
+        :raises ExportError: no server could be started
+        """
+        others = self._ledger.record.exports
+        # by its name an undo finds a server whose start was interrupted
+        planned = model.Export(
+            disk=disk,
+            address='',
+            port=0,
+            name=name(self._ledger.record.migration, disk),
+            size_bytes=0,
+            pid=0,
+            content=content,
+            writable=writable,
+        )
+        self._ledger.note(exports=(*others, planned))
+        started = self._exporter.start(planned, image)
+        self._ledger.note(exports=(*others, started))
+        return started
+
+    def serve_disks(self) -> None:
+        """Serve all that the guest will read over the network."""
+        for move in self._ledger.record.moves:
+            self.serve(move.disk, move.top(), writable=True)
+            below = move.below()
+            if below is not None:
+                self.serve(move.disk, below, content=True)
+
+    def revive(self, export: model.Export, image: model.Image) -> model.Export:
+        """Serve an image again where its client looks for it."""
+        return self._exporter.revive(export, image)
+
+    def revive_disks(self) -> None:
+        """Serve again what :meth:`serve_disks` has served."""
+        tops = {move.disk: move.top() for move in self._ledger.record.moves}
+
+        def revived(export: model.Export) -> model.Export:
+            image = tops[export.disk]
+            if not export.writable:
+                assert image.backing is not None  # noqa: S101 - it was served
+                image = image.backing
+            return self.revive(export, image)
+
+        self._ledger.note(
+            note='exports',
+            exports=tuple(map(revived, self._ledger.record.exports)),
+        )
+
+    def stop(self) -> None:
+        """End all servers; done twice is done once.
+
+        :raises ExportError: one is still there when the time has passed
+        """
+        self._exporter.stop(self._ledger.record.exports)
+
+    def clear(self) -> None:
+        """End all servers, and forget them."""
+        self.stop()
+        self._ledger.note(exports=())
+
+
+def name(migration: str, disk: str) -> str:
+    """A name that tells a person what it is, and that cannot be guessed."""
+    return f'{migration}-{disk}-{secrets.token_hex(16)}'

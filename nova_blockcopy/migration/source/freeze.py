@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The freeze: a new delta takes the writes of each disk from now on."""
+
+import dataclasses
+import os
+
+from nova_blockcopy import conf
+from nova_blockcopy import domxml
+from nova_blockcopy import exception
+from nova_blockcopy import model
+from nova_blockcopy import states
+from nova_blockcopy.host import deltas
+from nova_blockcopy.host import hypervisor
+from nova_blockcopy.migration.source import ledger as ledgers
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Freezer:
+    """Freezes the disks of one guest, all at once. Runs on the source."""
+
+    guest: hypervisor.Guest
+    ledger: ledgers.Ledger
+    settings: conf.Settings
+
+    def freeze(self) -> None:
+        """Put another delta on top of each disk.
+
+        The journal names the deltas before they are made, and the guest's
+        definitions when it writes to them.
+
+        :raises BlockCopyError: it was not done, or it is to be undone
+        """
+        moves = tuple(map(self._with_delta, self.ledger.record.moves))
+        self.ledger.note(states.State.FREEZING, moves=moves)
+        self.check_room()
+        for move in moves:
+            deltas.create(
+                move.top(), move.size_bytes, self.settings.call_timeout
+            )
+        self.guest.snapshot(domxml.freeze(self.guest.running_xml(), moves))
+        self._prove(moves)
+        self.ledger.note(
+            states.State.FREEZING,
+            'frozen',
+            live_xml=self.guest.live_xml(),
+            persistent_xml=self.guest.persistent_xml() or '',
+        )
+
+    def check_room(self) -> None:
+        """Pass if the deltas have room to grow.
+
+        :raises NoRoom: they do not
+        """
+        deltas.check_room(
+            self.settings.delta_dir, self.settings.delta_min_free
+        )
+
+    def _with_delta(self, move: model.Move) -> model.Move:
+        migration = self.ledger.record.migration
+        name = f'{migration}-{move.disk}.{len(move.deltas)}.qcow2'
+        path = os.path.join(self.settings.delta_dir, name)
+        return dataclasses.replace(move, deltas=(*move.deltas, path))
+
+    def _prove(self, moves: tuple[model.Move, ...]) -> None:
+        disks = domxml.disks(self.guest.running_xml())
+        for move in moves:
+            if not domxml.at_image(disks[move.disk], move.top()):
+                raise exception.DriverError(
+                    action='freeze',
+                    disk=move.disk,
+                    reason=f'the guest does not use {move.deltas[-1]}.',
+                )

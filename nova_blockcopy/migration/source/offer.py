@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a source asks a destination to take."""
+
+import dataclasses
+from collections.abc import Mapping
+
+from nova_blockcopy import model
+from nova_blockcopy import plan
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """A guest's disks, and the bases that were made for them.
+
+    ``source`` is this host's name. ``tls`` means that the exports will be
+    encrypted.
+    """
+
+    source: str
+    mode: model.Mode
+    tls: bool
+    bases: Mapping[str, model.BaseRequest]
+    disks: tuple[model.SourceDisk, ...]
+    selection: plan.Selection
+
+
+#: For a migration that is only brought to its end.
+NOTHING = Offer(
+    source='',
+    mode=model.Mode.DIRECT,
+    tls=False,
+    bases={},
+    disks=(),
+    selection=plan.Selection(moves=(), left_alone=()),
+)

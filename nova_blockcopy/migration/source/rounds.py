@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One round of seeding: the layer of each disk that was frozen last."""
+
+import dataclasses
+import threading
+import time
+
+import psutil
+
+from nova_blockcopy import extents
+from nova_blockcopy import forecast
+from nova_blockcopy import model
+from nova_blockcopy import states
+from nova_blockcopy.host import images
+from nova_blockcopy.migration.source import comparison
+from nova_blockcopy.migration.source import exports
+from nova_blockcopy.migration.source import freeze
+from nova_blockcopy.migration.source import ledger as ledgers
+from nova_blockcopy.migration.source import monitor
+from nova_blockcopy.migration.source import pace
+from nova_blockcopy.migration.source import remote
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Rounds:
+    """Runs rounds of seeding. Runs on the source."""
+
+    destination: remote.RemoteDestination
+    ledger: ledgers.Ledger
+    exports: exports.Exports
+    freezer: freeze.Freezer
+    comparison: comparison.Comparison
+    monitor: monitor.Monitor
+    pace: pace.Pace
+    cancelled: threading.Event
+
+    def run(self, before: float) -> float:
+        """Bring the frozen images to the destination, and into the bases.
+
+        :param before: the rate of the round before, in bytes/s; 0 = none
+        :returns: the rate of this round, in bytes/s
+        :raises NoRoom: the deltas may not grow any more
+        :raises SeedFailed: a base could not be filled
+        :raises VerifyFailed: a base differs from its source
+        """
+        self.freezer.check_room()
+        seeds = tuple(map(self._seed, self.ledger.record.moves))
+        if not any(seed.delta for seed in seeds):
+            seeds = self.comparison.without_received(seeds)
+        elapsed_s = self._copy(seeds)
+        for seed in seeds:
+            self.comparison.verify(seed)
+        self.destination.apply(seeds, self.cancelled)
+        self.exports.clear()
+        moved = sum(extents.total(seed.extents) for seed in seeds)
+        return forecast.rate(moved, elapsed_s, before)
+
+    def _seed(self, move: model.Move) -> model.Seed:
+        """Export the image below the top, and say what of it to copy."""
+        image = move.top().backing
+        assert image is not None  # noqa: S101 - the top is a delta
+        delta = len(move.deltas) > 1
+        export = self.exports.serve(
+            move.disk, image, content=move.by_content and not delta
+        )
+        return model.Seed(
+            disk=move.disk,
+            source=image,
+            target=move.base,
+            export=export,
+            extents=extents.outside(export.size_bytes, ())
+            if export.content
+            else images.data_extents(image.path),
+            size_bytes=export.size_bytes,
+            delta=delta,
+        )
+
+    def _copy(self, seeds: tuple[model.Seed, ...]) -> float:
+        pids = {seed.disk: seed.export.pid for seed in seeds}
+
+        def watch(
+            state: states.State, disks: tuple[model.DiskProgress, ...]
+        ) -> None:
+            # a guest whose delta cannot grow would be paused
+            self.freezer.check_room()
+            for seed in seeds:
+                if not psutil.pid_exists(pids[seed.disk]):
+                    revived = self.exports.revive(seed.export, seed.source)
+                    pids[seed.disk] = revived.pid
+            self.monitor.watch(state, disks)
+
+        began = time.monotonic()
+        self.destination.seed(seeds, self.pace.copy, watch, self.cancelled)
+        return time.monotonic() - began

@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The step in which the guest's memory moves, and the ways to carry it."""
+
+import contextlib
+import dataclasses
+import threading
+from collections.abc import Callable
+from collections.abc import Mapping
+
+from oslo_log import log as logging
+
+from nova_blockcopy import conf
+from nova_blockcopy import domxml
+from nova_blockcopy import exception
+from nova_blockcopy import model
+from nova_blockcopy import states
+from nova_blockcopy.host import hypervisor
+from nova_blockcopy.host import switchover
+from nova_blockcopy.migration.source import definition
+from nova_blockcopy.migration.source import exports
+from nova_blockcopy.migration.source import ledger as ledgers
+from nova_blockcopy.migration.source import remote
+from nova_blockcopy.migration.source import steps
+from nova_blockcopy.runtime import waiting
+
+LOG = logging.getLogger(__name__)
+
+#: Carries the guest over: (live XML, persistent XML, cancelled).
+Switch = Callable[[str, str, threading.Event], None]
+
+#: Caches that libvirt takes for safe without the unsafe flag
+#: (qemuMigrationSrcIsSafe, src/qemu/qemu_migration.c).
+_COHERENT = ('none', 'directsync')
+_AT_HOME = (hypervisor.Power.RUNNING, hypervisor.Power.PAUSED)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class SwitchOver(steps.Step):
+    """The guest's memory moves; its disks are now read over the network.
+
+    ``home`` is how the destination's libvirt reaches this host.
+    """
+
+    state = states.State.SWITCHING
+    guest: hypervisor.Guest
+    destination: remote.RemoteDestination
+    ledger: ledgers.Ledger
+    exports: exports.Exports
+    home: model.Endpoint
+    switch: Switch
+    cancelled: threading.Event
+    settings: conf.Settings
+
+    def execute(self) -> None:
+        record, served = self.ledger.record, self.ledger.exports()
+        live, persistent = (
+            domxml.point_at_exports(xml, record.moves, served) if xml else ''
+            for xml in (record.live_xml, record.persistent_xml)
+        )
+        for xml in filter(None, (live, persistent)):
+            check_exported(xml, record.moves, served)
+        try:
+            self.switch(live, persistent, self.cancelled)
+        except exception.SwitchoverError as e:
+            # the call may have failed after the guest had moved
+            if not self._arrived():
+                raise
+            LOG.warning('The guest is on its destination all the same: %s', e)
+
+    def undo(self) -> None:
+        self._end_migration()
+        power = self.guest.power()
+        if power in _AT_HOME:
+            return
+        if self.destination.power() is not hypervisor.Power.OFF:
+            self._call_back()
+        elif power is not hypervisor.Power.IO_ERROR:
+            # it ended; its disks here are complete, so it may start here
+            record = self.ledger.record
+            definition.restore(
+                self.guest,
+                record.persistent_xml,
+                [move.disk for move in record.moves],
+            )
+        # else it has not left, and goes on when it can write again
+
+    def _end_migration(self) -> None:
+        """End what libvirt may still be at, after a crash of its caller."""
+
+        def ended() -> bool:
+            if not self.guest.migrating():
+                return True
+            with contextlib.suppress(exception.HypervisorError):
+                self.guest.abort_migration()
+            return False
+
+        if not waiting.until(ended, timeout=self.settings.call_timeout):
+            raise exception.SwitchoverError(
+                guest=self.guest.name,
+                reason='it still goes on, so nothing else can be taken back.',
+            )
+
+    def _call_back(self) -> None:
+        """Have the destination give the guest back."""
+        self.exports.revive_disks()
+        record = self.ledger.record
+        self.destination.give_back(
+            self.home, record.live_xml, record.persistent_xml
+        )
+        if not waiting.until(
+            lambda: self.guest.power() in _AT_HOME,
+            timeout=self.settings.call_timeout,
+        ):
+            raise exception.SwitchoverError(
+                guest=self.guest.name,
+                reason='it was given back, but does not run on its source.',
+            )
+
+    def _arrived(self) -> bool:
+        return (
+            self.guest.power() is hypervisor.Power.OFF
+            and self.destination.power() in _AT_HOME
+        )
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class PeerToPeer:
+    """Carries the guest over by libvirt's own peer-to-peer migration.
+
+    ``endpoint`` is the destination's libvirt, as this host's reaches it.
+    """
+
+    guest: hypervisor.Guest
+    endpoint: model.Endpoint
+    ledger: ledgers.Ledger
+    settings: conf.Settings
+
+    def __call__(
+        self, live_xml: str, persistent_xml: str, cancelled: threading.Event
+    ) -> None:
+        switchover.run(
+            self.guest,
+            self.endpoint,
+            live_xml=live_xml,
+            persistent_xml=persistent_xml,
+            unsafe=needs_unsafe(
+                domxml.disks(live_xml), self.ledger.record.moves
+            ),
+            cancelled=cancelled,
+            settings=self.settings,
+        )
+
+
+def never(
+    _live_xml: str, _persistent_xml: str, _cancelled: threading.Event
+) -> None:
+    """A switch for a migration that is only brought to its end."""
+    raise NotImplementedError('a guest is not switched over after a crash')
+
+
+def needs_unsafe(
+    disks: Mapping[str, model.Disk], moves: tuple[model.Move, ...]
+) -> bool:
+    """Whether libvirt would take these moves for unsafe.
+
+    It takes block devices for shared storage and local files for lost.
+    Neither judgement is of use: what is moved is read through an export.
+    """
+    return any(
+        move.top().kind is model.ImageKind.FILE
+        or disks[move.disk].cache not in _COHERENT
+        for move in moves
+    )
+
+
+def check_exported(
+    xml: str,
+    moves: tuple[model.Move, ...],
+    served: Mapping[str, tuple[model.Export, ...]],
+) -> None:
+    """Pass if every moved disk of a domain is read from its exports.
+
+    The last look before a switchover: libvirt takes a block device for
+    shared storage, so a guest would be resumed on an empty base.
+
+    :raises SwitchoverError: one is not
+    """
+    disks = domxml.disks(xml)
+    for move in moves:
+        disk = disks.get(move.disk)
+        if disk is None or not domxml.at_exports(
+            disk, move, served[move.disk]
+        ):
+            raise exception.SwitchoverError(
+                guest=domxml.guest_name(xml),
+                reason=f'disk {move.disk} does not point at its exports in '
+                f'the XML for the destination.',
+            )
