@@ -420,6 +420,18 @@ class Settings:
     pivot_timeout: int = 120
     switchover_timeout: int = 1800
 
+    def encryption(
+        self, side: model.Side, *, tls: bool
+    ) -> model.Encryption | None:
+        """How this host encrypts an export; None for clear text.
+
+        :param tls: whether the export is encrypted. What is served already
+            stays as it is, whatever is configured since.
+        """
+        if not tls:
+            return None
+        return model.Encryption(directory=self.export_tls_dir, side=side)
+
     @property
     def copy(self) -> model.CopySettings:
         return model.CopySettings(

@@ -74,6 +74,24 @@ def overlay(path: str, below: Image) -> Image:
     )
 
 
+class Side(enum.StrEnum):
+    """The end of an encrypted connection, as QEMU names it."""
+
+    SERVER = 'server'
+    CLIENT = 'client'
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Encryption:
+    """TLS for the exports, at one end.
+
+    ``directory`` has the certificates of this host, under QEMU's names.
+    """
+
+    directory: str
+    side: Side
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Export:
     """One image of a disk, served over NBD by the source host.

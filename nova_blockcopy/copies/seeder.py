@@ -169,7 +169,9 @@ class Seeder:
                     piece,
                     rate=rate,
                     zeroed=work.zeroed,
-                    tls_dir=self._settings.export_tls_dir,
+                    encryption=self._settings.encryption(
+                        model.Side.CLIENT, tls=work.seed.export.tls
+                    ),
                     timeout=self._time_limit(piece, rate),
                 )
             except command.CommandFailed as e:

@@ -126,10 +126,13 @@ class Exporter:
         cache is left out.
         """
         node = qemu.content(image) if export.content else qemu.top(image)
+        encryption = self._settings.encryption(
+            model.Side.SERVER, tls=export.tls
+        )
         try:
             _start(
                 *(wire.pack(export), qemu.options(node)),
-                *(self._settings.export_tls_dir, self._settings.call_timeout),
+                *(wire.pack(encryption), self._settings.call_timeout),
             )
         except OSError as e:
             if e.errno == errno.EADDRINUSE:
@@ -150,39 +153,40 @@ class Exporter:
 
 
 @privsep.entrypoint
-def _start(export: Any, node: str, tls_dir: str, timeout: int) -> None:
+def _start(export: Any, node: str, encryption: Any, timeout: int) -> None:
     """Start a server.
 
     :param export: packed
     :param node: what QEMU is to open
-    :param tls_dir: of no matter if the export is clear text
+    :param encryption: packed; None for clear text
     :raises OSError: it cannot listen
     :raises CommandFailed: it does not start
     """
     what = wire.unpack(export, model.Export)
+    tls = encryption and wire.unpack(encryption, model.Encryption)
     with _listener(what) as listener:
-        command.serve(
-            listener,
-            *_argv(what, node, tls_dir),
-            timeout=timeout,
-        )
+        command.serve(listener, *_argv(what, node, tls), timeout=timeout)
+
+
+def check_certificates(host: str, encryption: model.Encryption) -> None:
+    """Pass if there are certificates; what is in them, QEMU checks.
+
+    :param host: this host's name, for the message
+    :raises CertificateError: one cannot be read
+    """
+    side = encryption.side.value
+    for name in ('ca-cert.pem', f'{side}-cert.pem', f'{side}-key.pem'):
+        _check_readable(host, os.path.join(encryption.directory, name))
 
 
 @privsep.entrypoint
-def check_certificates(host: str, tls_dir: str, side: str) -> None:
-    """Pass if there are certificates; what is in them, QEMU checks.
-
-    :param side: ``server`` or ``client``
-    :raises CertificateError: one cannot be read
-    """
-    for name in ('ca-cert.pem', f'{side}-cert.pem', f'{side}-key.pem'):
-        path = os.path.join(tls_dir, name)
-        try:
-            open(path, 'rb').close()
-        except OSError as e:
-            raise exception.CertificateError(
-                host=host, path=path, reason=e.strerror
-            ) from e
+def _check_readable(host: str, path: str) -> None:
+    try:
+        open(path, 'rb').close()
+    except OSError as e:
+        raise exception.CertificateError(
+            host=host, path=path, reason=e.strerror
+        ) from e
 
 
 @privsep.entrypoint
@@ -238,18 +242,20 @@ def _listener(export: model.Export) -> socket.socket:
     return listener
 
 
-def _argv(export: model.Export, node: str, tls_dir: str) -> tuple[str, ...]:
-    credentials = qemu.credentials('server', tls_dir)
+def _argv(
+    export: model.Export, node: str, encryption: model.Encryption | None
+) -> tuple[str, ...]:
+    tls = (
+        ('--object', qemu.credentials(encryption), '--tls-creds', qemu.TLS)
+        if encryption
+        else ()
+    )
     return (
         *('qemu-nbd', '--fork'),
         *('--persistent', '--shared', str(_CLIENTS)),
         *('--export-name', export.name),
         *('--cache', 'none', '--discard', 'unmap'),
         *(() if export.writable else ('--read-only',)),
-        *(
-            ('--object', credentials, '--tls-creds', qemu.TLS)
-            if export.tls
-            else ()
-        ),
+        *tls,
         *('--image-opts', node),
     )

@@ -67,12 +67,9 @@ def _file(image: model.Image) -> Node:
     }
 
 
-def credentials(endpoint: str, directory: str) -> str:
-    """The value of ``--object`` for certificates.
-
-    :param endpoint: ``server`` or ``client``
-    """
+def credentials(encryption: model.Encryption) -> str:
+    """The value of ``--object`` for certificates."""
     return (
-        f'tls-creds-x509,id={TLS},endpoint={endpoint},verify-peer=yes,'
-        f'dir={escaped(directory)}'
+        f'tls-creds-x509,id={TLS},endpoint={encryption.side},verify-peer=yes,'
+        f'dir={escaped(encryption.directory)}'
     )

@@ -81,14 +81,13 @@ def run(
     *,
     rate: int,
     zeroed: bool,
-    tls_dir: str,
+    encryption: model.Encryption | None,
     timeout: int,
 ) -> None:
     """Copy one piece; durable when it returns.
 
     :param rate: bytes/s; 0 = no limit
     :param zeroed: the target is zeroes there
-    :param tls_dir: of no matter if the export is clear text
     :param timeout: seconds
     :raises CommandFailed: with what qemu-img says
     """
@@ -97,8 +96,8 @@ def run(
         options += ['--target-is-zero']
     if rate:
         options += ['-r', str(rate)]
-    if seed.export.tls:
-        options += ['--object', qemu.credentials('client', tls_dir)]
+    if encryption is not None:
+        options += ['--object', qemu.credentials(encryption)]
     _convert(
         options,
         f'json:{json.dumps(qemu.part(_source(seed), piece))}',

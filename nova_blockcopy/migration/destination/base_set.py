@@ -41,10 +41,11 @@ class BaseSet:
         :raises NoRoom: the deltas of later rounds have none
         :raises CertificateError: the exports could not be read
         """
-        if self._settings.export_tls:
-            export.check_certificates(
-                host, self._settings.export_tls_dir, 'client'
-            )
+        encryption = self._settings.encryption(
+            model.Side.CLIENT, tls=self._settings.export_tls
+        )
+        if encryption is not None:
+            export.check_certificates(host, encryption)
         deltas.check_room(
             self._settings.delta_dir, self._settings.delta_min_free
         )

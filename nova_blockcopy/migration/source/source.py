@@ -47,10 +47,11 @@ class Source:
             tls=wanted.export_tls,
             allow_plaintext=wanted.allow_plaintext,
         )
-        if wanted.export_tls:
-            export.check_certificates(
-                self.host, wanted.export_tls_dir, 'server'
-            )
+        encryption = wanted.encryption(
+            model.Side.SERVER, tls=wanted.export_tls
+        )
+        if encryption is not None:
+            export.check_certificates(self.host, encryption)
 
     def disks(self, guest: hypervisor.Guest) -> dict[str, model.Disk]:
         """All disks of a guest, by target."""

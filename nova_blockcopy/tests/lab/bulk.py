@@ -168,7 +168,7 @@ def whole(seed: model.Seed) -> None:
         model.Extent(offset=0, length=seed.size_bytes),
         rate=0,
         zeroed=transfer.begin(seed, seed.size_bytes),
-        tls_dir='',
+        encryption=None,
         timeout=_MOST_SECONDS,
     )
 

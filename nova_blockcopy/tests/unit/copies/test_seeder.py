@@ -65,7 +65,7 @@ class TestSeeder(base.TestCase):
         self.on_piece = lambda _disk, _piece: None
         self.cancelled = threading.Event()
 
-    def transfer(self, seed, piece, *, rate, zeroed, tls_dir, timeout):
+    def transfer(self, seed, piece, *, rate, zeroed, encryption, timeout):
         with self.lock:
             self.tried.append((seed.disk, piece, rate, zeroed))
             now = self.busy[seed.disk] = self.busy.get(seed.disk, 0) + 1

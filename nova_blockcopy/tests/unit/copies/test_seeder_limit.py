@@ -47,7 +47,7 @@ class TestSeeder(base.TestCase):
         patched.start()
         self.addCleanup(patched.stop)
 
-    def transfer(self, one, piece, *, rate, zeroed, tls_dir, timeout):
+    def transfer(self, one, piece, *, rate, zeroed, encryption, timeout):
         with self.door:
             self.rates.append(rate)
             self.most = max(self.most, sum(self.rates))

@@ -58,7 +58,12 @@ class TestTransfer(base.TestCase):
     def carry(self, seed, zeroed=False, rate=0):
         for piece in PIECES:
             transfer.run(
-                seed, piece, rate=rate, zeroed=zeroed, tls_dir='', timeout=30
+                seed,
+                piece,
+                rate=rate,
+                zeroed=zeroed,
+                encryption=None,
+                timeout=30,
             )
 
     @ddt.data(0, 100 * MIB)
@@ -97,7 +102,7 @@ class TestTransfer(base.TestCase):
         seed = self.seed()
         self.target.write_bytes(b'?' * 2 * MIB)
         transfer.run(
-            seed, PIECES[1], rate=0, zeroed=False, tls_dir='', timeout=30
+            seed, PIECES[1], rate=0, zeroed=False, encryption=None, timeout=30
         )
         self.assertEqual(
             b'?' * MIB + self.content[MIB:], self.target.read_bytes()

@@ -407,7 +407,7 @@ class WorldTestCase(base.TestCase):
             )
         os.unlink(read.path)
 
-    def transfer(self, seed, piece, *, rate, zeroed, tls_dir, timeout):
+    def transfer(self, seed, piece, *, rate, zeroed, encryption, timeout):
         """Carry a piece from its export, as qemu-img does."""
         self.pieces.append((seed, piece))
         self.on_piece(seed, piece)
