@@ -10,6 +10,7 @@ import enum
 import itertools
 
 from nova_blockcopy import exception
+from nova_blockcopy import model
 
 
 class State(enum.StrEnum):
@@ -58,6 +59,16 @@ _FORWARD = (
     State.ENDED,
 )
 
+#: Only seeded mode has these.
+_SEEDED_ONLY = (State.FREEZING, State.SEEDING)
+
+
+def way(mode: model.Mode) -> tuple[State, ...]:
+    """The states of a migration that nothing disturbs, in order."""
+    seeded = mode is model.Mode.SEEDED
+    return tuple(s for s in _FORWARD if seeded or s not in _SEEDED_ONLY)
+
+
 #: States from which all is taken back without loss.
 REVERSIBLE = frozenset(_FORWARD[: _FORWARD.index(State.PIVOTING)])
 
@@ -94,8 +105,10 @@ ALLOWED = frozenset(
 )
 
 
+#: The pivot and the steps after it.
+IRREVERSIBLE = frozenset(_FORWARD) - REVERSIBLE - {State.ENDED}
 #: In these, some disk may have pivoted already.
-MAY_HAVE_PIVOTED = frozenset(State) - REVERSIBLE - {State.ENDED}
+MAY_HAVE_PIVOTED = IRREVERSIBLE | {State.UNDOING, State.STUCK}
 
 
 def can_undo(state: State) -> bool:

@@ -41,11 +41,7 @@ def run(
     :raises SwitchoverError: the guest has not moved, or it still moves
     :raises Aborted: the same, on request
     """
-    parameters = {libvirt.VIR_MIGRATE_PARAM_DEST_XML: live_xml}
-    if endpoint.migrate_uri:
-        parameters[libvirt.VIR_MIGRATE_PARAM_URI] = endpoint.migrate_uri
-    if persistent_xml:
-        parameters[libvirt.VIR_MIGRATE_PARAM_PERSIST_XML] = persistent_xml
+    parameters = _parameters(endpoint, live_xml, persistent_xml)
     flags = _flags(
         persistent=bool(persistent_xml), unsafe=unsafe, tls=settings.export_tls
     )
@@ -88,6 +84,17 @@ def _end(guest: hypervisor.Guest, work: task.Task, timeout: float) -> None:
             reason=f'it was aborted, but libvirt did not end it within '
             f'{timeout:.0f} s.',
         )
+
+
+def _parameters(
+    endpoint: model.Endpoint, live_xml: str, persistent_xml: str
+) -> dict[str, str]:
+    values = {
+        libvirt.VIR_MIGRATE_PARAM_DEST_XML: live_xml,
+        libvirt.VIR_MIGRATE_PARAM_URI: endpoint.migrate_uri,
+        libvirt.VIR_MIGRATE_PARAM_PERSIST_XML: persistent_xml,
+    }
+    return {name: value for name, value in values.items() if value}
 
 
 def _flags(*, persistent: bool, unsafe: bool, tls: bool) -> int:

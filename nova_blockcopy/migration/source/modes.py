@@ -2,25 +2,15 @@
 """The order of the steps in each mode, by the state of each step. Pure."""
 
 from nova_blockcopy import model
+from nova_blockcopy import states
 from nova_blockcopy.records import journal
 from nova_blockcopy.states import State
 
-_DIRECT = (
-    State.PREPARING,
-    State.EXPORTING,
-    State.SWITCHING,
-    State.COPYING,
-    State.PIVOTING,
-    State.RELEASING,
-)
+#: States that are no step: a copy becomes ready, a migration has ended.
+_NO_STEPS = (State.READY, State.ENDED)
 ORDER = {
-    model.Mode.DIRECT: _DIRECT,
-    model.Mode.SEEDED: (
-        State.PREPARING,
-        State.FREEZING,
-        State.SEEDING,
-        *_DIRECT[1:],
-    ),
+    mode: tuple(s for s in states.way(mode) if s not in _NO_STEPS)
+    for mode in model.Mode
 }
 
 

@@ -11,16 +11,9 @@ from nova_blockcopy.runtime import waiting
 from nova_blockcopy.tests.functional import base
 from nova_blockcopy.tests.lab import engine
 
-_DIRECT = (
-    'preparing',
-    'exporting',
-    'switching',
-    'copying',
-    'ready',
-    'pivoting',
-    'releasing',
-)
-_SEEDED = (*_DIRECT, 'freezing', 'seeding')
+#: All states but the end, at which nothing is left to be killed.
+_DIRECT = states.way(model.Mode.DIRECT)[:-1]
+_SEEDED = states.way(model.Mode.SEEDED)[:-1]
 
 
 @ddt.ddt

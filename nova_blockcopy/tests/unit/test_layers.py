@@ -3,6 +3,7 @@
 
 import ast
 import pathlib
+import statistics
 import subprocess
 import sys
 
@@ -14,7 +15,16 @@ from nova_blockcopy.tests.unit import base
 PACKAGE = pathlib.Path(nova_blockcopy.__file__).parent
 #: From the lowest to the highest; '' are the modules of the package itself.
 LAYERS = (
-    *('', 'runtime', 'records', 'host', 'drivers', 'copies', 'migration'),
+    *(
+        '',
+        'conf',
+        'runtime',
+        'records',
+        'host',
+        'drivers',
+        'copies',
+        'migration',
+    ),
     *('migration.source', 'migration.destination', 'nova'),
 )
 #: They run on different hosts, and know each other by messages only.
@@ -105,8 +115,8 @@ class TestLayers(base.TestCase):
             self.assertEqual({wing}, allowed(wing) & WINGS)
         self.assertLessEqual(WINGS, allowed('nova'))
 
-    @ddt.data(*files(''))
-    def test_the_lowest_layer_is_pure(self, path):
+    @ddt.data(*files(''), *files('conf'))
+    def test_the_lowest_layers_are_pure(self, path):
         foreign = {
             name.partition('.')[0]
             for name in imports(path)
@@ -163,7 +173,7 @@ class TestImporting(base.TestCase):
         return set(done.stdout.split())
 
     def test_the_lowest_layer_stands_alone(self):
-        found = self.imported(('libvirt', 'nova', 'eventlet'), '')
+        found = self.imported(('libvirt', 'nova', 'eventlet'), '', 'conf')
         self.assertIn('nova_blockcopy', found)
         self.assertEqual(set(), found & {'libvirt', 'nova', 'eventlet'})
 
@@ -177,3 +187,33 @@ class TestImporting(base.TestCase):
         found = self.imported(('eventlet',), *ENGINE)
         self.assertIn('libvirt', found)
         self.assertNotIn('eventlet', found)
+
+
+@ddt.ddt
+class TestSizes(base.TestCase):
+    """Modules of one noun, functions that fit on a screen."""
+
+    MODULE, MEDIAN, FUNCTION = 400, 150, 45
+
+    def test_modules_are_short(self):
+        lengths = {
+            module(path): len(path.read_text().splitlines())
+            for layer in LAYERS
+            for path in files(layer)
+        }
+        long = {name: n for name, n in lengths.items() if n > self.MODULE}
+        self.assertEqual({}, long)
+        self.assertLessEqual(statistics.median(lengths.values()), self.MEDIAN)
+
+    @ddt.data(*LAYERS)
+    def test_functions_are_short(self, layer):
+        found = {
+            f'{module(path)}.{node.name}': (node.end_lineno or 0)
+            - node.lineno
+            + 1
+            for path in files(layer)
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.FunctionDef)
+        }
+        long = {name: n for name, n in found.items() if n > self.FUNCTION}
+        self.assertEqual({}, long)

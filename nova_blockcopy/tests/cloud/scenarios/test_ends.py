@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import psutil
 
 from nova_blockcopy import model
+from nova_blockcopy.migration.source import modes
 from nova_blockcopy.runtime import waiting
 from nova_blockcopy.tests.cloud import hosts
 from nova_blockcopy.tests.cloud import lvm
@@ -21,16 +22,7 @@ _INSTANCES = str(hosts.STATE / 'instances')
 _METADATA = 1 << 20
 _ATTEMPTS = 5
 #: What a source's journal says, in this order.
-_STATES = {
-    model.Mode.DIRECT: (
-        *('preparing', 'exporting', 'switching', 'copying', 'pivoting'),
-        'releasing',
-    ),
-    model.Mode.SEEDED: (
-        *('preparing', 'freezing', 'seeding', 'exporting', 'switching'),
-        *('copying', 'pivoting', 'releasing'),
-    ),
-}[model.Mode(blockcopy.MODE)]
+_STATES = modes.ORDER[model.Mode(blockcopy.MODE)]
 #: The state that lasts the longer the larger the disks are.
 LONG = 'seeding' if 'seeding' in _STATES else 'copying'
 

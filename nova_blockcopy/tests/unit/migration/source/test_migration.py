@@ -12,6 +12,7 @@ from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import states
 from nova_blockcopy.migration.source import itinerary
+from nova_blockcopy.migration.source import modes
 from nova_blockcopy.migration.source import steps
 from nova_blockcopy.records import journal
 from nova_blockcopy.tests.unit import fakes
@@ -20,8 +21,11 @@ from nova_blockcopy.tests.unit.migration import world
 
 State = states.State
 MIB = bandwidth.MIB
-STEPS = ('preparing', 'exporting', 'switching', 'copying', 'pivoting')
-REVERSIBLE = (*STEPS[:4], 'ready')
+#: All steps but the last one, which nothing takes back.
+STEPS = modes.ORDER[model.Mode.DIRECT][:-1]
+REVERSIBLE = [
+    s for s in states.way(model.Mode.DIRECT) if s in states.REVERSIBLE
+]
 
 
 class Step(steps.Step):
@@ -68,7 +72,7 @@ class TestOrder(world.WorldTestCase):
                 f'{itinerary.__name__}.steps_of',
                 lambda parts: {
                     state: Step(state, parts.ledger, self.acts, self.failures)
-                    for state in map(State, (*STEPS, 'releasing'))
+                    for state in (*STEPS, State.RELEASING)
                 },
             )
         )

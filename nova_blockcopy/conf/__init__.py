@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The options of nova.conf, and the frozen value the engine is given.
+
+Nothing here reads a global configuration: the caller registers the options
+on its own ``ConfigOpts`` and takes a :class:`Settings` from it.
+"""
+
+import copy
+from collections.abc import Iterable
+from typing import Any
+
+from oslo_config import cfg
+
+from nova_blockcopy import exception
+from nova_blockcopy import model
+from nova_blockcopy.conf import copies
+from nova_blockcopy.conf import exports
+from nova_blockcopy.conf import host
+from nova_blockcopy.conf import seeding
+from nova_blockcopy.conf import times
+from nova_blockcopy.conf.copies import MAX_BANDWIDTH
+from nova_blockcopy.conf.copies import MAX_GRANULARITY
+from nova_blockcopy.conf.copies import Granularity
+from nova_blockcopy.conf.values import Settings
+from nova_blockcopy.conf.values import bytes_per_s
+
+__all__ = [
+    'BLOCKCOPY_OPTS',
+    'LIBVIRT_OPTS',
+    'MAX_BANDWIDTH',
+    'MAX_GRANULARITY',
+    'Granularity',
+    'Settings',
+    'bytes_per_s',
+    'list_opts',
+    'register_opts',
+    'settings',
+]
+
+LIBVIRT_OPTS = copies.LIBVIRT_OPTS
+BLOCKCOPY_OPTS: list[cfg.Opt] = [
+    *copies.OPTS,
+    *seeding.OPTS,
+    *host.OPTS,
+    *exports.OPTS,
+    *times.OPTS,
+]
+
+
+def register_opts(conf: cfg.ConfigOpts) -> None:
+    conf.register_opts(LIBVIRT_OPTS, group='libvirt')
+    conf.register_opts(BLOCKCOPY_OPTS, group='blockcopy')
+
+
+def list_opts() -> Iterable[tuple[str, list[cfg.Opt]]]:
+    """Entry point ``oslo.config.opts``: for the sample file and the docs."""
+    return [
+        ('libvirt', copy.deepcopy(LIBVIRT_OPTS)),
+        ('blockcopy', copy.deepcopy(BLOCKCOPY_OPTS)),
+    ]
+
+
+def settings(conf: cfg.ConfigOpts, **overrides: Any) -> Settings:
+    """Take the options of one host as they are now.
+
+    :param overrides: values that stand for configured ones, checked alike
+    :raises InvalidOption: a value is out of its bounds
+    """
+    values: dict[str, Any] = {}
+    for group, opts in list_opts():
+        for opt in opts:
+            given = ''
+            try:
+                if opt.dest in overrides:
+                    given = f'{overrides[opt.dest]}: '
+                    values[opt.dest] = opt.type(overrides.pop(opt.dest))
+                else:
+                    values[opt.dest] = conf[group][opt.dest]
+            except (ValueError, cfg.ConfigFileValueError) as e:
+                raise exception.InvalidOption(
+                    option=f'[{group}] {opt.dest}',
+                    reason=f'{given}{e}.',
+                ) from e
+    if overrides:
+        raise exception.InvalidOption(
+            option=', '.join(overrides), reason='there is no such option.'
+        )
+    if values['export_port_min'] > values['export_port_max']:
+        raise exception.InvalidOption(
+            option='[blockcopy] export_port_min',
+            reason='it is above export_port_max.',
+        )
+    values['mode'] = model.Mode(values['mode'])
+    values['verify'] = model.Verify(values['verify'])
+    return Settings(**values)

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All options of one host as a frozen value."""
+
+import dataclasses
+
+from nova_blockcopy import bandwidth
+from nova_blockcopy import exception
+from nova_blockcopy import model
+from nova_blockcopy.conf import copies
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All options of one host, in the units that the options name."""
+
+    block_migration_bandwidth: int = 0
+    driver: str = 'libvirt'
+    granularity: int = 512
+    buf_size: int = 0
+    synchronous_writes: bool = False
+    mode: model.Mode = model.Mode.SEEDED
+    delta_dir: str
+    delta_min_free: int = 1024
+    seed_rounds: int = 5
+    max_remote_window: float = 1.0
+    seed_shortfall_action: str = 'proceed'
+    seed_workers: int = 4
+    keep_seeded: int = 0
+    verify: model.Verify = model.Verify.SAMPLE
+    connection_uri: str = 'qemu:///system'
+    journal_dir: str
+    export_address: str
+    export_tls: bool = False
+    export_tls_dir: str = '/etc/pki/qemu'
+    allow_plaintext: bool = False
+    export_port_min: int
+    export_port_max: int
+    verify_backing: bool = True
+    poll_interval: float = 0.5
+    call_timeout: int = 60
+    stall_timeout: int = 300
+    ready_timeout: int = 0
+    pivot_timeout: int = 120
+    switchover_timeout: int = 1800
+
+    def encryption(
+        self, side: model.Side, *, tls: bool
+    ) -> model.Encryption | None:
+        """How this host encrypts an export; None for clear text.
+
+        :param tls: whether the export is encrypted. What is served already
+            stays as it is, whatever is configured since.
+        """
+        if not tls:
+            return None
+        return model.Encryption(directory=self.export_tls_dir, side=side)
+
+    @property
+    def copy(self) -> model.CopySettings:
+        return model.CopySettings(
+            granularity=self.granularity,
+            buf_size=self.buf_size,
+            synchronous_writes=self.synchronous_writes,
+            bandwidth=bytes_per_s(self.block_migration_bandwidth),
+        )
+
+
+def bytes_per_s(mib_per_s: int) -> int:
+    """Turn a limit in MiB/s into bytes/s.
+
+    :raises InvalidOption: a negative one, which virsh would take for a very
+        large one (virsh manual, blockcopy), or one too large for libvirt
+    """
+    if not 0 <= mib_per_s <= copies.MAX_BANDWIDTH:
+        raise exception.InvalidOption(
+            option='block_migration_bandwidth',
+            reason=f'{mib_per_s} MiB/s is not in 0 to {copies.MAX_BANDWIDTH}; '
+            f'give 0 for no limit.',
+        )
+    return mib_per_s * bandwidth.MIB
