@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The channel from the source to the destination, and what goes over it.
+"""The channel from the source to the destination, and its messages.
 
-A message is a dictionary of plain JSON types each way, because Nova's own
-channel between two compute hosts carries no more than that
+A message and its answer are dictionaries of plain JSON types, because Nova's
+own channel between two compute hosts carries nothing else
 (ComputeManager.check_instance_shared_storage). An error travels as data:
 Nova lets only its own classes cross as exceptions.
 """
@@ -29,7 +29,7 @@ class Channel(Protocol):
 class InProcess:
     """A channel inside one process, for tests and tools.
 
-    Messages go through JSON all the same, so that nothing can travel here
+    Messages still go through JSON. So a test fails if a message has a value
     that could not travel between hosts.
 
     :param handle: the destination's entry point
@@ -46,9 +46,10 @@ class InProcess:
 def ask(
     channel: Channel, operation: str, guest: str, **values: Any
 ) -> Message:
-    """Ask the destination to do something; raise what it raised.
+    """Send a message to the destination, and return the answer.
 
     :param guest: UUID
+    :raises BlockCopyError: the destination's own error, or there was no answer
     """
     answer = channel.call({'operation': operation, 'guest': guest, **values})
     raise_failure(answer.get('error'))
@@ -56,7 +57,7 @@ def ask(
 
 
 def answered(work: Callable[[], Message | None]) -> Message:
-    """Do what a message asks for; a failure is the answer."""
+    """Do the work of a message; an error becomes the answer."""
     try:
         return work() or {}
     except exception.BlockCopyError as e:
@@ -64,13 +65,13 @@ def answered(work: Callable[[], Message | None]) -> Message:
 
 
 def failure(error: exception.BlockCopyError | None) -> Message | None:
-    """An error as it travels."""
+    """Pack an error for a message."""
     if error is None:
         return None
     return {'class': type(error).__name__, 'message': str(error)}
 
 
 def raise_failure(error: Message | None) -> None:
-    """Raise an error that has travelled."""
+    """Raise the error that a message carries, if it carries one."""
     if error is not None:
         raise exception.from_wire(error['class'], error['message'])

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The bases of one guest before it comes, and what is seeded into them.
-
-Runs on the destination.
-"""
+"""The bases of one guest before the guest comes. Runs on the destination."""
 
 import dataclasses
 import os
@@ -20,7 +17,7 @@ from nova_blockcopy.records import received
 
 
 class BaseSet:
-    """What is prepared for one guest.
+    """The bases that wait for one guest, and the files of later rounds.
 
     :param guest: UUID
     :param migration: its id
@@ -37,9 +34,9 @@ class BaseSet:
     def check(self, host: str) -> None:
         """Pass if this host can be seeded.
 
-        :param host: its name
-        :raises NoRoom: the deltas of later rounds have none
-        :raises CertificateError: the exports could not be read
+        :param host: this host's name, for the message
+        :raises NoRoom: ``delta_dir`` has no room for deltas of later rounds
+        :raises CertificateError: this host could not read encrypted exports
         """
         encryption = self._settings.encryption(
             model.Side.CLIENT, tls=self._settings.export_tls
@@ -58,11 +55,14 @@ class BaseSet:
         *,
         by_book: bool,
     ) -> tuple[model.Image, int]:
-        """A base, by its header unless that is being filled; and its size.
+        """Describe a base, with the bytes that a guest sees.
 
-        :param by_book: whether its header will be filled
-        :returns: with bytes that a guest sees
-        :raises ImageError: it is missing, or leaves something to be guessed
+        An earlier attempt may have left the header of a qcow2 base
+        half-filled. The book has the description from before that.
+
+        :param by_book: the seed will fill the header, so the book counts
+        :raises ImageError: the base is missing, or its header does not declare
+            the format of a layer
         """
         known = by_book and self._book.of(disk, images.identity(path))
         if known and (known.base.path, known.base.format) == (path, format_):
@@ -73,7 +73,7 @@ class BaseSet:
     def received(
         self, moves: tuple[model.Move, ...]
     ) -> dict[str, tuple[model.Extent, ...]]:
-        """Where the bases were filled by an earlier attempt, by disk.
+        """The extents of each base that an earlier attempt has filled.
 
         :raises ImageError: a base is missing
         """
@@ -93,11 +93,13 @@ class BaseSet:
         cancelled: threading.Event,
         watch: progress.Watch,
     ) -> None:
-        """Copy what is to be copied.
+        """Copy images from their exports into the bases.
 
         :param guest: name, for messages
-        :param sizes: of the disks, bytes that a guest sees
-        :param limit: bytes/s for all together; 0 = no limit
+        :param sizes: bytes that a guest sees of each disk
+        :param limit: bytes/s for all disks together; 0 = no limit
+        :raises SeedFailed: an image could not be copied
+        :raises Aborted: on request
         """
         seeds = tuple(map(self.landed, seeds))
         lasting = {seed.disk: seed for seed in seeds if not seed.delta}
@@ -125,14 +127,17 @@ class BaseSet:
             self._book.save()
 
     def set_limit(self, bytes_per_s: int) -> None:
-        """Change the limit of what is being copied; 0 lifts it."""
+        """Change the limit of the seeding; bytes/s, 0 lifts the limit."""
         if self._seeder is not None:
             self._seeder.set_limit(bytes_per_s)
 
     def apply(self, seeds: tuple[model.Seed, ...]) -> None:
-        """Have the bases take in what was copied. Can be done twice.
+        """Complete the bases after a round of seeding. Can be done twice.
 
-        :raises ImageError: a base could not take it
+        A qcow2 base gets the name of its backing file. The delta of a later
+        round is merged into its base, and removed.
+
+        :raises ImageError: a base could not be completed
         """
         for seed in map(self.landed, seeds):
             below = seed.target.backing
@@ -140,7 +145,7 @@ class BaseSet:
                 continue
             path = seed.target.path
             if seed.delta and not deltas.present([path]):
-                continue  # the base has taken it in
+                continue  # it was merged already
             deltas.stand_on(seed.target, self._settings.call_timeout)
             if seed.delta:
                 stalled = self._settings.stall_timeout
@@ -149,18 +154,18 @@ class BaseSet:
                 deltas.remove([path])
 
     def landed(self, seed: model.Seed) -> model.Seed:
-        """The same seed, with the file that this host makes for a delta."""
+        """The seed with the file that this host makes for a delta."""
         if not seed.delta:
             return seed
         target = model.overlay(self._landing(seed.disk), seed.target)
         return dataclasses.replace(seed, target=target)
 
     def clear(self, moves: tuple[model.Move, ...]) -> None:
-        """Remove the files of deltas that were not merged."""
+        """Remove the deltas of later rounds that were not merged."""
         deltas.remove([self._landing(move.disk) for move in moves])
 
     def forget(self) -> None:
-        """Forget what was received: it is of no more use."""
+        """Forget the book of the bases, which are complete."""
         self._book.close()
 
     def _landing(self, disk: str) -> str:

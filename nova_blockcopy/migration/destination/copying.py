@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The block copies of an arrived guest, with the limits they work within."""
+"""The block copies of a guest that has arrived, and their limits."""
 
 import dataclasses
 import functools
@@ -23,8 +23,9 @@ class Copying:
 
     :param page: the journal of the migration
     :param limit: bytes/s for all copies together; 0 = no limit
-    :param synchronous_writes: have each guest write wait for the base, where
-        QEMU can be trusted with that
+    :param synchronous_writes: have each guest write wait for the base, if
+        the base and QEMU's version allow that
+    :raises GuestNotFound: the guest is not defined on this host
     """
 
     def __init__(
@@ -71,7 +72,9 @@ class Copying:
         self.group.follow(cancelled, watch)
 
     def slow_down(self, bytes_per_s: int) -> None:
-        """Have the guest write less than is copied.
+        """Limit the guest's writes, so that the copies can get ready.
+
+        The journal keeps the old limits of each disk beforehand.
 
         :param bytes_per_s: for all disks together; 0 does nothing
         """
@@ -103,7 +106,7 @@ class Copying:
 
 
 def speed_up(guest: hypervisor.Guest, page: journal.Page) -> None:
-    """Give the disks of a slowed guest the limits back that they had."""
+    """Restore the limits that the disks had before the slowdown."""
     record = page.record
     if not record.limits or guest.power() is hypervisor.Power.OFF:
         return

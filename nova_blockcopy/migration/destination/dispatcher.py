@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One host's readiness to receive guests: answers the sources' messages."""
+"""The entry point of the channel on the destination."""
 
 import threading
 
@@ -15,16 +15,16 @@ from nova_blockcopy.records import journal
 
 LOG = logging.getLogger(__name__)
 
-#: What a message may ask for: each public method of Operations.
+#: The names of the operations: each public method of Operations.
 OPERATIONS = frozenset(
     name for name in vars(operations.Operations) if not name.startswith('_')
 )
 
 
 class Dispatcher:
-    """The entry point of a peer channel, on the destination.
+    """Hands the messages of sources to the operations of each migration.
 
-    :param here: this host's hypervisor
+    :param here: this host's libvirt
     """
 
     def __init__(
@@ -39,13 +39,14 @@ class Dispatcher:
         self._lock = threading.Lock()
 
     def handle(self, message: peer.Message) -> peer.Message:
-        """Answer a message; a failure is part of the answer."""
+        """Answer a message; an error is part of the answer."""
         values = dict(message)
         operation = str(values.pop('operation', None))
         try:
             if operation not in OPERATIONS:
                 raise exception.PeerError(
-                    operation=operation, reason='it is not known here.'
+                    operation=operation,
+                    reason='this version does not know it.',
                 )
             guest, migration = values.pop('guest'), values.pop('migration')
             answer: peer.Message = getattr(
@@ -56,7 +57,7 @@ class Dispatcher:
         except exception.BlockCopyError as e:
             return {'error': peer.failure(e)}
         except (KeyError, TypeError, ValueError) as e:
-            LOG.exception('Message %s was not understood', operation)
+            LOG.exception('The message %s is not understood', operation)
             return {'error': peer.failure(_not_understood(operation, e))}
         return answer
 
@@ -76,6 +77,6 @@ class Dispatcher:
 def _not_understood(operation: str, error: Exception) -> exception.PeerError:
     return exception.PeerError(
         operation=operation,
-        reason=f'it did not understand the message ({error!r}); run the same '
-        f'version of nova-blockcopy on both hosts.',
+        reason=f'the destination does not understand the message '
+        f'({error!r}); run the same version of nova-blockcopy on both hosts.',
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pivot of a guest onto its bases, and the proof that it happened.
+"""The pivot of a guest onto its bases, and the proof of the pivot.
 
 Here the authoritative copy changes from the source to this host.
 """
@@ -26,10 +26,10 @@ def come_home(
     cancelled: threading.Event,
     watch: progress.Watch,
 ) -> None:
-    """Pivot all disks of a guest, then prove both of its definitions.
+    """Pivot all disks of a guest, then prove both definitions of the guest.
 
-    :raises JobFailed: some disk is not on its base
-    :raises NotReady: no disk could be pivoted yet
+    :raises JobFailed: some disk does not use its base
+    :raises NotReady: no copy mirrors yet
     """
     guest = copies.guest
     try:
@@ -37,12 +37,12 @@ def come_home(
     except (exception.JobFailed, exception.NotReady) as e:
         if not page.record.pivoted:
             raise
-        # no way back for the disks that have pivoted, so the others follow:
-        # the source serves them until the release
-        LOG.warning('Copying again what did not pivot: %s', e)
+        # a disk that has pivoted cannot go back. The others follow, because
+        # the source serves them until the release.
+        LOG.warning('Copying the disks again that did not pivot: %s', e)
         copies.run(cancelled, watch)
         _pivot(copies, page)
-    guest.wake()  # if that was cut short the last time
+    guest.wake()  # an earlier attempt may have left it paused
     copying.speed_up(guest, page)
     _settle_definition(guest, page.record)
     page.note(
@@ -69,8 +69,8 @@ def _settle_definition(
 ) -> None:
     """Make the persistent definition name the bases, and prove it.
 
-    libvirt does so itself at a pivot, but only where the persistent source
-    equals the live one, and does not tell whether it did
+    At a pivot, libvirt changes the definition only if the persistent source
+    equals the live one, and does not tell
     (qemuBlockJobRewriteConfigDiskSource, src/qemu/qemu_blockjob.c).
     """
     present = guest.persistent_xml()

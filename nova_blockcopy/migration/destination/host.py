@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The host that a guest comes to, as the modules of this wing need it."""
+"""The destination host, as the modules of this wing need it."""
 
 import dataclasses
 
@@ -10,7 +10,7 @@ from nova_blockcopy.records import journal
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
-    """The destination: its libvirt, its options, and its journal."""
+    """This host's libvirt, options and journal."""
 
     here: hypervisor.Hypervisor
     settings: conf.Settings

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The operations that a source can order for one guest that comes here.
+"""The operations that a source can order on the destination.
 
-Each method answers at once. An operation that takes time runs as a task,
-whose end the source reads from ``status``. The journal holds what must
-survive this process.
+Each method answers at once. An operation that takes time runs as a task; the
+source asks for ``status`` until the task has ended. The journal has all that
+must survive this process.
 """
 
 import threading
@@ -28,12 +28,13 @@ from nova_blockcopy.records import journal
 
 
 class Operations:
-    """One migration of one guest. Runs on the destination.
+    """The operations of one migration. Runs on the destination.
 
-    Each public method is a message; its arguments are the message's values.
+    Each public method is an operation; its arguments are the values of the
+    message.
 
     :param guest: UUID
-    :param migration: its id; a record of another one counts as none
+    :param migration: the migration's id
     """
 
     def __init__(self, host: hosts.Host, guest: str, migration: str) -> None:
@@ -43,7 +44,7 @@ class Operations:
         self._worker = worker.Worker(guest)
         self._copying: copying.Copying | None = None
         self._figures: tuple[model.DiskProgress, ...] = ()
-        #: Keeps a check that is discarded from beginning a journal after it.
+        #: Keeps a task from opening the journal after a discard.
         self._door = threading.Lock()
 
     def prepare(
@@ -60,7 +61,7 @@ class Operations:
     ) -> peer.Message:
         """Check the host, the disks and their bases; then begin the journal.
 
-        A dry run only checks. The task's result are the moves.
+        A dry run only checks. The result of the task is the list of moves.
         """
         wanted = preparation.Wanted(
             name=name,
@@ -83,14 +84,14 @@ class Operations:
         return self._worker.begin('prepare', prepare)
 
     def received(self) -> peer.Message:
-        """Tell where an earlier attempt has filled the bases."""
+        """Tell the extents that an earlier attempt has filled."""
         found = self._bases.received(self._page.record.moves)
         return {'extents': wire.pack(found)}
 
     def seed(self, *, seeds: list[Any], bandwidth: int) -> peer.Message:
         """Copy images from their exports, before the guest comes.
 
-        :param bandwidth: bytes/s for all of them; 0 = no limit
+        :param bandwidth: bytes/s for all disks together; 0 = no limit
         """
         wanted = wire.unpack(seeds, tuple[model.Seed, ...])
         record = self._page.note(states.State.SEEDING)
@@ -110,7 +111,7 @@ class Operations:
     def digest(
         self, *, seed: dict[str, Any], wanted: list[Any]
     ) -> peer.Message:
-        """Take checksums of parts of an image that was received."""
+        """Compute checksums of extents of an image that was seeded."""
         of = self._bases.landed(wire.unpack(seed, model.Seed))
         parts = wire.unpack(wanted, tuple[model.Extent, ...])
         return self._worker.begin(
@@ -125,7 +126,7 @@ class Operations:
         )
 
     def apply(self, *, seeds: list[Any]) -> peer.Message:
-        """Have the bases take in what was seeded."""
+        """Complete the bases after a round of seeding."""
         wanted = wire.unpack(seeds, tuple[model.Seed, ...])
         return self._worker.begin(
             'apply', lambda _cancelled: self._bases.apply(wanted)
@@ -141,9 +142,8 @@ class Operations:
     ) -> peer.Message:
         """Start all copies, and follow them until they are ready.
 
-        :param bandwidth: bytes/s for all of them; 0 = no limit
-        :param synchronous_writes: have them get ready however much the
-            guest writes
+        :param bandwidth: bytes/s for all copies together; 0 = no limit
+        :param synchronous_writes: have each guest write wait for the base
         :param guest_bandwidth: bytes/s that the guest may write to all disks
             together meanwhile; 0 = no limit
         """
@@ -163,7 +163,7 @@ class Operations:
         return self._worker.begin('copy', copy)
 
     def set_bandwidth(self, *, bandwidth: int) -> peer.Message:
-        """Change the limit of all copies; bytes/s, 0 lifts it."""
+        """Change the limit of all copies; bytes/s, 0 lifts the limit."""
         self._bases.set_limit(bandwidth)
         if self._copying is not None:
             self._copying.group.set_limit(bandwidth)
@@ -182,7 +182,7 @@ class Operations:
         return self._worker.begin('pivot', pivot)
 
     def abort(self) -> peer.Message:
-        """End all that is under way; a guest stays on the exports."""
+        """End the running task and all copies; the guest stays here."""
 
         def abort(_cancelled: threading.Event) -> None:
             record = self._page.find()
@@ -201,9 +201,9 @@ class Operations:
     def give_back(
         self, *, endpoint: dict[str, Any], live_xml: str, persistent_xml: str
     ) -> peer.Message:
-        """Return the guest to its source, onto the disks that it has there.
+        """Migrate the guest back onto its disks on the source.
 
-        :param endpoint: the source's, as this host's libvirt reaches it
+        :param endpoint: the source's libvirt, as this host's reaches it
         """
         home = wire.unpack(endpoint, model.Endpoint)
         record = self._page.note(states.State.UNDOING, 'giving it back')
@@ -222,8 +222,8 @@ class Operations:
         return self._worker.begin('give_back', give_back)
 
     def status(self) -> peer.Message:
-        """Tell how far the migration is, and how the last task does."""
-        # before the record: what is done by now is in the record by then
+        """Tell the state of the migration, and of the last task."""
+        # before the record, which then has the results of a finished task
         work = self._worker.status()
         record = self._page.find()
         guest = self._host.here.find(self._page.guest)
@@ -242,14 +242,15 @@ class Operations:
     def discard(self) -> peer.Message:
         """Forget a guest that did not come; its bases stay as they are.
 
-        :raises TooLate: some disk lives on its base here
+        :raises TooLate: some disk already uses its base
         """
         with self._door:
             self._worker.cancel()
             record = self._page.find()
             if record is not None and record.pivoted:
                 raise exception.TooLate(
-                    reason=f'{", ".join(record.pivoted)} is at home here.'
+                    reason=f'{", ".join(record.pivoted)} already uses its '
+                    f'base.'
                 )
             if record is not None:
                 self._page.note(states.State.UNDOING, 'forgetting it')
@@ -260,9 +261,9 @@ class Operations:
         return {}
 
     def finish(self) -> peer.Message:
-        """Forget a guest that is at home here.
+        """Forget a guest that uses its bases.
 
-        :raises InvalidTransition: it is not, yet
+        :raises InvalidTransition: the guest does not use them yet
         """
         record = self._page.find()
         if record is not None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The checks before a guest is expected: the host, its disks, its bases."""
+"""The checks on the destination before a migration begins."""
 
 import dataclasses
 import os
@@ -16,11 +16,11 @@ from nova_blockcopy.migration.destination import host as hosts
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """A guest that the source wants to send.
+    """A guest that a source wants to send.
 
-    ``peer`` is the source's name. ``bases`` are by disk. ``left_alone`` are
-    paths of disks, which must exist on this host too. ``tls`` is the source's
-    ``export_tls``.
+    ``peer`` is the source's name. ``bases`` are by disk. ``left_alone`` has
+    the paths of disks that do not move; each must exist on this host too.
+    ``tls`` is the source's ``export_tls``.
     """
 
     name: str
@@ -35,10 +35,10 @@ class Wanted:
 def check(
     host: hosts.Host, guest: str, bases: base_set.BaseSet, wanted: Wanted
 ) -> tuple[model.Move, ...]:
-    """Pair each disk of a guest with its base. Nothing is changed.
+    """Pair each disk of a guest with its base, and change nothing.
 
     :param guest: UUID
-    :raises Refused: with the reason
+    :raises Refused: the guest cannot come to this host
     """
     _check_host(host, guest, wanted)
     _check_left_alone(host, wanted)
@@ -72,8 +72,8 @@ def _check_left_alone(host: hosts.Host, wanted: Wanted) -> None:
             raise exception.DiskRefused(
                 guest=wanted.name,
                 disk=disk,
-                reason=f'it is to be left alone, but {path} does not exist '
-                f'on {host.name}; copy it there first.',
+                reason=f'the disk does not move, but {path} does not exist '
+                f'on {host.name}; copy the file there first.',
             )
 
 

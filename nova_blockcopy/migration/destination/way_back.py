@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The return of a guest from this host to its source, disks untouched."""
+"""The return of a guest from this host to the disks of its source."""
 
 import threading
 
@@ -28,11 +28,11 @@ def give_back(
     cancelled: threading.Event,
     settings: conf.Settings,
 ) -> None:
-    """Migrate a guest back onto the disks that it has on its source.
+    """Migrate a guest back onto its disks on the source.
 
     :param home: the source, as this host's libvirt reaches it
-    :raises TooLate: some disk lives on its base here
-    :raises SwitchoverError: the guest has not moved
+    :raises TooLate: some disk already uses its base on this host
+    :raises SwitchoverError: the guest is still on this host
     """
 
     def attempt() -> None:
@@ -48,7 +48,7 @@ def give_back(
             settings=settings,
         )
 
-    # a guest may meet a dead export only at a switchover
+    # some guests notice a dead export only when they are migrated
     again = waiting.retrying(
         exception.SwitchoverError, _ATTEMPTS, _WAKE_INTERVAL
     )
@@ -60,24 +60,24 @@ def check_remote(
 ) -> None:
     """Pass if a guest still reads every moved disk from its source.
 
-    Else the source's disks are old, and nothing may run from them again.
+    Otherwise the source's disks are old, and no guest may use them again.
 
-    :raises TooLate: some disk lives on its base
+    :raises TooLate: some disk already uses its base
     """
     disks = domxml.disks(guest.running_xml())
     for move in moves:
         if not isinstance(disks[move.disk].source, model.NetworkSource):
             raise exception.TooLate(
-                reason=f'{move.disk} lives on {move.base.path} already.'
+                reason=f'{move.disk} already uses {move.base.path}.'
             )
 
 
 def forget_dead(
     guest: hypervisor.Guest | None, moves: tuple[model.Move, ...]
 ) -> None:
-    """Undefine a guest that died on this host; its source starts it again.
+    """Undefine a guest that ended on this host; it can start on its source.
 
-    :raises TooLate: some disk lives on its base
+    :raises TooLate: some disk already uses its base
     """
     if guest and guest.power() is hypervisor.Power.OFF:
         check_remote(guest, moves)
@@ -85,10 +85,10 @@ def forget_dead(
 
 
 def _wake(guest: hypervisor.Guest, timeout: float) -> None:
-    """Resume a guest that was stopped, until it stays awake.
+    """Resume a guest that QEMU has paused, until the guest goes on running.
 
-    An export that was dead is served again by now, but QEMU finds out only
-    by trying, and its first try may fail.
+    An export that had died is back by now. QEMU notices only when it tries
+    to reconnect, and the first try may fail.
     """
 
     def awake() -> bool:

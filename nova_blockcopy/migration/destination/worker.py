@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The work that one migration does on the destination, one task at a time."""
+"""The tasks of one migration on the destination, one at a time."""
 
 import threading
 from collections.abc import Callable
@@ -13,12 +13,12 @@ from nova_blockcopy.runtime import task
 
 LOG = logging.getLogger(__name__)
 
-#: Tasks that the source orders again when it got no answer.
+#: Tasks that the source orders again after it got no answer.
 _INSISTED = ('pivot',)
 
 
 class Worker:
-    """Runs the tasks that the source orders.
+    """Runs the tasks that the source orders for one migration.
 
     :param guest: UUID, for logs
     """
@@ -32,7 +32,7 @@ class Worker:
     ) -> peer.Message:
         """Begin a task.
 
-        :param work: called with the event that tells it to stop early
+        :param work: called with an event that asks it to stop early
         :returns: the answer to the source
         :raises PeerError: the last task still runs
         """
@@ -54,14 +54,14 @@ class Worker:
         return {}
 
     def cancel(self) -> None:
-        """Tell the task that runs to stop early."""
+        """Ask the running task to stop early."""
         if self._task is not None:
             self._task.cancel()
 
     def abort(
         self, work: Callable[[threading.Event], Any], timeout: float
     ) -> peer.Message:
-        """Cancel the task that runs, and begin to clean up after its end.
+        """Cancel the running task, and begin to clean up after its end.
 
         :param timeout: seconds that the old task has to end
         :returns: the answer to the source
@@ -81,7 +81,7 @@ class Worker:
         return self.begin('abort', abort)
 
     def status(self) -> peer.Message:
-        """How the last task does, as the source is told."""
+        """The part of the status that tells of the last task."""
         work = self._task
         done = work is None or work.done
         return {

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Comparing what a base has received with its source, by checksums."""
+"""The comparison of a seeded base with its source, by checksums."""
 
 import dataclasses
 import threading
@@ -20,9 +20,9 @@ LOG = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Compares images on both hosts; each host reads its own. On the source.
+    """Compares images on both hosts. Runs on the source.
 
-    ``cancelled`` ends it early.
+    Each host reads its own images. ``cancelled`` ends a comparison early.
     """
 
     destination: remote.RemoteDestination
@@ -32,7 +32,10 @@ class Comparison:
     def without_received(
         self, seeds: tuple[model.Seed, ...]
     ) -> tuple[model.Seed, ...]:
-        """Leave out what an earlier attempt has brought, and is the same."""
+        """Leave out the extents of an earlier attempt that are the same.
+
+        The checksums prove each extent; the destination only names extents.
+        """
         received = self.destination.received()
         return tuple(
             self._without(
@@ -43,9 +46,9 @@ class Comparison:
         )
 
     def verify(self, seed: model.Seed) -> None:
-        """Compare what has arrived, as far as ``[blockcopy] verify`` asks.
+        """Compare a seeded image, as far as ``[blockcopy] verify`` asks.
 
-        :raises VerifyFailed: it differs
+        :raises VerifyFailed: the base differs from its source
         """
         wanted = {
             model.Verify.NONE: (),
@@ -87,7 +90,7 @@ class Comparison:
     def _checksums(
         self, seed: model.Seed, wanted: tuple[model.Extent, ...]
     ) -> tuple[list[str], list[str]]:
-        """Of the source and of the target, which are read at the same time."""
+        """Have both hosts read the same extents at the same time."""
         ours = task.Task(
             'digest',
             lambda cancelled: checksums.of(

@@ -10,9 +10,9 @@ from nova_blockcopy.host import hypervisor
 def restore(
     guest: hypervisor.Guest, before: str, disks: Collection[str]
 ) -> None:
-    """Have a guest be defined here with the disks that it had.
+    """Define a guest with the disks that it had before the migration.
 
-    :param before: its definition from before; empty if it is transient
+    :param before: the guest's old definition; empty if the guest is transient
     """
     if not before:
         return

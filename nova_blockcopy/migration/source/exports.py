@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The exports of one migration, each in the journal before it is served."""
+"""The exports of one migration. The journal knows each one beforehand."""
 
 import secrets
 
@@ -9,9 +9,9 @@ from nova_blockcopy.migration.source import ledger as ledgers
 
 
 class Exports:
-    """Serves images of the guest's disks to the destination.
+    """Serves images of one guest to its destination. Runs on the source.
 
-    :param exporter: of this host
+    :param exporter: starts and ends the servers of this host
     """
 
     def __init__(
@@ -30,12 +30,13 @@ class Exports:
     ) -> model.Export:
         """Serve one image of a disk.
 
-        :param content: serve what a guest sees of it and all below it
+        :param content: serve the content that a guest sees, all layers
+            together; else the bytes of the image's own file or device
         :param writable: let the destination write to it
         :raises ExportError: no server could be started
         """
         others = self._ledger.record.exports
-        # by its name an undo finds a server whose start was interrupted
+        # an undo finds a server by its name, if its start was interrupted
         planned = model.Export(
             disk=disk,
             address='',
@@ -52,7 +53,7 @@ class Exports:
         return started
 
     def serve_disks(self) -> None:
-        """Serve all that the guest will read over the network."""
+        """Serve all images that the guest will read over the network."""
         for move in self._ledger.record.moves:
             self.serve(move.disk, move.top(), writable=True)
             below = move.below()
@@ -60,11 +61,11 @@ class Exports:
                 self.serve(move.disk, below, content=True)
 
     def revive(self, export: model.Export, image: model.Image) -> model.Export:
-        """Serve an image again where its client looks for it."""
+        """Serve an image again at the address that its client knows."""
         return self._exporter.revive(export, image)
 
     def revive_disks(self) -> None:
-        """Serve again what :meth:`serve_disks` has served."""
+        """Serve the images of :meth:`serve_disks` again where they were."""
         tops = {move.disk: move.top() for move in self._ledger.record.moves}
 
         def revived(export: model.Export) -> model.Export:
@@ -93,5 +94,5 @@ class Exports:
 
 
 def name(migration: str, disk: str) -> str:
-    """A name that tells a person what it is, and that cannot be guessed."""
+    """A name that a person can read and nobody can guess."""
     return f'{migration}-{disk}-{secrets.token_hex(16)}'

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The freeze: a new delta takes the writes of each disk from now on."""
+"""The freeze: from now on a new delta takes the writes to each disk."""
 
 import dataclasses
 import os
@@ -25,10 +25,11 @@ class Freezer:
     def freeze(self) -> None:
         """Put another delta on top of each disk.
 
-        The journal names the deltas before they are made, and the guest's
-        definitions when it writes to them.
+        The journal names the deltas before they exist. Afterwards the journal
+        has the definitions of the guest that name the deltas.
 
-        :raises BlockCopyError: it was not done, or it is to be undone
+        :raises NoRoom: ``delta_dir`` has too little free space
+        :raises BlockCopyError: some disk may use its delta; undo the freeze
         """
         moves = tuple(map(self._with_delta, self.ledger.record.moves))
         self.ledger.note(states.State.FREEZING, moves=moves)
@@ -49,7 +50,7 @@ class Freezer:
     def check_room(self) -> None:
         """Pass if the deltas have room to grow.
 
-        :raises NoRoom: they do not
+        :raises NoRoom: less than ``delta_min_free`` is free
         """
         deltas.check_room(
             self.settings.delta_dir, self.settings.delta_min_free

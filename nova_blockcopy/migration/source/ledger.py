@@ -9,9 +9,9 @@ from nova_blockcopy.records import journal as journals
 
 
 class Ledger:
-    """The record of a migration, which only its own steps write.
+    """The record of a migration. Only its own steps write the record.
 
-    :param record: as it is in the journal, or as it is to be
+    :param record: the present one, or the first one of a new migration
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Ledger:
         )
 
     def close(self) -> None:
-        """Forget the migration; the record stays as it was last."""
+        """Remove the journal's file; ``record`` keeps its last value."""
         self._journal.close(self.record.guest)
 
     def exports(self) -> dict[str, tuple[model.Export, ...]]:

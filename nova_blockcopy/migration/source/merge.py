@@ -27,7 +27,7 @@ LOG = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Merger:
-    """Puts one guest back on its disks. Runs on the source.
+    """Merges the deltas of one guest into its disks. Runs on the source.
 
     ``connect`` leads to this host's libvirt.
     """
@@ -42,7 +42,7 @@ class Merger:
         :param before: the guest's definition from before the first freeze;
             empty if it is transient
         :raises BlockCopyError: some disk was not merged; nothing is lost, and
-            it can be tried again
+            the merge can be tried again
         """
         frozen = tuple(move for move in moves if move.deltas)
         if not self._merged_live(frozen):
@@ -50,7 +50,7 @@ class Merger:
                 self._merge_at_rest(move)
         disks = [move.disk for move in frozen]
         definition.restore(self.guest, before, disks)
-        self.guest.wake()  # a delta had no room
+        self.guest.wake()  # QEMU pauses a guest whose delta has no room
         drop(moves)
 
     def _merged_live(self, moves: tuple[model.Move, ...]) -> bool:
@@ -75,20 +75,20 @@ class Merger:
         paths = {move.disk: move.deltas for move in moves}
 
         def merged(disk: str) -> None:
-            # what the guest writes from now on is newer than its deltas
+            # from now on the guest writes to the disk: its deltas are old
             deltas.remove(paths[disk])
 
         for job in jobs:
             if job.at_base():
                 _check_unused(paths[job.disk][-1])
                 merged(job.disk)
-        # it does not cross the network, so no limit is needed
+        # a commit does not cross the network: it needs no limit
         group = copygroup.CopyGroup(driver, self.guest, jobs, self.settings, 0)
         group.start()
         group.follow(threading.Event(), lambda _state, _disks: None)
         with self.guest.standing_still():
             group.pivot(merged)
-        self.guest.wake()  # if that was cut short the last time
+        self.guest.wake()  # an earlier attempt may have left it paused
 
     def _merge_at_rest(self, move: model.Move) -> None:
         present = deltas.present(move.deltas)
@@ -102,7 +102,7 @@ class Merger:
 
 
 def drop(moves: tuple[model.Move, ...]) -> None:
-    """Remove deltas that nothing depends on any more."""
+    """Remove the deltas of disks, which nothing uses any more."""
     deltas.remove([path for move in moves for path in move.deltas])
 
 

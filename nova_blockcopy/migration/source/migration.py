@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One migration: its steps in order, and the way back. Runs on the source.
 
-The source alone decides between pivot and abort, so the two cannot meet.
+Only the source decides between pivot and abort, so the two cannot collide.
 """
 
 import dataclasses
@@ -44,13 +44,13 @@ T = TypeVar('T')
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What is asked for.
+    """A migration that a caller asks for.
 
-    ``guest`` is a UUID or a name. ``bases`` has, for each disk to move, what
-    was created for it beforehand. ``shared`` are disks that the destination
-    reaches by itself, and why. ``home`` is how the destination's libvirt
-    reaches this host, ``destination`` the other way round. ``peer`` is the
-    caller's own name for the destination, for the journal.
+    ``guest`` is a UUID or a name. ``bases`` has the base of each disk to
+    move; the base must exist. ``shared`` are the disks that the destination
+    reaches without a copy, and why. ``home`` is this host's libvirt, as the
+    destination's libvirt reaches it; ``destination`` is the other direction.
+    ``peer`` is the caller's name for the destination, for the journal.
     """
 
     guest: str
@@ -63,7 +63,7 @@ class Request:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What a migration will do; nothing of it is done yet."""
+    """The disks that a migration will move, and those that stay."""
 
     guest: str
     mode: model.Mode
@@ -76,8 +76,8 @@ class Migration:
 
     :param channel: to the destination
     :param listener: told of each progress; must return quickly
-    :param switch: carries the guest over in place of libvirt's own
-        peer-to-peer migration, for a caller that has its own way
+    :param switch: moves the guest's memory, for a caller with a live
+        migration of its own; else libvirt's peer-to-peer migration does
     """
 
     def __init__(
@@ -119,13 +119,13 @@ class Migration:
 
     @property
     def forecast(self) -> forecast.Forecast | None:
-        """Of the time after the switchover; only seeded mode makes one."""
+        """The last forecast of the remote window; None in direct mode."""
         return self._monitor.forecast
 
     def plan(self) -> Plan:
-        """Say what would be done, and change nothing.
+        """Check the migration on both hosts, and change nothing.
 
-        :raises Refused: with the reason
+        :raises Refused: the migration is not possible
         """
         return self._in_some_mode(self._plan)
 
@@ -149,21 +149,24 @@ class Migration:
     ) -> journal.Record:
         """Do all steps, up to and with the one of this state.
 
-        A later call goes on where this one stopped.
+        A later call continues after that step.
 
-        :returns: the record as it was when the journal was closed
+        :returns: the last record of the journal
         :raises Refused: nothing was changed
-        :raises HypervisorError: libvirt here does not answer; the same
-        :raises JournalError: the journal cannot be read or written; the same
-        :raises MigrationUndone: everything was put back
-        :raises MigrationStuck: a person has to look
+        :raises HypervisorError: this host's libvirt does not answer; nothing
+            was changed
+        :raises JournalError: the journal cannot be read or written; nothing
+            was changed
+        :raises MigrationUndone: all steps were undone
+        :raises MigrationStuck: a step could not be undone; a person has to
+            look
         """
         return self._in_some_mode(functools.partial(self._run, through))
 
     def _in_some_mode(self, work: Callable[[], T]) -> T:
-        """Work in direct mode if the configured one is not possible.
+        """Work again in direct mode if the guest cannot be seeded.
 
-        Nothing has been changed then, or all of it has been put back.
+        Nothing has been changed then, or all steps were undone.
         """
         try:
             return work()
@@ -191,16 +194,16 @@ class Migration:
                 not self._begun or self._begun[-1].state is not through
             ):
                 self._take(self._ahead.pop(0), parts)
-        except BaseException as e:  # also of an interrupt, all is put back
+        except BaseException as e:  # an interrupt undoes all steps, too
             self._give_up(parts, e)
         if not self._ahead:
             self._close(parts)
         return parts.ledger.record
 
     def abort(self) -> bool:
-        """Ask for the way back, from any thread.
+        """Ask for the end of the migration, from any thread.
 
-        :returns: False if the pivot has begun: it is too late
+        :returns: False if the pivot has begun, so that the abort is too late
         """
         with self._door:
             if not self._decided:
@@ -208,16 +211,16 @@ class Migration:
             return not self._decided
 
     def set_bandwidth(self, mib_per_s: int) -> None:
-        """Change the limit for all disks together; 0 lifts it.
+        """Change the limit for all disks together; 0 lifts the limit.
 
-        :raises InvalidOption: it is negative or too large
+        :raises InvalidOption: the limit is negative or too large
         """
         self._pace.copy = conf.bytes_per_s(mib_per_s)
         if self._parts is not None:
             self._parts.destination.set_bandwidth(self._pace.copy)
 
     def _look(self) -> itinerary.Parts:
-        """Read all that a decision needs; change nothing."""
+        """Check this host and the guest, and change nothing."""
         request, settings = self._request, self._settings
         guest = self._source.guest(request.guest)
         offer = self._source.offer(
@@ -294,10 +297,10 @@ class Migration:
             )
             steps.take_back(self._begun, parts.ledger, self._monitor)
             self._close(parts)
-        except Exception as e:  # whatever it is, nobody may go on from here
+        except Exception as e:  # any failure ends the way back
             self._stick(parts, state, e, error)
         if isinstance(error, exception.Refused) and len(self._begun) == 1:
-            raise error  # the destination refused; nothing had been changed
+            raise error  # the destination refused; nothing was changed
         if _has_ended(parts.guest):
             raise exception.GuestEnded(
                 obituary=ended or f'Guest "{name}" has ended.',
@@ -315,7 +318,7 @@ class Migration:
     ) -> NoReturn:
         try:
             parts.ledger.note(states.State.STUCK, f'{cause} Then: {error}')
-        except exception.JournalError as e:  # maybe it is what failed
+        except exception.JournalError as e:  # the journal itself may fail
             LOG.error('%s', e)
         self._monitor.watch(states.State.STUCK)
         raise exception.MigrationStuck(
@@ -331,7 +334,7 @@ class Migration:
 
 
 def _has_ended(guest: hypervisor.Guest) -> bool:
-    """Whether a guest is off; a libvirt that is silent does not tell."""
+    """Whether a guest is off; False if libvirt does not answer."""
     try:
         return guest.power() is hypervisor.Power.OFF
     except exception.HypervisorError:
@@ -339,7 +342,10 @@ def _has_ended(guest: hypervisor.Guest) -> bool:
 
 
 def _why_not_seeded(error: exception.BlockCopyError) -> BaseException | None:
-    """What makes seeding impossible; room that runs out later does not."""
+    """The reason why a guest cannot be seeded; None for other errors.
+
+    Space that runs out after the first check is another error.
+    """
     if isinstance(error, exception.NoRoom):
         return error
     if isinstance(error.__cause__, exception.CannotFreeze):

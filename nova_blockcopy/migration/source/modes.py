@@ -15,13 +15,13 @@ ORDER = {
 
 
 def begun(record: journal.Record) -> tuple[State, ...]:
-    """The steps that a record tells of, in order."""
+    """The steps that a migration has begun, in order."""
     seen = {entry.state for entry in record.history}
     return tuple(state for state in ORDER[record.mode] if state in seen)
 
 
 def ahead(record: journal.Record) -> tuple[State, ...]:
-    """The steps that are left, once a disk has pivoted."""
-    # not from the pivot again: it is proven where a later one was begun
+    """The steps that are left after a crash, once a disk has pivoted."""
+    # the pivot is proven if a later step was begun: it is not repeated
     order = ORDER[record.mode]
     return order[order.index(begun(record)[-1]) :]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All that one migration tells of itself while it goes on."""
+"""The progress of one migration, for its listener and for the log."""
 
 import time
 from collections.abc import Callable
@@ -27,7 +27,7 @@ class Monitor:
 
     def __init__(self, guest: str, listener: Listener) -> None:
         self.progress = progress.Progress(state=states.State.PREPARING)
-        #: Of the time after the switchover; only seeded mode makes one.
+        #: For the time after the switchover; only seeded mode has one.
         self.forecast: forecast.Forecast | None = None
         self._guest = guest
         self._listener = listener
@@ -39,7 +39,7 @@ class Monitor:
         state: states.State,
         disks: tuple[model.DiskProgress, ...] = (),
     ) -> None:
-        """Take in a state and figures, and tell the listener."""
+        """Take a state and the figures of disks, and tell the listener."""
         self.progress = self._meter.read(state, disks)
         now = time.monotonic()
         if disks and now - self._logged_at >= _LOG_INTERVAL:
@@ -47,9 +47,9 @@ class Monitor:
             LOG.info('Guest %s: %s', self._guest, self.progress)
         try:
             self._listener(self.progress)
-        except Exception:  # telling of it must not decide how it goes
+        except Exception:  # a listener must not end the migration
             LOG.exception('The listener failed in state %s', state)
 
     def foresee(self, found: forecast.Forecast) -> None:
-        """Take in a forecast."""
+        """Take a forecast of the remote window."""
         self.forecast = found

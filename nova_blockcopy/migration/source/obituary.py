@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is said of a guest that ended while it moved. Runs on the source."""
+"""The report on a guest that ended during its migration. On the source."""
 
 from nova_blockcopy import exception
 from nova_blockcopy import states
@@ -14,9 +14,9 @@ def of(
     destination: remote.RemoteDestination,
     record: journal.Record,
 ) -> str | None:
-    """Where a guest ended, and what its QEMU said last.
+    """Tell where a guest ended, and how the log of its QEMU ends.
 
-    :returns: None if it runs on either host, or if that is not known
+    :returns: None if the guest runs on either host, or if a host does not tell
     """
     try:
         if guest.power() is not hypervisor.Power.OFF:

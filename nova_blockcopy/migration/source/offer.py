@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a source asks a destination to take."""
+"""The disks that a source offers to a destination."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from nova_blockcopy import plan
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
-    """A guest's disks, and the bases that were made for them.
+    """The disks of one guest, and the bases that were made for them.
 
     ``source`` is this host's name. ``tls`` means that the exports will be
     encrypted.
@@ -24,7 +24,7 @@ class Offer:
     selection: plan.Selection
 
 
-#: For a migration that is only brought to its end.
+#: For recovery, which makes no offer.
 NOTHING = Offer(
     source='',
     mode=model.Mode.DIRECT,

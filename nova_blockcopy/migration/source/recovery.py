@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""After a crash: what a source's journal says is half done comes to an end.
+"""Recovery after a crash: a half-done migration comes to an end.
 
-Back to the source if no disk has pivoted, else forward. Both can be done
-again if they fail, as every step can.
+The journal of the source tells how far the migration was. If no disk has
+pivoted, all steps are undone; else the remaining steps are done. Either way
+can be tried again if it fails, because every step can be done twice.
 """
 
 import threading
@@ -37,9 +38,9 @@ def settle(
     """Bring one migration to its end. Runs on the source.
 
     :param record: from this host's journal, with the role of the source
-    :returns: the side on which the guest is at home now; the journal stays,
-        for the caller to close when all else is settled too
-    :raises BlockCopyError: it could not be done now; the journal stays
+    :returns: the host whose disks the guest uses now; the journal stays open,
+        for the caller to close when Nova's part is settled too
+    :raises BlockCopyError: the attempt failed; the journal stays
     """
     parts = _parts(record, here, channel, settings)
     LOG.warning(
@@ -61,7 +62,7 @@ def settle(
         begun = [all_steps[state] for state in modes.begun(record)]
         steps.take_back(begun, parts.ledger, parts.monitor)
         side = model.Role.SOURCE
-    LOG.warning('Guest %s is at home on the %s', record.name, side)
+    LOG.warning('Guest %s now uses the disks of the %s', record.name, side)
     return side
 
 
@@ -82,7 +83,8 @@ def _parts(
 ) -> itinerary.Parts:
     if record.home is None:
         raise exception.JournalError(
-            path=record.guest, reason='it does not say how to get home.'
+            path=record.guest,
+            reason='it does not name the address of this host.',
         )
     return itinerary.Parts(
         guest=hypervisor.Guest(here, record.name, record.guest),

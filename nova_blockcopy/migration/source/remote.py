@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The destination as the source sees it: each call waits for its end."""
+"""The client of the channel: each call waits for the end of its task."""
 
 import dataclasses
 import threading
@@ -18,10 +18,14 @@ from nova_blockcopy.runtime import waiting
 
 
 class RemoteDestination:
-    """One guest's destination. Runs on the source.
+    """The destination of one migration. Runs on the source.
 
-    :param record: of its migration; the destination answers for no other
-    :param interval: seconds between two questions
+    Each method raises the error of the destination. Each one that takes
+    ``cancelled`` raises :class:`exception.Aborted` when that is set.
+
+    :param record: of the migration
+    :param interval: seconds between two questions for the status, at most
+    :raises PeerError: the destination does not answer, or was restarted
     """
 
     def __init__(
@@ -40,9 +44,10 @@ class RemoteDestination:
         dry_run: bool,
         cancelled: threading.Event,
     ) -> tuple[model.Move, ...]:
-        """Have the bases checked and, unless it is a dry run, reserved.
+        """Have the bases checked, and the destination's journal begun.
 
-        :raises Refused: with the reason; nothing was changed
+        :param dry_run: only check
+        :raises Refused: a base does not fit; nothing was changed
         """
         moves = self._run(
             'prepare',
@@ -63,7 +68,7 @@ class RemoteDestination:
         return wire.unpack(moves, tuple[model.Move, ...])
 
     def received(self) -> dict[str, tuple[model.Extent, ...]]:
-        """Where an earlier attempt has filled the bases, by disk."""
+        """The extents of each base that an earlier attempt has filled."""
         return wire.unpack(
             self._ask('received')['extents'],
             dict[str, tuple[model.Extent, ...]],
@@ -76,9 +81,9 @@ class RemoteDestination:
         watch: progress.Watch,
         cancelled: threading.Event,
     ) -> None:
-        """Have images copied from their exports.
+        """Have images copied from their exports into the bases.
 
-        :param bandwidth: bytes/s for all of them together; 0 = no limit
+        :param bandwidth: bytes/s for all disks together; 0 = no limit
         """
         self._run(
             'seed',
@@ -94,7 +99,7 @@ class RemoteDestination:
         wanted: tuple[model.Extent, ...],
         cancelled: threading.Event,
     ) -> list[str]:
-        """Checksums of what the destination has received of an image."""
+        """Checksums of parts of an image that the destination has received."""
         found: list[str] = self._run(
             'digest', cancelled, seed=_brief(seed), wanted=wire.pack(wanted)
         )
@@ -103,7 +108,7 @@ class RemoteDestination:
     def apply(
         self, seeds: tuple[model.Seed, ...], cancelled: threading.Event
     ) -> None:
-        """Have the bases take in what was seeded."""
+        """Have the bases take in the images that were seeded."""
         self._run('apply', cancelled, seeds=[_brief(seed) for seed in seeds])
 
     def copy(
@@ -116,11 +121,11 @@ class RemoteDestination:
         synchronous_writes: bool,
         guest_bandwidth: int,
     ) -> None:
-        """Copy all disks until they mirror.
+        """Have all disks copied until the copies mirror.
 
         :param bandwidth: bytes/s for all disks together; 0 = no limit
-        :param synchronous_writes: get there however much the guest writes
-        :param guest_bandwidth: bytes/s that it may write to all disks
+        :param synchronous_writes: have each guest write wait for the base
+        :param guest_bandwidth: bytes/s that the guest may write to all disks
             together; 0 = no limit
         """
         self._run(
@@ -134,20 +139,24 @@ class RemoteDestination:
         )
 
     def set_bandwidth(self, bytes_per_s: int) -> None:
+        """Change the limit for all disks together; 0 lifts the limit."""
         self._ask('set_bandwidth', bandwidth=bytes_per_s)
 
     def pivot(self, watch: progress.Watch) -> None:
-        """Pivot all disks and have it proven; cannot be cancelled."""
+        """Have all disks pivoted, and that proven; cannot be cancelled."""
         self._run('pivot', threading.Event(), watch)
 
     def abort(self) -> None:
-        """End all that is under way; the guest stays on the exports."""
+        """Have the running task and all copies ended; the guest stays."""
         self._run('abort', threading.Event())
 
     def give_back(
         self, endpoint: model.Endpoint, live_xml: str, persistent_xml: str
     ) -> None:
-        """Have the guest migrated back to this host."""
+        """Have the guest migrated back to this host.
+
+        :param endpoint: this host's libvirt, as the destination reaches it
+        """
         self._run(
             'give_back',
             threading.Event(),
@@ -157,7 +166,7 @@ class RemoteDestination:
         )
 
     def power(self) -> hypervisor.Power:
-        """What the guest does on the destination."""
+        """The state of the guest on the destination."""
         return hypervisor.Power(self._ask('status')['power'])
 
     def qemu_log(self) -> str:
@@ -165,10 +174,10 @@ class RemoteDestination:
         return str(self._ask('qemu_log')['log'])
 
     def pivoted(self, timeout: float) -> tuple[str, ...]:
-        """The disks that live on their bases, once the last task has ended.
+        """The disks that use their bases, once the last task has ended.
 
         :param timeout: seconds
-        :raises PeerError: it still works on something
+        :raises PeerError: the last task still runs
         """
         if not waiting.until(
             lambda: bool(self._ask('status')['done']),
@@ -181,11 +190,11 @@ class RemoteDestination:
         return tuple(self._ask('status')['pivoted'])
 
     def discard(self) -> None:
-        """Have the destination forget the guest; done twice is once."""
+        """Have the destination forget a guest that did not come."""
         self._ask('discard')
 
     def finish(self) -> None:
-        """Have the destination close its journal of a guest that came."""
+        """Have the destination close the journal of a guest that came."""
         self._ask('finish')
 
     def _run(
@@ -201,8 +210,8 @@ class RemoteDestination:
             if status['task'] != operation:
                 raise exception.PeerError(
                     operation=operation,
-                    reason='it has been restarted and does not do it any '
-                    'more.',
+                    reason='the destination was restarted meanwhile, and the '
+                    'operation with it.',
                 )
             if watch is not None and status['state'] is not None:
                 watch(
@@ -228,5 +237,5 @@ class RemoteDestination:
 
 
 def _brief(seed: model.Seed) -> Any:
-    """A seed for a message that needs no extents: there may be many."""
+    """Pack a seed without its extents, of which there may be many."""
     return wire.pack(dataclasses.replace(seed, extents=()))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One round of seeding: the layer of each disk that was frozen last."""
+"""One round of seeding: copy the layer of each disk frozen last."""
 
 import dataclasses
 import threading
@@ -23,7 +23,7 @@ from nova_blockcopy.migration.source import remote
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Rounds:
-    """Runs rounds of seeding. Runs on the source."""
+    """Runs rounds of seeding for one guest. Runs on the source."""
 
     destination: remote.RemoteDestination
     ledger: ledgers.Ledger
@@ -35,7 +35,7 @@ class Rounds:
     cancelled: threading.Event
 
     def run(self, before: float) -> float:
-        """Bring the frozen images to the destination, and into the bases.
+        """Copy the frozen images into the bases, and compare them.
 
         :param before: the rate of the round before, in bytes/s; 0 = none
         :returns: the rate of this round, in bytes/s
@@ -56,7 +56,7 @@ class Rounds:
         return forecast.rate(moved, elapsed_s, before)
 
     def _seed(self, move: model.Move) -> model.Seed:
-        """Export the image below the top, and say what of it to copy."""
+        """Export the image below the top, and find the extents to copy."""
         image = move.top().backing
         assert image is not None  # noqa: S101 - the top is a delta
         delta = len(move.deltas) > 1
@@ -81,7 +81,7 @@ class Rounds:
         def watch(
             state: states.State, disks: tuple[model.DiskProgress, ...]
         ) -> None:
-            # a guest whose delta cannot grow would be paused
+            # QEMU would pause a guest whose delta cannot grow
             self.freezer.check_room()
             for seed in seeds:
                 if not psutil.pid_exists(pids[seed.disk]):

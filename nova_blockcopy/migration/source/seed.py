@@ -27,7 +27,7 @@ LOG = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class FreezeDisks(steps.Step):
-    """The guest's writes go to deltas, so its disks do not change."""
+    """The guest writes to deltas, so that its disks do not change."""
 
     state = states.State.FREEZING
     guest: hypervisor.Guest
@@ -38,7 +38,7 @@ class FreezeDisks(steps.Step):
     def execute(self) -> None:
         """Freeze for the first time.
 
-        :raises CannotFreeze: libvirt will not do it with this guest
+        :raises CannotFreeze: libvirt refuses a snapshot of this guest
         """
         try:
             self.freezer.freeze()
@@ -106,7 +106,7 @@ class SeedBases(steps.Step):
         try:
             self.destination.abort()
         except exception.PeerError as e:
-            # without the exports it comes to an end as well
+            # the task fails at the latest when the exports have ended
             LOG.warning('The destination still seeds: %s', e)
         self.exports.stop()
 
@@ -127,7 +127,7 @@ class SeedBases(steps.Step):
         self.monitor.foresee(now)
 
     def _fall_short(self, now: forecast.Forecast) -> None:
-        # else the copy of what is left might never get ready either
+        # a copy that is slower than the guest would never get ready
         self.pace.guest = int(now.rate / 2)
         if self.settings.seed_shortfall_action == 'abort':
             moves = self.ledger.record.moves

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A host as the source of migrations: which guests and disks can leave it."""
+"""The checks on the source: which guests and disks can leave this host."""
 
 from collections.abc import Iterable
 from collections.abc import Mapping
@@ -16,9 +16,9 @@ from nova_blockcopy.migration.source import offer as offers
 
 
 class Source:
-    """One host's readiness to give guests away.
+    """One host as the source of migrations. Changes nothing.
 
-    :param here: this host's hypervisor
+    :param here: this host's libvirt
     """
 
     def __init__(
@@ -29,9 +29,11 @@ class Source:
         self._settings = settings
 
     def guest(self, guest: str) -> hypervisor.Guest:
-        """Find a running guest.
+        """Find a running guest that may leave this host.
 
-        :raises Refused: it is not there, or does not run
+        :param guest: UUID or name
+        :raises Refused: the guest is not running here, the host's libvirt or
+            QEMU is too old, or its exports are not configured
         """
         plan.check_versions(self.host, self._here.versions())
         self._check_encryption()
@@ -63,6 +65,12 @@ class Source:
         bases: Iterable[str],
         shared: Mapping[str, str],
     ) -> plan.Selection:
+        """Decide on each disk of a guest; see :func:`plan.select`.
+
+        :param bases: the disks that a base was made for
+        :param shared: the disks that the destination reaches without a copy,
+            and why
+        """
         return plan.select(guest.name, self.disks(guest), tuple(bases), shared)
 
     def offer(
@@ -72,8 +80,11 @@ class Source:
         shared: Mapping[str, str],
         mode: model.Mode,
     ) -> offers.Offer:
-        """Select the disks of a guest, and describe them.
+        """Select the disks of a guest, and describe them to the destination.
 
+        :param bases: the base of each disk to move
+        :param shared: the disks that the destination reaches without a copy,
+            and why
         :raises Refused: a disk can neither be moved nor be left alone
         """
         selection = self.select(guest, bases, shared)
@@ -89,7 +100,7 @@ class Source:
     def describe(
         self, guest: hypervisor.Guest, selection: plan.Selection
     ) -> tuple[model.SourceDisk, ...]:
-        """Tell the destination what its bases have to be like."""
+        """Describe the disks to move, for the check of their bases."""
         disks = self.disks(guest)
         return tuple(
             self._describe(guest, disks[target]) for target in selection.moves

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The steps of a migration, each with its act and its way back.
 
-Runs on the source. A step writes the journal, then acts. An undo does
-nothing where the step did nothing, and can be done twice. Unlike in Nova's
-conductor tasks a failed undo stops the others: each is what makes the one
-after it safe (an export may only close when the guest is back).
+The steps run on the source. The journal names a step before the step acts.
+An undo does nothing if the step did nothing, and can be done twice. Unlike in
+Nova's conductor tasks, a failed undo stops the others: each undo makes the
+next one safe. For example, an export may only close when the guest is back.
 
-The fields of a step are all that it needs. A step gives its results to the
-journal.
+The fields of a step are all that the step needs. A step writes its results
+into the journal.
 """
 
 import abc
@@ -45,23 +45,32 @@ _PAUSE = 1.0
 class Step(abc.ABC):
     """One act of a migration.
 
-    ``state`` is what the journal says while it is done, ``authority`` whose
-    disks are the authoritative copy when it begins.
+    ``state`` is the state in the journal during the step. ``authority`` is
+    the host that has the authoritative copy when the step begins.
     """
 
     state: ClassVar[states.State]
     authority: ClassVar[model.Role] = model.Role.SOURCE
 
     @abc.abstractmethod
-    def execute(self) -> None: ...
+    def execute(self) -> None:
+        """Act.
+
+        :raises BlockCopyError: the steps so far have to be undone
+        """
 
     @abc.abstractmethod
-    def undo(self) -> None: ...
+    def undo(self) -> None:
+        """Take the step back, however much of it was done.
+
+        :raises BlockCopyError: the undo has to be tried again, or a person
+            has to look
+        """
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class PrepareBases(Step):
-    """The destination proves its bases, and opens its journal."""
+    """The destination checks its bases, and opens its journal."""
 
     state = states.State.PREPARING
     destination: remote.RemoteDestination
@@ -81,7 +90,7 @@ class PrepareBases(Step):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ExportDisks(Step):
-    """The source serves its disks; the guest still runs on them."""
+    """The source exports its disks; the guest still runs on them."""
 
     state = states.State.EXPORTING
     exports: exports.Exports
@@ -95,7 +104,7 @@ class ExportDisks(Step):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class CopyDisks(Step):
-    """The destination fills its bases until each guest write goes to both."""
+    """The destination copies until each guest write goes to both hosts."""
 
     state = states.State.COPYING
     destination: remote.RemoteDestination
@@ -123,7 +132,7 @@ class CopyDisks(Step):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class PivotDisks(Step):
-    """The authoritative copy changes; proven before anything else is done."""
+    """The bases become the authoritative copy, which is proven at once."""
 
     state = states.State.PIVOTING
     destination: remote.RemoteDestination
@@ -137,13 +146,14 @@ class PivotDisks(Step):
         pivoted = self.destination.pivoted(self.settings.pivot_timeout)
         if pivoted:
             raise exception.TooLate(
-                reason=f'{", ".join(pivoted)} lives on its base already.'
+                reason=f'{", ".join(pivoted)} already uses its base on the '
+                f'destination.'
             )
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ReleaseSource(Step):
-    """The source gives up what it served; both journals are closed."""
+    """The source ends its exports and deltas; both journals close."""
 
     state = states.State.RELEASING
     authority = model.Role.DESTINATION
@@ -163,15 +173,14 @@ class ReleaseSource(Step):
 
     def undo(self) -> None:
         raise exception.TooLate(
-            reason='the guest is at home on its destination, with all its '
-            'disks.'
+            reason='the guest runs on its destination, on its bases.'
         )
 
 
 def take_back(
     begun: Iterable[Step], ledger: ledgers.Ledger, told: monitor.Monitor
 ) -> None:
-    """Undo steps, the last one first; the first failure ends it."""
+    """Undo steps, the last one first; the first failure ends the undo."""
     for step in reversed(tuple(begun)):
         if states.can_undo(ledger.record.state):
             ledger.note(states.State.UNDOING, f'undo {step.state}')
@@ -180,10 +189,10 @@ def take_back(
 
 
 def insist(order: Callable[..., None], *arguments: Any) -> None:
-    """Give an order again that the destination may have forgotten.
+    """Send an order again if the destination does not answer.
 
-    For those that can be given twice, where the way back is closed or about
-    to be: a process that is starting again is waited for.
+    For orders that can be given twice, when the way back is closed or about
+    to close. A nova-compute that is restarting gets time to come back.
     """
     again = waiting.retrying(exception.PeerError, _ATTEMPTS, _PAUSE)
     again(order, *arguments)

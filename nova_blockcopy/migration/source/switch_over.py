@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The step in which the guest's memory moves, and the ways to carry it."""
+"""The step that moves the guest's memory, and libvirt's way to do so."""
 
 import contextlib
 import dataclasses
@@ -25,7 +25,7 @@ from nova_blockcopy.runtime import waiting
 
 LOG = logging.getLogger(__name__)
 
-#: Carries the guest over: (live XML, persistent XML, cancelled).
+#: Moves the guest: (live XML, persistent XML, cancelled).
 Switch = Callable[[str, str, threading.Event], None]
 
 #: Caches that libvirt takes for safe without the unsafe flag
@@ -36,7 +36,7 @@ _AT_HOME = (hypervisor.Power.RUNNING, hypervisor.Power.PAUSED)
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class SwitchOver(steps.Step):
-    """The guest's memory moves; its disks are now read over the network.
+    """The guest's memory moves; from now on it reads disks over the network.
 
     ``home`` is how the destination's libvirt reaches this host.
     """
@@ -75,17 +75,17 @@ class SwitchOver(steps.Step):
         if self.destination.power() is not hypervisor.Power.OFF:
             self._call_back()
         elif power is not hypervisor.Power.IO_ERROR:
-            # it ended; its disks here are complete, so it may start here
+            # the guest ended; its disks here are complete: it may start here
             record = self.ledger.record
             definition.restore(
                 self.guest,
                 record.persistent_xml,
                 [move.disk for move in record.moves],
             )
-        # else it has not left, and goes on when it can write again
+        # else the guest has not left; it goes on when it can write again
 
     def _end_migration(self) -> None:
-        """End what libvirt may still be at, after a crash of its caller."""
+        """End a migration that libvirt goes on with after its caller died."""
 
         def ended() -> bool:
             if not self.guest.migrating():
@@ -97,7 +97,8 @@ class SwitchOver(steps.Step):
         if not waiting.until(ended, timeout=self.settings.call_timeout):
             raise exception.SwitchoverError(
                 guest=self.guest.name,
-                reason='it still goes on, so nothing else can be taken back.',
+                reason='libvirt still migrates the guest, so nothing else can '
+                'be undone.',
             )
 
     def _call_back(self) -> None:
@@ -113,7 +114,8 @@ class SwitchOver(steps.Step):
         ):
             raise exception.SwitchoverError(
                 guest=self.guest.name,
-                reason='it was given back, but does not run on its source.',
+                reason='the destination gave the guest back, but the guest '
+                'does not run on its source.',
             )
 
     def _arrived(self) -> bool:
@@ -125,7 +127,7 @@ class SwitchOver(steps.Step):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class PeerToPeer:
-    """Carries the guest over by libvirt's own peer-to-peer migration.
+    """Moves the guest by libvirt's own peer-to-peer migration.
 
     ``endpoint`` is the destination's libvirt, as this host's reaches it.
     """
@@ -154,17 +156,17 @@ class PeerToPeer:
 def never(
     _live_xml: str, _persistent_xml: str, _cancelled: threading.Event
 ) -> None:
-    """A switch for a migration that is only brought to its end."""
+    """The switch of a migration that recovery brings to its end."""
     raise NotImplementedError('a guest is not switched over after a crash')
 
 
 def needs_unsafe(
     disks: Mapping[str, model.Disk], moves: tuple[model.Move, ...]
 ) -> bool:
-    """Whether libvirt would take these moves for unsafe.
+    """Whether libvirt would call these moves unsafe.
 
-    It takes block devices for shared storage and local files for lost.
-    Neither judgement is of use: what is moved is read through an export.
+    libvirt takes block devices for shared storage, and local files for lost.
+    Neither matters: the guest reads each moved disk through an export.
     """
     return any(
         move.top().kind is model.ImageKind.FILE
@@ -178,12 +180,12 @@ def check_exported(
     moves: tuple[model.Move, ...],
     served: Mapping[str, tuple[model.Export, ...]],
 ) -> None:
-    """Pass if every moved disk of a domain is read from its exports.
+    """Pass if a domain reads every moved disk from its exports.
 
-    The last look before a switchover: libvirt takes a block device for
-    shared storage, so a guest would be resumed on an empty base.
+    This is the last check before a switchover. libvirt takes a block device
+    for shared storage, and would resume a guest on an empty base.
 
-    :raises SwitchoverError: one is not
+    :raises SwitchoverError: some disk points elsewhere
     """
     disks = domxml.disks(xml)
     for move in moves:

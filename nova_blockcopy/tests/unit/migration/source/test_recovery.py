@@ -96,7 +96,7 @@ class TestSettle(world.WorldTestCase):
         at = journal.Journal(str(self.directory / 'a' / 'journal'))
         at.write(dataclasses.replace(self.record('a'), home=None), State.READY)
         error = self.assertRaises(exception.JournalError, self.settle)
-        self.assertIn('how to get home', str(error))
+        self.assertIn('the address of this host', str(error))
         self.assertIn(samples.UUID, self.b.machines)
 
     def test_a_destination_that_is_silent_leaves_all_as_it_is(self):

@@ -292,7 +292,7 @@ class TestSwitchover(world.WorldTestCase):
     def test_a_migration_that_still_goes_on(self):
         self.a.job = libvirt.VIR_DOMAIN_JOB_UNBOUNDED
         self.a.on_migrate = failing()
-        self.assertIn('still goes on', str(self.stuck()))
+        self.assertIn('still migrates the guest', str(self.stuck()))
         self.assert_all_served()
 
     def test_a_guest_that_came_back_but_does_not_run(self):
@@ -432,7 +432,7 @@ class TestPivot(world.WorldTestCase):
     def test_a_guest_between_two_hosts_stays_there(self):
         self.arriving(lost={'vdb'})
         error = self.stuck()
-        self.assertIn('vda lives on its base', str(error))
+        self.assertIn('vda already uses its base', str(error))
         self.assertIn('pivoting', str(error))
         # nothing that any disk may still need is given up
         self.assert_all_served()
