@@ -12,6 +12,7 @@ extensions = [
     'oslo_config.sphinxconfiggen',
     'oslo_config.sphinxext',
     'sphinx.ext.autodoc',
+    'sphinx.ext.graphviz',
 ]
 
 project = 'nova-blockcopy'
@@ -27,6 +28,8 @@ openstackdocs_pdf_link = False
 
 autodoc_typehints = 'none'
 add_module_names = False
+
+graphviz_output_format = 'svg'
 
 # written next to the pages, from where the sample is included
 config_generator_config_file = [
