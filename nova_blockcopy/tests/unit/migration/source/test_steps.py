@@ -449,7 +449,7 @@ class TestRelease(world.WorldTestCase):
         self.exporter.on_stop = on_stop
         error = self.stuck()
         self.assertIn('it stays', str(error))
-        self.assertIn('at home on its destination', str(error))
+        self.assertIn('runs on its destination', str(error))
         self.assertEqual(model.Role.DESTINATION, self.record('a').authority)
         self.assertEqual(model.Role.DESTINATION, self.record('b').authority)
         self.assertNotIn('give_back', self.asked)

@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The defaults of the options on a host that runs nova-compute.
+
+nova-compute and the commands of a host take them from here. So both find the
+journals in the same directory.
+"""
+
+from oslo_config import cfg
+
+
+def set_defaults(conf: cfg.ConfigOpts) -> None:
+    """Derive defaults from the options of Nova; set values stay.
+
+    :param conf: has the options of Nova and of this project registered
+    """
+    state = f'{conf.state_path}/blockcopy'
+    for name, value in (
+        ('journal_dir', f'{state}/journal'),
+        ('delta_dir', f'{state}/deltas'),
+        (
+            'export_address',
+            conf.libvirt.live_migration_inbound_addr or conf.my_ip,
+        ),
+        ('export_tls', conf.libvirt.live_migration_with_native_tls),
+    ):
+        conf.set_default(name, value, group='blockcopy')
