@@ -1,21 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the bandwidth of one migration is divided over its disks."""
+"""The bandwidth limit of one migration, divided over its disks. Pure."""
 
 from collections.abc import Mapping
 
 MIB = 1024 * 1024
 
-#: A mirroring disk only has to carry what the guest writes, but 0 would
-#: mean "no limit" to libvirt, so it keeps a small share.
+#: A ready copy carries only the writes of the guest, so a small share is
+#: enough. The share cannot be 0, because libvirt takes 0 for "no limit".
 _READY_WEIGHT = 1
 _COPYING_WEIGHT = 9
 
 
 def shares(total: int, ready: Mapping[str, bool]) -> dict[str, int]:
-    """Divide a limit over disks so that together they keep to it.
+    """Divide a limit over the copies of a guest's disks.
 
     :param total: bytes/s for all disks together; 0 = no limit
-    :param ready: for each unfinished disk, whether it mirrors already
+    :param ready: for each disk that has not pivoted, whether its copy is
+        ready
     :returns: bytes/s for each disk; 0 = no limit
     """
     if not total:
@@ -32,15 +33,17 @@ def shares(total: int, ready: Mapping[str, bool]) -> dict[str, int]:
 
 
 def slowed(now: Mapping[str, int], speed: int, unit: int) -> dict[str, int]:
-    """Limits of a disk with which its guest writes less than is copied.
+    """Lower the I/O limits of a disk, so that the copy can catch up.
 
-    :param now: the limits that it has, by libvirt's names; 0 = none
-    :param speed: bytes/s that its writes may take of the copy
-    :param unit: bytes that the copy takes for the smallest write
+    :param now: the present limits of the disk, by libvirt's names; 0 = none
+    :param speed: bytes/s of the copy that the guest's writes may cause
+    :param unit: bytes that the copy transfers for the smallest write
+    :returns: the new limits, by libvirt's names
     """
     wanted = dict(now)
     for name, most in (('bytes', speed), ('iops', speed // unit)):
-        # QEMU takes a limit for both or one for writes, but not both
+        # QEMU accepts a limit for reads and writes together, or one for
+        # writes, but not both at a time
         total = f'total_{name}_sec'
         key = total if now.get(total) else f'write_{name}_sec'
         wanted[key] = max(1, min(now.get(key) or most, most))
@@ -49,14 +52,15 @@ def slowed(now: Mapping[str, int], speed: int, unit: int) -> dict[str, int]:
 
 
 def buffer(speed: int) -> int:
-    """How much a limited copy may have in flight.
+    """The ``buf_size`` of a copy with a bandwidth limit.
 
-    QEMU's mirror fills its whole buffer at once and then waits until the
-    limit allows the next one (block/mirror.c): with its 16 MiB, a copy
-    limited to 4 MiB/s is a burst every four seconds.
+    QEMU's mirror fills its whole buffer at once, and then waits until the
+    limit allows the next buffer (block/mirror.c). With the default of 16 MiB
+    a copy with a limit of 4 MiB/s sends a burst every four seconds.
 
-    :param speed: bytes/s
-    :returns: bytes, a power of two; 0 = what the hypervisor chooses
+    :param speed: the limit in bytes/s; 0 = no limit
+    :returns: bytes, a power of two from 1 to 16 MiB; 0 leaves the choice to
+        the hypervisor
     """
     if not speed:
         return 0

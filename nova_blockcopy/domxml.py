@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Domain XML: read disks from it, and point its disks elsewhere.
+"""Domain XML: read the disks of a domain, and change their sources.
 
-Pure: text in, text or values out. The grammar is libvirt's
-docs/formatdomain.rst, "Hard drives, floppy disks, CDROMs".
+Pure: each function takes text, and returns text or values. libvirt describes
+the elements in docs/formatdomain.rst, "Hard drives, floppy disks, CDROMs".
 """
 
 import dataclasses
@@ -18,16 +18,18 @@ from nova_blockcopy import model
 
 Element = etree._Element
 
-#: While a disk is remote an error must stop the guest, not reach it.
+#: In the remote window an I/O error must pause the guest. The guest must not
+#: see the error.
 _REMOTE_DRIVER = {
     'discard': 'unmap',
     'error_policy': 'stop',
     'rerror_policy': 'stop',
 }
-#: The mirror takes this from the domain's disk, not from the XML of the copy
-#: (libvirt's qemuDomainPrepareDiskSourceData in src/qemu/qemu_domain.c). It
-#: keeps zeroes as holes in a raw base. Writes of zeroes can corrupt a qcow2
-#: (see the page on QEMU in the contributor guide).
+#: ``detect_zeroes`` by the format of the base. A mirror takes this attribute
+#: from the domain's disk, not from the XML of the copy (libvirt's
+#: qemuDomainPrepareDiskSourceData in src/qemu/qemu_domain.c). A raw base keeps
+#: zeroes as holes that way. In a qcow2 base writes of zeroes can corrupt the
+#: image (see the page on QEMU in the contributor guide).
 _DETECT_ZEROES = {
     model.ImageFormat.RAW: 'unmap',
     model.ImageFormat.QCOW2: 'off',
@@ -36,12 +38,16 @@ _SOURCE_ATTRIBUTE = {
     model.ImageKind.BLOCK: 'dev',
     model.ImageKind.FILE: 'file',
 }
-#: Children of <disk> that say where the bytes are, in libvirt's order.
+#: Children of <disk> that name its images, in libvirt's order.
 _LOCATION = ('source', 'backingStore', 'mirror')
 
 
 def parse(xml: str) -> Element:
-    # entities and network access have no place in a domain's definition
+    """Parse the XML of a domain.
+
+    :raises lxml.etree.XMLSyntaxError: the text is not XML
+    """
+    # an entity could read a file of this host into the XML
     parser = etree.XMLParser(
         remove_blank_text=True, resolve_entities=False, no_network=True
     )
@@ -49,15 +55,20 @@ def parse(xml: str) -> Element:
 
 
 def text(root: Element) -> str:
+    """Write an element as XML."""
     return str(etree.tostring(root, pretty_print=True, encoding='unicode'))
 
 
 def guest_name(xml: str) -> str:
+    """The name of a domain; empty if the XML has none."""
     return parse(xml).findtext('name') or ''
 
 
 def disks(xml: str) -> dict[str, model.Disk]:
-    """All disks of a domain by target, in the order of the XML."""
+    """All disks of a domain by target, in the order of the XML.
+
+    :raises ValueError: a disk has no target
+    """
     found = _by_target(parse(xml)).items()
     return {target: _disk(target, element) for target, element in found}
 
@@ -80,17 +91,18 @@ def _disk(target: str, element: Element) -> model.Disk:
 def _obstacle(
     element: Element, source: model.Image | model.NetworkSource | None
 ) -> str | None:
-    """Why a disk can be no subject of a move, in words; None if it can."""
+    """Say why a disk cannot move; None if the XML shows no reason."""
     if element.find('transient') is not None:
-        return 'it is transient, its writes are not in the image'
+        return 'it is transient, so its image does not get its writes'
     if element.find('.//encryption') is not None:
-        return 'it is encrypted, its key is not on the destination'
+        return 'it is encrypted, and the destination does not have its key'
     if element.find('source/slices') is not None:
         return 'it is a slice of an image'
     if source is None and element.find('source') is not None:
         return (
             f'its source is of type "{element.get("type")}" with format '
-            f'"{_attribute(element, "driver", "type")}", which is not handled'
+            f'"{_attribute(element, "driver", "type")}", which is not '
+            f'supported'
         )
     return None
 
@@ -166,13 +178,13 @@ def point_at_exports(
     moves: Iterable[model.Move],
     exports: Mapping[str, tuple[model.Export, ...]],
 ) -> str:
-    """The domain as it runs in the remote window.
+    """Make the XML with which the domain runs in the remote window.
 
-    A disk reads its top layer over NBD. The content of the layers below
-    comes over NBD as well where it is exported; else the destination has the
-    same backing file.
+    A disk reads its top layer over NBD. If a second export serves the content
+    of the layers below, the disk reads that over NBD, too. Otherwise the disk
+    reads the backing file of the base, which has the same content.
 
-    :param exports: by disk, the top layer's first
+    :param exports: the exports of each disk, the top layer's first
     """
 
     def remote(element: Element, move: model.Move) -> None:
@@ -193,7 +205,7 @@ def point_at_exports(
 
 
 def point_at_bases(xml: str, moves: Iterable[model.Move]) -> str:
-    """The domain as it is defined on the destination in the end."""
+    """Make the XML of the domain for the time after the pivot."""
 
     def local(element: Element, move: model.Move) -> None:
         _driver(element, move.base.format, {})
@@ -208,7 +220,10 @@ def point_at_bases(xml: str, moves: Iterable[model.Move]) -> str:
 
 
 def freeze(xml: str, moves: Iterable[model.Move]) -> str:
-    """A snapshot that has a domain write to the last delta of each move."""
+    """Make the XML of the snapshot that freezes the disks of a domain.
+
+    With this snapshot the domain writes to the last delta of each move.
+    """
     paths = {move.disk: move.deltas[-1] for move in moves}
     snapshot = etree.Element('domainsnapshot')
     elements = etree.SubElement(snapshot, 'disks')
@@ -228,9 +243,10 @@ def freeze(xml: str, moves: Iterable[model.Move]) -> str:
 def restore_disks(
     xml: str, original: str, targets: Collection[str] | None = None
 ) -> str:
-    """Give a domain the disks of another one, and leave the rest.
+    """Replace disks of a domain by those of another XML of the domain.
 
-    :param targets: of the disks; None for all
+    :param original: the XML that has the wanted disks
+    :param targets: the targets of the disks to replace; None for all
     """
     root = parse(xml)
     donors = _by_target(parse(original))
@@ -243,7 +259,11 @@ def restore_disks(
 
 
 def copy_destination(base: model.Image) -> str:
-    """The XML argument of a block copy, with nothing left to be probed."""
+    """Make the XML argument of a block copy into a base.
+
+    The XML declares the format and the whole backing chain, so that libvirt
+    probes nothing.
+    """
     element = etree.Element('disk', type=base.kind)
     etree.SubElement(element, 'driver', name='qemu', type=base.format)
     element.append(_local_source(base))
@@ -265,7 +285,10 @@ def _rewrite(
 
 
 def _by_target(root: Element) -> dict[str, Element]:
-    """The disks of a domain."""
+    """The disk elements of a domain, by target.
+
+    :raises ValueError: a disk has no target
+    """
     return {
         _require(disk, 'target').get('dev', ''): disk
         for disk in root.iterfind('devices/disk')
@@ -328,9 +351,9 @@ def _backing_store(image: model.Image | None) -> Element:
 def at_exports(
     disk: model.Disk, move: model.Move, exports: Sequence[model.Export]
 ) -> bool:
-    """Whether a disk of a domain reads all its layers as it should.
+    """Whether a disk has the source that :func:`point_at_exports` gives it.
 
-    :param exports: of the disk, the top layer's first
+    :param exports: the exports of the disk, the top layer's first
     """
     below: model.Image | model.NetworkSource | None = move.base.backing
     for export in reversed(exports):
@@ -346,9 +369,10 @@ def at_exports(
 
 
 def at_image(disk: model.Disk, image: model.Image) -> bool:
-    """Whether a disk of a domain is this image, with no job on it.
+    """Whether a disk uses this image, and has no block job.
 
-    A definition need not repeat the layers below the top one.
+    The layers below the top are not compared, because a persistent
+    definition may leave them out.
     """
     return (
         disk.mirror_ready is None

@@ -1,13 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The error tree: every error says what is wrong, where, and what to do."""
+"""The errors of the engine, all derived from :class:`BlockCopyError`.
+
+Each message names the problem, its place and, where one is known, a remedy.
+"""
 
 from typing import Any
 
 
 class BlockCopyError(Exception):
-    """Root of all errors of this project.
+    """The root of the error tree.
 
-    A subclass gives ``msg_fmt``; its keywords are given at raise time.
+    A subclass sets ``msg_fmt``. The code that raises the error passes a value
+    for each keyword of ``msg_fmt``, or the complete message.
+
+    :param message: the complete message, which is not formatted
+    :param kwargs: the values for ``msg_fmt``
     """
 
     msg_fmt = '%(reason)s'
@@ -19,11 +26,11 @@ class BlockCopyError(Exception):
 
 
 class Refused(BlockCopyError):
-    """What was asked for was refused before anything was changed."""
+    """The engine refused a request before it changed anything."""
 
 
 class InvalidOption(Refused):
-    """A configured or given value is out of its bounds."""
+    """An option does not exist, or its value is out of its bounds."""
 
     msg_fmt = 'Option %(option)s: %(reason)s'
 
@@ -36,26 +43,29 @@ class UnknownDriver(InvalidOption):
 
 
 class GuestNotFound(Refused):
-    msg_fmt = 'No guest "%(guest)s" is defined on %(host)s.'
+    msg_fmt = (
+        'No guest "%(guest)s" is defined on %(host)s. Look for its name or '
+        'UUID in "virsh list --all".'
+    )
 
 
 class GuestNotRunning(Refused):
     msg_fmt = (
-        'Guest "%(guest)s" is not running on %(host)s; only a running guest '
-        'can be migrated live. Start it, or move it while it is off.'
+        'Guest "%(guest)s" is not running on %(host)s. Only a running guest '
+        'can be migrated live: start the guest, or use a cold migration.'
     )
 
 
 class GuestExists(Refused):
     msg_fmt = (
-        'A guest "%(guest)s" exists on %(host)s already; remove that '
-        'definition, or choose another destination.'
+        'A guest "%(guest)s" already exists on %(host)s. Undefine that '
+        'guest, or choose another destination.'
     )
 
 
 class DiskNotFound(Refused):
     msg_fmt = (
-        'Guest "%(guest)s" has no disk "%(disk)s"; its disks are: %(disks)s.'
+        'Guest "%(guest)s" has no disk "%(disk)s". Its disks are: %(disks)s.'
     )
 
 
@@ -69,52 +79,57 @@ class BaseRefused(Refused):
 
 class NoRoom(Refused):
     msg_fmt = (
-        'There is no room for deltas in [blockcopy] delta_dir '
-        '%(directory)s: %(reason)s'
+        'The directory %(directory)s ([blockcopy] delta_dir) has no room for '
+        'deltas: %(reason)s'
     )
 
 
 class JobRunning(Refused):
     msg_fmt = (
-        'Disk %(disk)s of guest "%(guest)s" has a block job already; wait '
-        'until it ends, or abort it with "virsh blockjob".'
+        'Disk %(disk)s of guest "%(guest)s" already has a block job. Wait '
+        'until the job ends, or abort it with "virsh blockjob %(guest)s '
+        '%(disk)s --abort".'
     )
 
 
 class UnfinishedMigration(Refused):
     msg_fmt = (
-        'The journal %(path)s on %(host)s tells of an unfinished migration '
-        'of guest "%(guest)s" in state %(state)s; settle that one first.'
+        'Guest "%(guest)s" has an unfinished migration in state %(state)s. '
+        'Settle that migration first; see its journal %(path)s on %(host)s.'
     )
 
 
 class VersionTooOld(Refused):
     msg_fmt = (
-        '%(program)s %(version)s on %(host)s is too old: %(minimum)s or '
-        'newer is needed.'
+        '%(program)s %(version)s on %(host)s is too old. Upgrade it to '
+        '%(minimum)s or newer.'
     )
 
 
 class PlaintextRefused(Refused):
     msg_fmt = (
-        'Disks that leave %(host)s would travel in clear text. Set '
-        '[blockcopy] export_tls there, which [libvirt] '
-        'live_migration_with_native_tls does in Nova; or, if only '
-        'hypervisors are on its network, allow_plaintext.'
+        '%(host)s would export its disks in clear text. Set [blockcopy] '
+        'export_tls on both hosts; in Nova, [libvirt] '
+        'live_migration_with_native_tls sets it too. If only hypervisors '
+        'are on the network of the exports, you can set [blockcopy] '
+        'allow_plaintext instead.'
     )
 
 
 class EncryptionDiffers(Refused):
     msg_fmt = (
         '[blockcopy] export_tls is %(ours)s on %(host)s and %(theirs)s on '
-        '%(peer)s; set it alike on both.'
+        '%(peer)s. Set the same value on both hosts.'
     )
 
 
 class CertificateError(Refused):
+    """A host cannot read a certificate or a key that its exports need."""
+
     msg_fmt = (
-        '%(host)s cannot export by TLS: %(path)s cannot be read (%(reason)s). '
-        'See [blockcopy] export_tls_dir.'
+        '[blockcopy] export_tls is on, but %(host)s cannot read %(path)s '
+        '(%(reason)s). Put the certificates and keys there, or set '
+        '[blockcopy] export_tls_dir to their directory.'
     )
 
 
@@ -131,67 +146,80 @@ class ImageError(BlockCopyError):
 
 
 class CannotFreeze(BlockCopyError):
-    """libvirt does not give a guest the deltas that seeding needs."""
+    """libvirt cannot switch a guest to the deltas that seeding needs."""
 
     msg_fmt = 'The disks of guest "%(guest)s" cannot be frozen: %(reason)s'
 
 
 class HelperError(BlockCopyError):
+    """oslo.privsep cannot start the process that runs functions as root."""
+
     msg_fmt = (
-        'The helper that runs as root cannot be started (%(reason)s); see '
-        'sudoers and the filters of nova-rootwrap, or set helper_command in '
-        '[%(section)s].'
+        'The privsep helper, which runs as root, cannot be started '
+        '(%(reason)s). Check sudoers and the filters of nova-rootwrap, or '
+        'set helper_command in [%(section)s].'
     )
 
 
 class HypervisorError(BlockCopyError):
-    """libvirt refused or failed a call that is not a block job."""
+    """A libvirt call failed that does not concern a block job."""
 
     msg_fmt = 'libvirt on %(host)s failed to %(action)s: %(reason)s'
 
 
 class Disconnected(HypervisorError):
-    """The connection to libvirt is lost; it may be starting again."""
+    """The connection to libvirt is lost. libvirt may be restarting."""
 
 
 class DriverError(BlockCopyError):
-    """A copy driver could not do what was asked of it."""
+    """A call of a copy driver failed."""
 
     msg_fmt = 'Failed to %(action)s for disk %(disk)s: %(reason)s'
 
 
 class DriverTimeout(DriverError):
+    """libvirt did not answer in time, or a job did not end in time."""
+
     msg_fmt = (
-        'No answer within %(timeout)s s to: %(action)s for disk %(disk)s.'
+        'Timed out after %(timeout)s s: %(action)s for disk %(disk)s. See '
+        'the log of libvirt on the host of the guest.'
     )
 
 
 class NotReady(DriverError):
-    """A pivot came before the copy was in its mirroring phase.
+    """libvirt refused a pivot because the copy was not ready.
 
-    libvirt's ``VIR_ERR_BLOCK_COPY_ACTIVE``; the job goes on.
+    libvirt's error is ``VIR_ERR_BLOCK_COPY_ACTIVE``. The job goes on.
     """
 
-    msg_fmt = 'The copy of disk %(disk)s is not ready for its pivot yet.'
+    msg_fmt = 'The copy of disk %(disk)s cannot pivot: it is not ready yet.'
 
 
 class JobFailed(BlockCopyError):
-    """A copy ended without its pivot; the guest still uses the export."""
+    """A copy, or a merge of deltas, failed or stalled before its pivot.
+
+    The guest goes on using the image or the export that it used before.
+    """
 
     msg_fmt = 'The copy of disk %(disk)s failed: %(reason)s'
 
 
 class SeedFailed(BlockCopyError):
-    """A base could not be filled; the guest still runs on the source."""
+    """Seeding a base failed, or the guest writes faster than seeding copies.
+
+    The guest still runs on the source.
+    """
 
     msg_fmt = 'Seeding the base of disk %(disk)s failed: %(reason)s'
 
 
 class VerifyFailed(BlockCopyError):
+    """The checksums of seeded data differ between the two hosts."""
+
     msg_fmt = (
-        'Disk %(disk)s arrived damaged: its base differs from it within the '
-        '%(length)s bytes at %(offset)s. Check the storage and the network '
-        'of both hosts.'
+        'The seeded data of disk %(disk)s differ from the source in the '
+        '%(length)s bytes at offset %(offset)s. Check the storage and the '
+        'network of both hosts.'
     )
 
 
@@ -212,70 +240,82 @@ class InvalidTransition(BlockCopyError):
 
 
 class PeerError(BlockCopyError):
-    """The other host failed in a way that has no class of its own here."""
+    """The other host failed, and no other class here describes its error.
 
-    msg_fmt = 'The peer failed to %(operation)s: %(reason)s'
+    No answer in time is such a failure, too.
+    """
+
+    msg_fmt = 'The other host failed to %(operation)s: %(reason)s'
 
 
 class NoPeer(PeerError):
-    """The other host does not have this software."""
+    """The other host's nova-compute does not run nova-blockcopy."""
 
     msg_fmt = (
-        'The peer failed to %(operation)s: %(host)s does not run '
-        'nova-blockcopy.'
+        'Host %(host)s cannot %(operation)s: it does not run nova-blockcopy. '
+        'Install it there, and set [DEFAULT] compute_driver = '
+        'blockcopy.BlockCopyLibvirtDriver.'
     )
 
 
 class TooLate(BlockCopyError):
-    """The pivot has happened: the source's disks are old from there on."""
+    """A disk has pivoted, so its source image no longer gets all writes."""
 
-    msg_fmt = 'The migration cannot be taken back: %(reason)s'
+    msg_fmt = 'The migration cannot be undone: %(reason)s'
 
 
 class Aborted(BlockCopyError):
-    """An operator asked for the end of the migration."""
+    """The caller cancelled the migration or one of its tasks."""
 
     msg_fmt = 'The migration of guest "%(guest)s" was aborted on request.'
 
 
 class MigrationUndone(BlockCopyError):
-    """The migration failed or was aborted; everything was put back.
+    """The migration failed or was aborted, and all its steps were undone.
 
-    The guest runs on the source, on its own disks. ``__cause__`` is why.
+    The guest is on the source, on its own disks. ``__cause__`` is the error
+    that ended the migration.
     """
 
     msg_fmt = (
-        'Guest "%(guest)s" stays on its source, nothing was lost: %(reason)s'
+        'The migration was undone. Guest "%(guest)s" is on its source, and '
+        'nothing was lost. Cause: %(reason)s'
     )
 
 
 class GuestEnded(MigrationUndone):
-    """The migration was taken back, but the guest had ended.
+    """The migration was undone, but the guest had ended meanwhile.
 
-    Its disks on the source are complete, because each write that it knows to
-    be done had reached them.
+    The guest's disks on the source are complete: before the pivot each write
+    that the guest saw completed had reached them.
     """
 
     msg_fmt = (
-        '%(obituary)s Its disks on %(home)s have all that it had written: '
-        'start it there again. Its migration had stopped with: %(reason)s'
+        '%(obituary)s Its disks on %(home)s are complete: start it there '
+        'again. The migration was undone. Cause: %(reason)s'
     )
 
 
 class MigrationStuck(BlockCopyError):
-    """The migration can neither go on nor be undone without a person.
+    """The migration can neither go on nor be undone without an operator.
 
-    The journals on both hosts stay; no image was removed.
+    The journals on both hosts stay, and no disk was removed.
     """
 
     msg_fmt = (
-        'The migration of guest "%(guest)s" needs attention in state '
-        '%(state)s: %(reason)s Nothing was removed; see the journal %(path)s.'
+        'The migration of guest "%(guest)s" is stuck in state %(state)s and '
+        'needs an operator: %(reason)s No disk was removed. See the '
+        'journal %(path)s.'
     )
 
 
 def from_wire(name: str, message: str) -> BlockCopyError:
-    """Make again an error that crossed the peer channel as two strings."""
+    """Rebuild an error that crossed the peer channel as two strings.
+
+    :param name: the name of a class in this module; an error of any other
+        name becomes a :class:`PeerError`
+    :param message: the complete message
+    """
     kind = globals().get(name)
     if isinstance(kind, type) and issubclass(kind, BlockCopyError):
         return kind(message)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ranges of an image: cut, joined and compared. Pure."""
+"""Operations on ranges of an image: cut, join, complement, sample. Pure."""
 
 from collections.abc import Iterable
 from collections.abc import Iterator
@@ -7,30 +7,33 @@ from collections.abc import Iterator
 from nova_blockcopy import bandwidth
 from nova_blockcopy.model import Extent
 
-#: Bytes that are proven, or copied again, together.
+#: Bytes of a unit. A unit has one checksum, and is copied again as a whole.
 UNIT = 16 * bandwidth.MIB
-#: Most bytes that are copied at a time: a multiple of the unit, and so many
-#: that starting the copier is little of the work.
+#: Bytes of the largest piece, which one process of qemu-img copies. It is a
+#: multiple of the unit, and large enough that the start of the process takes
+#: little of the time.
 PIECE = 64 * bandwidth.MIB
-#: Seconds that a limited piece takes, so that a limit can be changed and a
-#: copy be ended soon; and its least size in bytes.
+#: Seconds that a piece may take at most under a limit. A new limit and a
+#: cancellation take effect between two pieces.
 _PIECE_SECONDS = 2
+#: Bytes of the smallest piece under a limit.
 _LEAST_PIECE = bandwidth.MIB
-#: Units of a disk that a sample looks at.
+#: Units of a disk that a sample has.
 _SAMPLE = 16
-#: Units that are asked about in one message.
+#: Units that one message between the hosts names at most.
 _BATCH = 1024
 
 
 def total(extents: Iterable[Extent]) -> int:
-    """Bytes in all."""
+    """Bytes of all extents together, which must not overlap."""
     return sum(extent.length for extent in extents)
 
 
 def piece_size(rate: int) -> int:
-    """How much to copy at a time at a rate.
+    """Bytes of a piece that takes about two seconds at a rate.
 
     :param rate: bytes/s; 0 = no limit
+    :returns: bytes, a power of two from 1 MiB to 64 MiB
     """
     if not rate:
         return PIECE
@@ -39,9 +42,12 @@ def piece_size(rate: int) -> int:
 
 
 def cut(extent: Extent, size: int) -> tuple[Extent, Extent | None]:
-    """Take at most so many bytes from the front; what is left, if any.
+    """Cut a piece from the front of an extent.
 
-    A cut is at a multiple of the size.
+    The cut is at a multiple of the size.
+
+    :param size: bytes that the piece has at most
+    :returns: the piece, and the rest of the extent; None if there is no rest
     """
     length = min(extent.length, size - extent.offset % size)
     first = Extent(offset=extent.offset, length=length)
@@ -53,7 +59,7 @@ def cut(extent: Extent, size: int) -> tuple[Extent, Extent | None]:
 
 
 def joined(extents: Iterable[Extent]) -> tuple[Extent, ...]:
-    """The same bytes, in order, with as few extents as possible."""
+    """Sort extents, and join those that touch or overlap."""
     found: list[Extent] = []
     for extent in sorted(extents, key=lambda e: e.offset):
         if found and found[-1].offset + found[-1].length >= extent.offset:
@@ -65,13 +71,19 @@ def joined(extents: Iterable[Extent]) -> tuple[Extent, ...]:
 
 
 def units(length: int) -> Iterator[Extent]:
-    """An image, unit by unit."""
+    """Divide an image into units; the last one may be shorter.
+
+    :param length: bytes of the image
+    """
     for offset in range(0, length, UNIT):
         yield Extent(offset=offset, length=min(UNIT, length - offset))
 
 
 def covered(length: int, extents: Iterable[Extent]) -> tuple[Extent, ...]:
-    """The units of an image that lie in the extents as a whole."""
+    """The units of an image that lie completely in the extents.
+
+    :param length: bytes of the image
+    """
     found = []
     for extent in joined(extents):
         end = extent.offset + extent.length
@@ -83,7 +95,10 @@ def covered(length: int, extents: Iterable[Extent]) -> tuple[Extent, ...]:
 
 
 def outside(length: int, extents: Iterable[Extent]) -> tuple[Extent, ...]:
-    """What of an image does not lie in the extents."""
+    """The ranges of an image that do not lie in the extents.
+
+    :param length: bytes of the image
+    """
     found, offset = [], 0
     for extent in joined(extents):
         if extent.offset > offset:
@@ -97,13 +112,16 @@ def outside(length: int, extents: Iterable[Extent]) -> tuple[Extent, ...]:
 def batches(
     wanted: tuple[Extent, ...],
 ) -> Iterator[tuple[Extent, ...]]:
-    """So many at a time that a message of them is a small one."""
+    """Divide extents into groups that each fit into a small message."""
     for first in range(0, len(wanted), _BATCH):
         yield wanted[first : first + _BATCH]
 
 
 def sample(length: int) -> tuple[Extent, ...]:
-    """A few units of an image, spread over it, with both of its ends."""
+    """Up to 16 units of an image, evenly spread, including both ends.
+
+    :param length: bytes of the image
+    """
     found = tuple(units(length))
     if len(found) <= _SAMPLE:
         return found

@@ -1,43 +1,54 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long a guest will depend on two hosts, and what to do about it. Pure."""
+"""The forecast of the remote window, and the decision on another round. Pure.
+
+The remote window is the time in which the guest depends on both hosts.
+"""
 
 import dataclasses
 import enum
 
-#: Seconds that a round takes, besides its copying.
+#: Seconds that a round takes besides its copying.
 _ROUND_S = 1.0
 #: Another round is worth its time if it takes at most this share of the time
-#: that was spent on seeding: it leaves about that share of what is left now.
+#: that seeding has taken so far: the next delta is then about this share of
+#: the present delta.
 _WORTH = 0.1
-#: Seconds below which a window cannot be made much shorter.
+#: Another round hardly shortens a window of so many seconds.
 _SHORT_S = 0.1
 
 
 class Advice(enum.StrEnum):
-    """What to do after a round of seeding."""
+    """The decision after a round of seeding."""
 
     SWITCH = 'switch over'
     AGAIN = 'seed another round'
-    #: Another round would be of no use, or none is left.
+    #: The window is too long, and another round is useless or not allowed.
     SHORTFALL = 'the guest writes too fast'
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
-    """Of the time after the switchover: bytes, bytes/s and seconds."""
+    """The forecast for the copying after the switchover.
+
+    ``delta_bytes`` are left to copy. ``rate`` is the rate of the last round
+    of seeding, in bytes/s.
+    """
 
     delta_bytes: int
     rate: float
 
     @property
     def window_s(self) -> float | None:
-        """Seconds for which the guest will depend on both hosts, if known."""
+        """Seconds of the remote window that the copying takes.
+
+        None if the rate is unknown.
+        """
         if not self.delta_bytes:
             return 0.0
         return self.delta_bytes / self.rate if self.rate else None
 
     def __str__(self) -> str:
-        """In words, for logs and journals."""
+        """Describe the forecast for logs and journals."""
         left = f'{self.delta_bytes / 2**20:.1f} MiB are left'
         if self.window_s is None:
             return f'{left}, at a rate that is not known'
@@ -48,8 +59,11 @@ class Forecast:
 def rate(moved_bytes: int, elapsed_s: float, before: float) -> float:
     """The rate of a round of seeding, in bytes/s.
 
-    :param before: of the round before; it stands where this one was too
-        short to tell
+    :param moved_bytes: bytes that the round has copied
+    :param elapsed_s: seconds that the copying took
+    :param before: the rate of the round before, in bytes/s; 0 = none. The
+        function returns this rate if the round was too short for a
+        measurement.
     """
     if elapsed_s < 0.1 or (before and moved_bytes < 4 * 2**20):
         return before or moved_bytes / max(elapsed_s, 0.1)
@@ -64,14 +78,16 @@ def advise(
     rounds_left: int,
     spent_s: float,
 ) -> Advice:
-    """Decide on another round.
+    """Decide whether another round of seeding follows. Runs on the source.
 
-    The larger a disk, the more a guest writes while it is seeded. So a round
-    follows that is short against that, and the window does not grow with the
-    disk.
+    The seeding of a large disk takes long, so the guest writes much meanwhile.
+    Another round is cheap against that time. Such a round follows even if the
+    window is short enough, so that the window does not grow with the disk.
 
-    :param before: the forecast of the round before this one
+    :param now: the forecast after this round
+    :param before: the forecast after the round before
     :param longest: seconds that the window may take
+    :param rounds_left: how many rounds are still allowed
     :param spent_s: seconds that all rounds together have taken
     """
     if now.window_s is None:

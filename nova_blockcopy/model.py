@@ -1,35 +1,40 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Values that are passed between modules: frozen, and free of behaviour."""
+"""The values that modules pass to one another.
+
+All are frozen. Their methods and the functions here are pure: they compute
+from fields and arguments only.
+"""
 
 import dataclasses
 import enum
 
 
 class ImageKind(enum.StrEnum):
-    """What holds the bytes; libvirt's ``<disk type=...>``."""
+    """The kind of storage of an image, by libvirt's ``<disk type=...>``."""
 
     BLOCK = 'block'
     FILE = 'file'
 
 
 class ImageFormat(enum.StrEnum):
+    """The declared format of an image, by libvirt's ``<driver type=...>``."""
+
     RAW = 'raw'
     QCOW2 = 'qcow2'
 
 
 class Mode(enum.StrEnum):
-    """How the bulk of the disks travels.
+    """When the disks are copied."""
 
-    Direct: all of it after the switchover. Seeded: before it, from disks
-    that the guest does not write to any more; only the rest after it.
-    """
-
+    #: The disks are copied in full after the switchover.
     DIRECT = 'direct'
+    #: The frozen disks are copied before the switchover. Only the last delta
+    #: is copied after the switchover.
     SEEDED = 'seeded'
 
 
 class Verify(enum.StrEnum):
-    """How much of what was seeded is compared with the source."""
+    """How much of the seeded data is compared with the source."""
 
     NONE = 'none'
     SAMPLE = 'sample'
@@ -45,11 +50,11 @@ class Role(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
-    """A local image, with its declared format and its whole chain.
+    """A local image with its declared format and its whole backing chain.
 
-    ``backing`` of None means that there is none: an unknown chain cannot be
-    expressed, because probing one is a security hole (a guest can write a
-    qcow2 header into its raw disk).
+    ``backing`` is the image below this one; None means that there is none.
+    The format and the chain are always declared, never probed, because a
+    guest can write a qcow2 header into its raw disk.
     """
 
     path: str
@@ -59,13 +64,16 @@ class Image:
 
 
 def chain(image: Image) -> tuple[Image, ...]:
-    """An image and all below it, top one first."""
+    """An image and all layers below it, the top layer first."""
     below = () if image.backing is None else chain(image.backing)
     return (image, *below)
 
 
 def overlay(path: str, below: Image) -> Image:
-    """A qcow2 file on top of another image."""
+    """Describe a qcow2 file on top of another image.
+
+    The file need not exist.
+    """
     return Image(
         path=path,
         kind=ImageKind.FILE,
@@ -83,9 +91,10 @@ class Side(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Encryption:
-    """TLS for the exports, at one end.
+    """TLS for the exports, at one end of the connection.
 
-    ``directory`` has the certificates of this host, under QEMU's names.
+    ``directory`` holds the certificates of this host, under the file names
+    that QEMU expects (``ca-cert.pem``, ``server-cert.pem``, ...).
     """
 
     directory: str
@@ -94,14 +103,16 @@ class Encryption:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Export:
-    """One image of a disk, served over NBD by the source host.
+    """One image of a disk, which the source host serves over NBD.
 
-    ``content`` means that the server shows what a guest sees of the image
-    and of all layers below it; else it shows the bytes of the image's own
-    file or device. ``writable`` is the one export that the guest writes to.
-    ``size_bytes`` is the length served. ``pid`` is the server's process on
-    the source host. ``tls`` means that it is encrypted, and only for clients
-    with a certificate.
+    With ``content`` the server shows the content as a guest reads it, from
+    the image and all layers below it. Without ``content`` the server shows
+    the bytes of the image's own file or device. ``writable`` marks the export
+    that the guest writes to. ``size_bytes`` is the length of the export.
+    ``pid`` is the process of the server on the source host. ``address``
+    is empty and ``port``, ``size_bytes`` and ``pid`` are 0 until the server
+    runs. ``tls`` means that the connection is encrypted and that the server
+    accepts only clients with a certificate.
     """
 
     disk: str
@@ -117,9 +128,9 @@ class Export:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkSource:
-    """Where a network disk points, as far as it tells two apart.
+    """The source of a network disk: the parts that tell two sources apart.
 
-    ``backing`` is the layer below, None if there is none.
+    ``backing`` is the layer below; None means that there is none.
     """
 
     protocol: str
@@ -134,8 +145,10 @@ class NetworkSource:
 class Disk:
     """One ``<disk>`` of a domain.
 
-    ``source`` is None for an empty drive and for sources that are neither
-    local images nor network disks; ``obstacle`` then says what it is.
+    ``source`` is None for an empty drive, and for a source that is neither a
+    supported local image nor a network disk. ``obstacle`` is the reason, in
+    words, why the disk cannot move, as far as the XML shows one; an empty
+    drive has none. ``mirror_ready`` is None if the XML shows no block job.
     """
 
     target: str
@@ -149,20 +162,22 @@ class Disk:
 
     @property
     def path(self) -> str | None:
-        """Of its local image, if it has one."""
+        """The path of the local image; None if the disk has none."""
         return self.source.path if isinstance(self.source, Image) else None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Move:
-    """One disk to move: from its source image into its base.
+    """One disk to move from its source image into its base.
 
-    ``whole`` means that the layers below the top one travel too, into a
-    base that has none.
+    ``size_bytes`` is the size of the disk as the guest sees it. ``whole``
+    means that the layers below the top layer are copied too, into a base
+    without a backing file.
 
-    In seeded mode the guest writes to the last one of ``deltas`` on the
-    source. Each delta lies on top of the one before, and the first one on
-    the source image. Only the source knows them.
+    ``deltas`` are the paths of the deltas on the source in seeded mode, the
+    lowest first. Each delta is on top of the one before, and the first one
+    is on top of the source image. The guest writes to the last one. The
+    destination does not know the deltas.
     """
 
     disk: str
@@ -174,7 +189,11 @@ class Move:
 
     @property
     def by_content(self) -> bool:
-        """Whether it can travel only as what a guest sees of it."""
+        """Whether the source image must be seeded as a guest reads it.
+
+        Its own bytes are of no use to a base of another format, or without
+        a backing file.
+        """
         return self.whole or self.source.format is not self.base.format
 
     def top(self) -> Image:
@@ -187,17 +206,19 @@ class Move:
     def below(self) -> Image | None:
         """The image below the top that the guest reads over the network.
 
-        None if there is none, or if the destination has the same one.
+        None if the top has no backing file, or if the destination has the
+        same backing file.
         """
         return self.top().backing if self.deltas or self.whole else None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """How the other host's libvirt reaches a host.
+    """How the libvirt of one host reaches the other host.
 
-    ``migrate_uri`` is for QEMU's own stream (``tcp://ADDRESS``); empty
-    leaves it to libvirt, which asks the resolver for the host's name.
+    ``uri`` leads to the other libvirt. ``migrate_uri`` is for the stream of
+    memory between the two QEMUs (``tcp://ADDRESS``). If ``migrate_uri`` is
+    empty, libvirt resolves the other host's name instead.
     """
 
     uri: str
@@ -206,9 +227,11 @@ class Endpoint:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class BaseRequest:
-    """A base as its owner names it; None = the same as the disk's.
+    """A base as the caller of the engine names it.
 
-    ``whole`` asks for all layers of the disk: the base has none below it.
+    ``format`` is None for the format of the disk. ``whole`` asks the engine
+    to copy all layers of the disk into the base, which then has no backing
+    file.
     """
 
     path: str
@@ -218,7 +241,12 @@ class BaseRequest:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ImageIdentity:
-    """Tells whether two paths are one image, as far as one kernel knows."""
+    """Identifies an image, to tell whether two paths lead to the same one.
+
+    ``boot`` is the boot id of the kernel, because device and inode numbers
+    are valid on one host and until its next boot only. ``inode`` is 0 for a
+    block device, which ``device`` identifies alone.
+    """
 
     boot: str
     device: int
@@ -227,7 +255,12 @@ class ImageIdentity:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class SourceDisk:
-    """What the source tells the destination of one disk that may move."""
+    """The facts about one disk that the source sends to the destination.
+
+    ``size_bytes`` is the size as the guest sees it. ``backing_digest`` is a
+    SHA-256 checksum over all layers below the top layer, in hexadecimal; None
+    if there is no such layer or ``verify_backing`` is off.
+    """
 
     disk: str
     image: Image
@@ -238,7 +271,12 @@ class SourceDisk:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class CopySettings:
-    """How a copy is run; bytes, and bytes/s with 0 for no limit."""
+    """The parameters of one copy.
+
+    ``granularity`` and ``buf_size`` are in bytes; 0 leaves the choice to the
+    hypervisor. ``bandwidth`` is in bytes/s; 0 means no limit. ``shallow``
+    copies the top layer only.
+    """
 
     granularity: int = 512
     buf_size: int = 0
@@ -259,10 +297,11 @@ class Extent:
 class Seed:
     """One image of a disk that is copied before the switchover.
 
-    ``extents`` are to be copied into the ``target``. The rest of the
-    ``size_bytes`` is zeroes if ``afresh``; else the destination has it
-    already. A ``delta`` goes to a file that the destination makes for it,
-    and then merges into the target.
+    The destination copies the ``extents`` from the ``export`` into the
+    ``target``. With ``afresh`` the rest of the ``size_bytes`` becomes zeroes.
+    Without it the target already has the rest. ``delta`` marks a delta: the
+    destination creates a file for the delta, copies into that file, and then
+    merges the file into the target.
     """
 
     disk: str
@@ -276,13 +315,16 @@ class Seed:
 
     @property
     def by_content(self) -> bool:
-        """Whether it travels as what a guest sees, all layers of it."""
+        """Whether the image is copied as a guest reads it, with all layers."""
         return self.export.content
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class DiskProgress:
-    """Bytes of one disk; ``total_bytes`` grows while the guest writes."""
+    """How far the copying of one disk is.
+
+    ``total_bytes`` grows while the guest writes.
+    """
 
     disk: str
     processed_bytes: int = 0

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which disks move, which are left alone, and what is refused: pure policy.
+"""Decisions before a migration: which disks move, and which are refused.
 
-Each decision carries its reason. Nothing here looks at a host: the facts are
-arguments.
+Pure: the facts about the hosts are arguments. Each decision has a reason.
+The source decides on its disks. The destination decides on the bases.
 """
 
 import dataclasses
@@ -15,20 +15,28 @@ from nova_blockcopy import model
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Versions:
-    """Versions as libvirt counts them: major * 1000000 + minor * 1000."""
+    """The versions of a host's libvirt and QEMU, as numbers of libvirt.
+
+    A number is major * 1000000 + minor * 1000 + release.
+    """
 
     libvirt: int
     hypervisor: int
 
 
-#: Nova 31 to 34 ask for these; the late opening of backing chains (libvirt
-#: 6.2, QEMU 5.0) and the consistent abort (libvirt 7.3) are older.
+#: Nova 31 to 34 require these versions. The engine needs older ones: the late
+#: opening of backing chains is in libvirt 6.2 and QEMU 5.0, and the consistent
+#: abort of a block job is in libvirt 7.3.
 MINIMUM = Versions(libvirt=8_000_000, hypervisor=6_002_000)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class LeftAlone:
-    """A disk that stays where it is, and why."""
+    """A disk that does not move, and the reason.
+
+    ``path`` is the local image, which must exist on the destination too;
+    None if there is none, or if the destination may have another path.
+    """
 
     disk: str
     reason: str
@@ -37,7 +45,10 @@ class LeftAlone:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """What becomes of each disk of a guest; nothing is looked up yet."""
+    """The decision on each disk of a guest.
+
+    ``moves`` are the targets of the disks that move.
+    """
 
     moves: tuple[str, ...]
     left_alone: tuple[LeftAlone, ...]
@@ -45,9 +56,11 @@ class Selection:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class BaseFacts:
-    """What the destination found at the path of a base.
+    """The facts about a base that the destination found at its path.
 
-    ``holders`` are those that have it open, in words.
+    ``size_bytes`` is the size as a guest sees it. ``holders`` name, in words,
+    the processes and devices that have the base open. ``backing_digest`` is
+    like that of :class:`model.SourceDisk`.
     """
 
     image: model.Image
@@ -60,7 +73,8 @@ class BaseFacts:
 def check_versions(host: str, versions: Versions) -> None:
     """Pass if a host's libvirt and QEMU are new enough.
 
-    :raises VersionTooOld: one of them is not
+    :param host: the name of the host, for the message
+    :raises VersionTooOld: libvirt or QEMU is older than ``MINIMUM``
     """
     for program, have, minimum in (
         ('libvirt', versions.libvirt, MINIMUM.libvirt),
@@ -76,9 +90,11 @@ def check_versions(host: str, versions: Versions) -> None:
 
 
 def check_encryption(host: str, *, tls: bool, allow_plaintext: bool) -> None:
-    """Pass if disks may leave a host in the way that they would.
+    """Pass if exports are encrypted, or may be in clear text.
 
-    :raises PlaintextRefused: they may not
+    :param host: the name of the source host, for the message
+    :raises PlaintextRefused: exports would be in clear text, which
+        ``allow_plaintext`` does not allow
     """
     if not (tls or allow_plaintext):
         raise exception.PlaintextRefused(host=host)
@@ -87,9 +103,11 @@ def check_encryption(host: str, *, tls: bool, allow_plaintext: bool) -> None:
 def check_same_encryption(
     host: str, ours: bool, peer: str, theirs: bool
 ) -> None:
-    """Pass if both hosts want exports encrypted, or neither does.
+    """Pass if ``export_tls`` is the same on both hosts.
 
-    :raises EncryptionDiffers: only one does
+    :param ours: ``export_tls`` of the host that runs this check
+    :param theirs: ``export_tls`` of the other host
+    :raises EncryptionDiffers: the two values differ
     """
     if ours != theirs:
         raise exception.EncryptionDiffers(
@@ -98,7 +116,7 @@ def check_same_encryption(
 
 
 def dotted(version: int) -> str:
-    """A version as people write it, from libvirt's number for it."""
+    """Write a version as people do (``9.0.0``), from libvirt's number."""
     return '.'.join(
         str(version // unit % 1000) for unit in (1_000_000, 1_000, 1)
     )
@@ -110,11 +128,17 @@ def select(
     wanted: Collection[str],
     shared: Mapping[str, str],
 ) -> Selection:
-    """Decide on each disk of a guest.
+    """Decide for each disk of a guest whether it moves. Runs on the source.
 
-    :param wanted: the targets that a base was made for
-    :param shared: targets that the destination reaches by itself, and why
-    :raises Refused: a disk can neither be moved nor be left alone
+    :param guest: name, for messages
+    :param disks: all disks of the guest, by target
+    :param wanted: the targets of the disks that have a base
+    :param shared: the targets of the disks that the destination can reach
+        without the engine, each with the reason
+    :raises DiskNotFound: the guest has no disk of a given target
+    :raises JobRunning: a disk has a block job
+    :raises DiskRefused: a disk can neither move nor be left alone
+    :raises Refused: no disk has a base
     """
     for target in (*wanted, *shared):
         if target not in disks:
@@ -128,8 +152,9 @@ def select(
             raise exception.JobRunning(guest=guest, disk=disk.target)
     if not wanted:
         raise exception.Refused(
-            f'Guest "{guest}": no disk to move was named; give a base for '
-            f'each local disk of: {", ".join(disks)}.'
+            f'Guest "{guest}": no disk has a base, so there is nothing to '
+            f'move. Name a base for each local disk; the guest has the '
+            f'disks: {", ".join(disks)}.'
         )
     left_alone = []
     for disk in disks.values():
@@ -147,22 +172,22 @@ def _leave(
     guest: str, disk: model.Disk, shared: Mapping[str, str]
 ) -> LeftAlone:
     if disk.target in shared:
-        # where it is over there is for whoever said so to know
+        # only the caller knows its path on the destination
         return LeftAlone(disk=disk.target, reason=shared[disk.target])
     if disk.source is None and disk.obstacle is None:
         return LeftAlone(disk=disk.target, reason='the drive is empty')
     if disk.readonly:
         reason = 'it is read-only'
     elif disk.shareable:
-        reason = 'it is shareable, so shared already'
+        reason = 'it is shareable, so its storage is shared'
     elif isinstance(disk.source, model.NetworkSource):
         reason = f'it is on {disk.source.protocol}, not local'
     else:
         raise exception.DiskRefused(
             guest=guest,
             disk=disk.target,
-            reason='it is local and writable, but no base was given for it; '
-            'make one on the destination and name it.',
+            reason='it is local and writable, but no base was given for it. '
+            'Create a base on the destination, and name it.',
         )
     return LeftAlone(disk=disk.target, reason=reason, path=disk.path)
 
@@ -175,7 +200,7 @@ def _check_movable(guest: str, disk: model.Disk) -> None:
     elif disk.readonly:
         reason = 'it is read-only; copy its image by other means'
     elif disk.shareable:
-        reason = 'it is shareable, another guest may write to it'
+        reason = 'it is shareable, so another guest may write to it'
     elif isinstance(source, model.NetworkSource):
         reason = f'it is on {source.protocol}, not local'
     elif source is None and reason is None:
@@ -192,7 +217,7 @@ def _unexportable(source: model.Image) -> str | None:
     if source.format is model.ImageFormat.QCOW2 and (
         source.kind is model.ImageKind.BLOCK
     ):
-        return 'a qcow2 on a block device cannot grow while it is exported'
+        return 'a qcow2 image on a block device cannot grow during its export'
     if source.backing and source.format is model.ImageFormat.RAW:
         return 'a raw image cannot have a backing file'
     return None
@@ -201,11 +226,10 @@ def _unexportable(source: model.Image) -> str | None:
 def move(
     source: model.SourceDisk, base: BaseFacts, *, whole: bool = False
 ) -> model.Move:
-    """Pair a disk with its base, or say why they do not fit.
+    """Pair a disk with its base. Runs on the destination.
 
-    :param whole: all layers of the disk are to go into the base
-
-    :raises BaseRefused: the base is of no use for this disk
+    :param whole: copy all layers of the disk into the base
+    :raises BaseRefused: the base does not fit the disk
     """
     reason = (
         _unusable(source, base)
@@ -227,24 +251,30 @@ def move(
 
 def _unusable(source: model.SourceDisk, base: BaseFacts) -> str | None:
     if base.identity == source.identity:
-        return 'it is the source image itself; make one of its own.'
+        return 'it is the source image itself. Create a separate image.'
     if base.holders:
-        return f'it is in use by {", ".join(base.holders)}.'
+        return (
+            f'it is in use by {", ".join(base.holders)}. End that use, or '
+            f'name another base.'
+        )
     if base.image.format is model.ImageFormat.QCOW2 and (
         base.image.kind is model.ImageKind.BLOCK
     ):
-        return 'a qcow2 must be a file, on a block device it cannot grow.'
+        return (
+            'a qcow2 base must be a file, because it cannot grow on a block '
+            'device. Use a qcow2 file, or a raw base.'
+        )
     return None
 
 
 def _wrong_size(disk: int, base: int) -> str | None:
-    # QEMU's mirror takes images of equal size only (block/mirror.c)
+    # QEMU's mirror accepts images of equal size only (block/mirror.c)
     if base == disk:
         return None
     kind = 'too small' if base < disk else 'too large'
     return (
-        f'it is {kind}: it has {base} bytes, the disk has {disk}; make it '
-        f'of exactly that size.'
+        f'it is {kind}: it has {base} bytes, the disk has {disk} bytes. '
+        f'Create it with exactly {disk} bytes.'
     )
 
 
@@ -255,26 +285,33 @@ def _wrong_layers(
     if theirs is None and (whole or ours is None):
         return None
     if whole:
-        return 'it has a backing file, but is to take all layers of the disk.'
+        return (
+            'it has a backing file, but all layers of the disk go into it. '
+            'Create it without a backing file.'
+        )
     if ours is None:
-        return 'it has a backing file, but the disk has none.'
+        return (
+            'it has a backing file, but the disk has none. Create it without '
+            'a backing file.'
+        )
     if theirs is None:
         return (
-            'it has no backing file, but the disk has one; only the top '
-            'layer is copied, so make it on top of the same backing file.'
+            'it has no backing file, but the disk has one. Only the top '
+            'layer is copied, so create it on top of the same backing file.'
         )
     if source.backing_digest != base.backing_digest:
         return (
-            f'its backing file {theirs.path} differs from the one of the '
-            f'disk, {ours.path}.'
+            f'its backing file {theirs.path} differs from that of the disk, '
+            f'{ours.path}. Copy the latter to the destination.'
         )
     return None
 
 
 def check_unique(bases: Mapping[str, BaseFacts]) -> None:
-    """Pass if no two disks share a base.
+    """Pass if each disk has a base of its own.
 
-    :raises BaseRefused: two do
+    :param bases: by the target of the disk
+    :raises BaseRefused: two disks have the same base
     """
     seen: dict[model.ImageIdentity, str] = {}
     for disk, base in bases.items():
@@ -283,5 +320,6 @@ def check_unique(bases: Mapping[str, BaseFacts]) -> None:
             raise exception.BaseRefused(
                 path=base.image.path,
                 disk=disk,
-                reason=f'it is the base of disk {other} too.',
+                reason=f'it is the base of disk {other} too. Create a base '
+                f'for each disk.',
             )

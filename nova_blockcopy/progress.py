@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The figures of one migration: bytes, rate, time left and phase."""
+"""The progress of one migration: state, bytes, rate and time left. Pure."""
 
 import collections
 import dataclasses
@@ -9,17 +9,20 @@ from collections.abc import Iterable
 from nova_blockcopy import model
 from nova_blockcopy import states
 
-#: Told of the state of a migration, and of the figures of its disks. Must
-#: return quickly.
+#: A function that receives the state of a migration and the figures of its
+#: disks. It must return quickly.
 Watch = Callable[[states.State, tuple[model.DiskProgress, ...]], None]
 
-#: Seconds over which a rate is taken.
+#: Seconds over which a rate is measured.
 _WINDOW = 5.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far a migration is. ``rate`` is in bytes/s, over all disks."""
+    """How far a migration is.
+
+    ``rate`` is in bytes/s, for all disks together.
+    """
 
     state: states.State
     disks: tuple[model.DiskProgress, ...] = ()
@@ -39,16 +42,18 @@ class Progress:
 
     @property
     def time_left_s(self) -> float | None:
-        """Seconds until all is copied at this rate; None if unknown."""
+        """Seconds until all bytes are copied at this rate; None if unknown."""
         if not self.remaining_bytes:
             return 0.0
         return self.remaining_bytes / self.rate if self.rate else None
 
 
 class Meter:
-    """Makes progress out of successive figures. There is one, on the source.
+    """Computes the progress from successive figures. Runs on the source.
 
-    :param clock: seconds that never go back
+    A migration has one meter.
+
+    :param clock: returns seconds that never go back (``time.monotonic``)
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -56,22 +61,25 @@ class Meter:
         self._seen: collections.deque[tuple[float, int]] = collections.deque()
         self._disks: dict[str, model.DiskProgress] = {}
         self._last: dict[str, model.DiskProgress] = {}
-        #: Bytes of each disk that are not counted any more.
+        #: Bytes that finished rounds of seeding have copied, by disk. The
+        #: figures of a disk begin at 0 in each round.
         self._before: dict[str, int] = {}
 
     def read(
         self, state: states.State, disks: Iterable[model.DiskProgress]
     ) -> Progress:
-        """Take in figures; a disk that has none any more keeps its last.
+        """Take in new figures, and return the progress.
 
-        What is counted anew, as in another round of seeding, is added.
+        A disk keeps its last figures when its job has ended. Figures that
+        begin again, as in another round of seeding, count on top of the
+        earlier ones.
         """
         now = self._clock()
         for disk in disks:
             self._take(disk)
         processed = sum(d.processed_bytes for d in self._disks.values())
         self._seen.append((now, processed))
-        # two are kept, however rarely somebody looks
+        # a rate needs two points, however old the first one is
         while len(self._seen) > 2 and now - self._seen[0][0] > _WINDOW:
             self._seen.popleft()
         return Progress(

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The states of a migration and the steps allowed between them.
 
-A state names the act that is about to be done or is being done: it is
-written into the journal before the act, so what a journal says may be half
-done, and what comes after it is not begun.
+A state names one act of a migration. The engine writes the state into the
+journal before the act. So the act that a journal names may be half done, and
+the next act has not begun.
 """
 
 import enum
@@ -14,35 +14,37 @@ from nova_blockcopy import model
 
 
 class State(enum.StrEnum):
-    """What a migration is at; the same words on both hosts.
+    """A state of a migration; both hosts use the same states.
 
-    Until PIVOTING the source disks are the authoritative copy: they are
-    complete and current, because each guest write reaches them.
+    Before PIVOTING the disks on the source are the authoritative copy. They
+    are complete and current, because each write of the guest reaches them.
     """
 
-    #: The destination checks its bases and opens its journal.
+    #: The destination checks the bases and opens its journal.
     PREPARING = 'preparing'
-    #: Seeded mode: the guest's writes go to new deltas on the source.
+    #: Seeded mode: the guest switches to new deltas on the source.
     FREEZING = 'freezing'
-    #: Seeded mode: the bases are filled from what does not change any more.
+    #: Seeded mode: the destination copies the frozen images into the bases.
     SEEDING = 'seeding'
     #: The source starts its NBD servers. The guest runs on the source.
     EXPORTING = 'exporting'
-    #: libvirt migrates memory. The guest runs on one of the hosts.
+    #: libvirt migrates the memory. The guest runs on one of the hosts.
     SWITCHING = 'switching'
-    #: The guest runs on the destination; its bases are being filled.
+    #: The guest runs on the destination, which copies the disks into the
+    #: bases.
     COPYING = 'copying'
-    #: All copies mirror: each guest write goes to both hosts.
+    #: All copies mirror: each write of the guest goes to both hosts.
     READY = 'ready'
-    #: Point of no return: some disk may already live on its base only.
+    #: The disks pivot. From the first pivot on there is no way back.
     PIVOTING = 'pivoting'
-    #: All disks are proven to live on their bases; the source gives up.
+    #: All disks are proven to be on their bases. The source ends its exports.
     RELEASING = 'releasing'
-    #: Steps are taken back, the last one first.
+    #: The steps are undone, the last one first.
     UNDOING = 'undoing'
-    #: Neither forward nor back without a person; nothing was removed.
+    #: The migration needs an operator to go on or back. No disk was removed.
     STUCK = 'stuck'
-    #: The end, either way. Never on disk: the journal is closed instead.
+    #: The migration has ended, either way. The journal is closed, so no
+    #: journal has this state.
     ENDED = 'ended'
 
 
@@ -59,44 +61,44 @@ _FORWARD = (
     State.ENDED,
 )
 
-#: Only seeded mode has these.
+#: The states that only seeded mode has.
 _SEEDED_ONLY = (State.FREEZING, State.SEEDING)
 
 
 def way(mode: model.Mode) -> tuple[State, ...]:
-    """The states of a migration that nothing disturbs, in order."""
+    """The states of an undisturbed migration, in order."""
     seeded = mode is model.Mode.SEEDED
     return tuple(s for s in _FORWARD if seeded or s not in _SEEDED_ONLY)
 
 
-#: States from which all is taken back without loss.
+#: The states from which a migration can be undone without loss.
 REVERSIBLE = frozenset(_FORWARD[: _FORWARD.index(State.PIVOTING)])
 
 ALLOWED = frozenset(
     [
         *itertools.pairwise(_FORWARD),
-        # direct mode does without the states of the seeded mode
+        # direct mode skips the states that only seeded mode has
         (State.PREPARING, State.EXPORTING),
-        # what has gathered in the deltas meanwhile is seeded too
+        # another round seeds the writes that the deltas took meanwhile
         (State.SEEDING, State.FREEZING),
-        # the destination has nothing to do between its check and its copy,
-        # but to be seeded
+        # between its check and its copy the destination has one act at most,
+        # the seeding
         (State.PREPARING, State.COPYING),
         (State.PREPARING, State.SEEDING),
         (State.SEEDING, State.COPYING),
-        # a copy that failed before its disk pivoted is started again
+        # a copy that failed before its pivot starts again
         (State.READY, State.COPYING),
         *((state, State.UNDOING) for state in REVERSIBLE),
-        # not even the first step back could be written down
+        # the journal could not be written for the first step back
         *((state, State.STUCK) for state in REVERSIBLE),
-        # a pivot that no disk has passed is taken back like anything else
+        # as long as no disk has pivoted, the pivot can be undone
         (State.PIVOTING, State.UNDOING),
         (State.PIVOTING, State.STUCK),
         (State.RELEASING, State.STUCK),
         (State.UNDOING, State.STUCK),
         (State.UNDOING, State.ENDED),
-        # the way back turned out to be closed, or somebody put right what
-        # was in the way: it goes on where it stopped
+        # a disk turned out to have pivoted, or an operator removed the
+        # obstacle: the migration goes on where it stopped
         (State.UNDOING, State.PIVOTING),
         (State.STUCK, State.PIVOTING),
         (State.STUCK, State.UNDOING),
@@ -105,23 +107,27 @@ ALLOWED = frozenset(
 )
 
 
-#: The pivot and the steps after it.
+#: The states of the pivot and of the steps after it.
 IRREVERSIBLE = frozenset(_FORWARD) - REVERSIBLE - {State.ENDED}
-#: In these, some disk may have pivoted already.
+#: The states in which a disk may have pivoted.
 MAY_HAVE_PIVOTED = IRREVERSIBLE | {State.UNDOING, State.STUCK}
 
 
 def can_undo(state: State) -> bool:
-    """Whether something is left to take back from this state."""
+    """Whether a migration in this state may still be undone.
+
+    In PIVOTING this also takes that no disk has pivoted.
+    """
     return (state, State.UNDOING) in ALLOWED or state is State.UNDOING
 
 
 def check(old: State, new: State) -> None:
     """Pass if a migration may go from one state to the other.
 
-    Staying is always allowed: each step can be done twice.
+    A migration may always stay in its state, because each step can be done
+    twice.
 
-    :raises InvalidTransition: it may not
+    :raises InvalidTransition: the table does not allow the transition
     """
     if old != new and (old, new) not in ALLOWED:
         raise exception.InvalidTransition(old=old, new=new)

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Values as plain JSON types and back: for journals and for messages."""
+"""Conversion between frozen values and JSON types. Pure.
+
+Journals and the messages between the hosts use it.
+"""
 
 from typing import Any
 from typing import TypeVar
@@ -12,14 +15,15 @@ _converter = cattrs.Converter(forbid_extra_keys=True)
 
 
 def pack(value: Any) -> Any:
-    """Turn a frozen value into dicts, lists, strings and numbers."""
+    """Convert a frozen value into dicts, lists, strings and numbers."""
     return _converter.unstructure(value)
 
 
 def unpack(data: Any, kind: type[T]) -> T:
-    """Make the value of this kind again.
+    """Convert plain data into a value of this class.
 
-    :raises ValueError: the data does not describe one
+    :raises ValueError: the data do not describe such a value, or have a field
+        that the class does not have
     """
     try:
         return _converter.structure(data, kind)

@@ -191,7 +191,7 @@ class TestVerify(SeededTestCase):
     def _refused(self, made, moving):
         undone = self.assertRaises(exception.MigrationUndone, made.run, moving)
         self.assertIsInstance(undone.__cause__, exception.VerifyFailed)
-        self.assertIn(f'at {96 * base.MIB}', str(undone))
+        self.assertIn(f'at offset {96 * base.MIB}', str(undone))
         self.assert_intact(made, self.lab.a)
         made.guest.end()
         self.hosts._empty()

@@ -169,7 +169,7 @@ class TestReading(base.TestCase):
                 '<format type="raw"/><source protocol="nbd"/></backingStore>',
                 'driver': QCOW2_DRIVER,
             },
-            'not handled',
+            'not supported',
         ),
         (
             'undeclared format below',
@@ -178,7 +178,7 @@ class TestReading(base.TestCase):
                 '<source file="/y"/></backingStore>',
                 'driver': QCOW2_DRIVER,
             },
-            'not handled',
+            'not supported',
         ),
     )
     @ddt.unpack

@@ -102,7 +102,7 @@ class TestSelect(base.TestCase):
             'shareable',
             disk('vdb', shareable=True),
             {},
-            'it is shareable, so shared already',
+            'it is shareable, so its storage is shared',
             '/dev/vg/root',
         ),
         (

@@ -202,7 +202,7 @@ class TestRounds(SeedingTestCase):
         self.replace('nova_blockcopy.extents._BATCH', 3)
 
         self.damage('vda', world.SIZE - 1)
-        self.assertIn(f'at {world.SIZE - 65536}', str(self.undone()))
+        self.assertIn(f'at offset {world.SIZE - 65536}', str(self.undone()))
         self.assertNotIn('apply', self.asked)
 
 
