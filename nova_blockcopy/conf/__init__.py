@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The options of nova.conf, and the frozen value the engine is given.
+"""The options in nova.conf, and the frozen value that the engine gets.
 
-Nothing here reads a global configuration: the caller registers the options
-on its own ``ConfigOpts`` and takes a :class:`Settings` from it.
+No code here reads a global configuration. The caller registers the options on
+its own ``ConfigOpts``, and makes a :class:`Settings` from it.
 """
 
 import copy
@@ -48,12 +48,16 @@ BLOCKCOPY_OPTS: list[cfg.Opt] = [
 
 
 def register_opts(conf: cfg.ConfigOpts) -> None:
+    """Register the options in the groups ``[libvirt]`` and ``[blockcopy]``."""
     conf.register_opts(LIBVIRT_OPTS, group='libvirt')
     conf.register_opts(BLOCKCOPY_OPTS, group='blockcopy')
 
 
 def list_opts() -> Iterable[tuple[str, list[cfg.Opt]]]:
-    """Entry point ``oslo.config.opts``: for the sample file and the docs."""
+    """List the options for the sample file and the documentation.
+
+    The entry point ``oslo.config.opts`` names this function.
+    """
     return [
         ('libvirt', copy.deepcopy(LIBVIRT_OPTS)),
         ('blockcopy', copy.deepcopy(BLOCKCOPY_OPTS)),
@@ -61,10 +65,11 @@ def list_opts() -> Iterable[tuple[str, list[cfg.Opt]]]:
 
 
 def settings(conf: cfg.ConfigOpts, **overrides: Any) -> Settings:
-    """Take the options of one host as they are now.
+    """Take the options of one host with their present values.
 
-    :param overrides: values that stand for configured ones, checked alike
-    :raises InvalidOption: a value is out of its bounds
+    :param overrides: values that replace configured ones, with the same checks
+    :raises InvalidOption: a value is out of its bounds, or an override names
+        no option
     """
     values: dict[str, Any] = {}
     for group, opts in list_opts():
@@ -83,12 +88,13 @@ def settings(conf: cfg.ConfigOpts, **overrides: Any) -> Settings:
                 ) from e
     if overrides:
         raise exception.InvalidOption(
-            option=', '.join(overrides), reason='there is no such option.'
+            option=', '.join(overrides), reason='no such option exists.'
         )
     if values['export_port_min'] > values['export_port_max']:
         raise exception.InvalidOption(
             option='[blockcopy] export_port_min',
-            reason='it is above export_port_max.',
+            reason='the value is above export_port_max. Set it to '
+            'export_port_max or less.',
         )
     values['mode'] = model.Mode(values['mode'])
     values['verify'] = model.Verify(values['verify'])

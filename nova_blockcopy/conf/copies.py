@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the block copies run, by libvirt and QEMU on the destination."""
+"""The options for the block copies, which run on the destination."""
 
 from typing import Any
 
@@ -9,21 +9,22 @@ from oslo_config import types
 from nova_blockcopy import bandwidth
 
 MAX_GRANULARITY = 64 * bandwidth.MIB
-#: The largest MiB/s whose bytes/s libvirt takes (LLONG_MAX,
-#: qemuDomainBlockCopyCommon in libvirt's src/qemu/qemu_driver.c).
+#: The largest limit in MiB/s that libvirt accepts: LLONG_MAX in bytes/s
+#: (qemuDomainBlockCopyCommon in libvirt's src/qemu/qemu_driver.c).
 MAX_BANDWIDTH = (2**63 - 1) // bandwidth.MIB
 
 
 class Granularity(types.Integer):
-    """Option type: 0, or a power of two from 512 bytes to 64 MiB.
+    """Option type for bytes: 0, or a power of two from 512 bytes to 64 MiB.
 
-    The bounds are those of QEMU's blockdev-mirror (qapi/block-core.json).
+    QEMU's blockdev-mirror has these bounds (qapi/block-core.json).
     """
 
     def __call__(self, value: Any) -> int:
-        """Take a value.
+        """Convert and check a value.
 
-        :raises ValueError: what oslo.config expects of a type
+        :raises ValueError: the value is out of the bounds; oslo.config expects
+            this error of an option type
         """
         number = int(super().__call__(value) or 0)
         if number and (
@@ -31,8 +32,8 @@ class Granularity(types.Integer):
         ):
             raise ValueError(
                 f'{number} is not a power of two from 512 to '
-                f'{MAX_GRANULARITY} bytes; give one, or 0 to leave it to '
-                f'the hypervisor'
+                f'{MAX_GRANULARITY} bytes; set one, or 0 to leave the choice '
+                f'to the hypervisor'
             )
         return number
 
@@ -46,14 +47,15 @@ LIBVIRT_OPTS: list[cfg.Opt] = [
         help="""
 Bandwidth limit for copying disks in a block live migration, in MiB/s.
 
-The limit is for all disks of one migration together: it is divided over
-them and shifted as they finish. It does not apply to memory, for which
-``live_migration_bandwidth`` is there. It is read when a migration begins.
+The limit applies to all disks of one migration together. The engine divides
+the limit over the disks, and gives the share of a finished disk to the others.
+For the memory of the guest set ``live_migration_bandwidth``. nova-compute
+reads this option when it starts.
 
 Possible values:
 
 * 0: no limit
-* any positive integer: MiB/s
+* any positive integer: the limit in MiB/s
 """,
     ),
 ]
@@ -63,12 +65,12 @@ OPTS: list[cfg.Opt] = [
         'driver',
         default='libvirt',
         help="""
-Copy driver that runs the block copies.
+Copy driver that runs the block copies on this host.
 
 Possible values:
 
-* ``libvirt``: calls of the libvirt API on an open connection
-* ``virsh``: the ``virsh`` command, a process for each call
+* ``libvirt``: calls the libvirt API on an open connection
+* ``virsh``: runs the ``virsh`` command, one process for each call
 * the name of any entry point in the ``nova_blockcopy.drivers`` namespace
 """,
     ),
@@ -79,20 +81,22 @@ Possible values:
         help="""
 Granularity of a copy's dirty bitmap, in bytes.
 
-A small granularity repeats less work for small guest writes and costs more
-processor time and memory: 512 takes 512 MiB of bitmap for 1 TiB of disk,
-65536 takes 4 MiB.
+With a small granularity QEMU copies less data again after small writes of the
+guest, but uses more processor time and memory. For a disk of 1 TiB the bitmap
+takes 512 MiB of memory with 512, and 4 MiB with 65536.
 
-QEMU cannot copy into every base with a small granularity. A copy therefore
-uses more than this value where its base needs more. A qcow2 base with a
-backing file needs its cluster size, 65536 by default. A file needs 4096 before
-QEMU 8.1. A block device needs the size of its logical sectors. The log of the
-destination then has the granularity and the reason.
+QEMU cannot copy into every base with a small granularity. The engine raises
+the value for a base that needs more, and logs the granularity and the reason
+on the destination:
+
+* a qcow2 base with a backing file needs its cluster size, 65536 by default
+* a file needs 4096 before QEMU 8.1
+* a block device needs the size of its logical sectors
 
 Possible values:
 
 * a power of two from 512 to 67108864 (64 MiB)
-* 0: what the hypervisor chooses
+* 0: the hypervisor chooses
 """,
     ),
     cfg.IntOpt(
@@ -100,26 +104,28 @@ Possible values:
         default=0,
         min=0,
         help="""
-Most data in flight in one copy, in bytes.
+Maximum of data in flight in one copy, in bytes.
 
 Possible values:
 
-* 0: without a bandwidth limit what the hypervisor chooses (QEMU: 16 MiB);
-  with one, what it allows in a quarter to half a second, so that the limit
-  holds over short times too, but from 1 to 16 MiB
-* any positive integer: bytes
+* 0: the engine chooses. With a bandwidth limit the maximum is the data of a
+  quarter to half a second, from 1 MiB to 16 MiB, so that the copy keeps the
+  limit over short times too. Without a limit the hypervisor chooses (QEMU:
+  16 MiB).
+* any positive integer: the maximum in bytes
 """,
     ),
     cfg.BoolOpt(
         'synchronous_writes',
         default=False,
         help="""
-Make each guest write wait until it reached the base too. A copy then always
-gets ready, however much the guest writes, at the price of slower writes.
+Make each write of the guest wait until the write has reached the base, too.
+A copy then becomes ready however much the guest writes, but the writes are
+slower.
 
-Only disks with a raw base (a block device or a raw file) can have it, and
-only with QEMU 8.0 or newer on the destination. Elsewhere QEMU may crash or
-lose data with synchronous writes, so the engine does without them.
+The engine uses synchronous writes only for disks with a raw base (a block
+device or a raw file), and only with QEMU 8.0 or newer on the destination.
+Otherwise QEMU may crash or lose data with them.
 """,
     ),
 ]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the disks travel, and what is proven of them."""
+"""The options for seeded mode, and for the checks of the data."""
 
 from oslo_config import cfg
 
@@ -12,17 +12,17 @@ OPTS: list[cfg.Opt] = [
         choices=[
             (
                 model.Mode.DIRECT.value,
-                'all of a disk is copied after the switchover; the guest '
-                'depends on both hosts for as long as that takes',
+                'each disk is copied in full after the switchover; the guest '
+                'depends on both hosts until all copies are done',
             ),
             (
                 model.Mode.SEEDED.value,
-                'the bulk of a disk is copied before the switchover, while '
-                'the guest writes to a delta; only the last delta is copied '
-                'after the switchover',
+                'each disk is copied before the switchover, while the guest '
+                'writes to a delta; only the last delta is copied after the '
+                'switchover',
             ),
         ],
-        help='How the bulk of the disks travels.',
+        help='When the disks are copied.',
     ),
     cfg.StrOpt(
         'delta_dir',
@@ -30,10 +30,13 @@ OPTS: list[cfg.Opt] = [
         help="""
 Directory of the deltas that seeded mode needs while a guest moves.
 
-On the source the guest writes to deltas there, so all that it writes during a
-migration must have room. On the destination a delta of a later seeding round
-is there until it is merged into the base. The directory must be on this
-host's own disk, survive a reboot, and be open to the user that QEMU runs as.
+On the source the guest writes to deltas in this directory, so there must be
+room for all its writes during a migration. On the destination this directory
+holds a delta of a later round until the delta is merged into the base.
+
+The directory must be on a disk of this host, and must survive a reboot. The
+user that QEMU runs as must have access to it. In nova-compute the default is
+``blockcopy/deltas`` below ``[DEFAULT] state_path``.
 """,
     ),
     cfg.IntOpt(
@@ -41,10 +44,10 @@ host's own disk, survive a reboot, and be open to the user that QEMU runs as.
         default=1024,
         min=0,
         help="""
-Least free space in ``delta_dir``, in MiB. With less on either host when a
-migration begins, it is made in direct mode. With less on the source later, but
-before the switchover, it is taken back, because a guest whose delta cannot
-grow would be paused.
+Minimum of free space in ``delta_dir``, in MiB. If either host has less when a
+migration begins, the migration runs in direct mode. If the source has less
+later, but before the switchover, the migration is undone, because QEMU pauses
+a guest whose delta cannot grow.
 """,
     ),
     cfg.IntOpt(
@@ -52,8 +55,9 @@ grow would be paused.
         default=5,
         min=1,
         help="""
-Most rounds of seeding before the switchover. The first one copies the disks.
-Each further one copies what the guest has written during the one before.
+Maximum number of rounds of seeding before the switchover. The first round
+copies the disks. Each further round copies the writes that the guest made
+during the round before.
 """,
     ),
     cfg.FloatOpt(
@@ -61,11 +65,11 @@ Each further one copies what the guest has written during the one before.
         default=1.0,
         min=0,
         help="""
-Seconds that the copying after the switchover should take at most. The forecast
-comes from the size of the last deltas and the rate of the last round. While
-the forecast is longer, another round of seeding is done. Where the forecast is
-short enough, another round follows all the same if it takes little time
-against the rounds before, because it makes the remote window shorter.
+Seconds that the copying after the switchover should take at most. The engine
+forecasts this time after each round of seeding, from the size of the last
+deltas and the rate of the round. While the forecast is longer than this
+option, another round follows. If the forecast is short enough, another round
+follows only if that round takes little time compared with all rounds before.
 """,
     ),
     cfg.StrOpt(
@@ -74,16 +78,16 @@ against the rounds before, because it makes the remote window shorter.
         choices=[
             (
                 'proceed',
-                'switch over all the same; the window is longer, and the '
-                'guest may write only half as fast in it as its disks are '
-                'copied',
+                'switch over all the same; the remote window is longer, and '
+                'the guest may then write at half the rate of the copying '
+                'only',
             ),
-            ('abort', 'take the migration back'),
+            ('abort', 'undo the migration'),
         ],
         help="""
-What to do if ``max_remote_window`` is not reached: all rounds are done, or a
-round left no less to copy than the one before, because the guest writes
-faster than the disks are copied.
+Action if the forecast stays longer than ``max_remote_window``: no round is
+left, or the last round left no less to copy than the round before, because the
+guest writes faster than the disks are copied.
 """,
     ),
     cfg.IntOpt(
@@ -91,39 +95,41 @@ faster than the disks are copied.
         default=4,
         min=1,
         max=16,
-        help='Pieces of the disks of one guest that are seeded at a time.',
+        help='Number of pieces of the disks of one guest that the destination '
+        'copies at a time.',
     ),
     cfg.IntOpt(
         'keep_seeded',
         default=0,
         min=0,
         help="""
-Seconds that nova-compute keeps the bases of a migration that was taken back,
-if something has been seeded into them. Another attempt to the same host within
-that time goes on with what it proves to be there. They need space that Nova
-does not count. 0 removes them at once, as Nova does.
+Seconds that nova-compute keeps the bases of a migration that was undone, if
+they have seeded data. Another attempt to the same host within this time copies
+only the data that the bases lack; checksums prove the data that they have.
+Nova does not count the space that kept bases take. 0 removes the bases at
+once, as Nova does.
 """,
     ),
     cfg.StrOpt(
         'verify',
         default=model.Verify.SAMPLE.value,
         choices=[
-            (model.Verify.NONE.value, 'nothing'),
-            (model.Verify.SAMPLE.value, 'a few pieces of each disk'),
-            (model.Verify.FULL.value, 'all of each disk'),
+            (model.Verify.NONE.value, 'compare nothing'),
+            (model.Verify.SAMPLE.value, 'compare a few pieces of each disk'),
+            (model.Verify.FULL.value, 'compare all of each disk'),
         ],
         help="""
-How much of what was seeded is compared with the source, by checksums that
-each host takes of its own disks. A difference stops the migration.
+How much of the seeded data is compared with the source. Each host takes
+checksums of its own images. If a checksum differs, the migration is undone.
 """,
     ),
     cfg.BoolOpt(
         'verify_backing',
         default=True,
         help="""
-Compare checksums of the backing images on both hosts before a disk with a
-backing file moves. Only the top layer travels, so a guest would read wrong
-data if the two differed.
+Compare the checksums of the backing files on both hosts before a disk with a
+backing file moves. Only the top layer is copied, so the guest would read wrong
+data if the backing files differed.
 """,
     ),
 ]

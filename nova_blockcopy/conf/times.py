@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long things may take, in seconds."""
+"""The options for intervals and time limits, in seconds."""
 
 from oslo_config import cfg
 
@@ -10,8 +10,8 @@ OPTS: list[cfg.Opt] = [
         min=0.05,
         max=60,
         help="""
-Seconds between two looks at a running copy, at most: the first ones are
-closer together, as much is done soon.
+Maximum of seconds between two looks at a running copy. The first looks follow
+one another faster, because a small copy ends soon.
 """,
     ),
     cfg.IntOpt(
@@ -19,8 +19,10 @@ closer together, as much is done soon.
         default=60,
         min=1,
         help="""
-Seconds that one call of the hypervisor, one command or one message to the
-other host may take.
+Seconds that one short act on this host may take: a libvirt call of a copy
+driver, the start or the end of an export, the creation of a delta, or the
+abort of a task. A message to the other host has the limit ``[DEFAULT]
+rpc_response_timeout`` of Nova instead.
 """,
     ),
     cfg.IntOpt(
@@ -28,9 +30,9 @@ other host may take.
         default=300,
         min=1,
         help="""
-Seconds after which the copies of a guest are given up if none of them makes
-progress. The migration is then taken back and the guest returns to its
-source.
+Seconds after which the seeding or the copies of a guest fail if none of them
+makes progress. The migration is then undone, and the guest is on its source
+again.
 """,
     ),
     cfg.IntOpt(
@@ -38,8 +40,8 @@ source.
         default=0,
         min=0,
         help="""
-Seconds that all copies together may take to become ready; 0 = no limit. When
-they have passed, the migration is taken back.
+Seconds until all copies of a guest must be ready. After that time the
+migration is undone. 0 means no limit.
 """,
     ),
     cfg.IntOpt(
@@ -47,8 +49,9 @@ they have passed, the migration is taken back.
         default=120,
         min=1,
         help="""
-Seconds that the pivot of all disks of a guest may take. Not counted is the
-copying again of a disk whose copy failed after another disk had pivoted.
+Seconds that the pivot of all disks of a guest may take. If a copy fails after
+another disk has pivoted, the engine copies that disk again. This second copy
+does not count.
 """,
     ),
     cfg.IntOpt(
@@ -56,8 +59,10 @@ copying again of a disk whose copy failed after another disk had pivoted.
         default=1800,
         min=1,
         help="""
-Seconds that the live migration of memory may take. When they have passed, it
-is aborted and the guest goes on running where it was.
+Seconds that a live migration of memory by the engine itself may take: outside
+of Nova, and of a guest that returns to its source. After that time the engine
+aborts the migration of memory, and the guest goes on where it was. The
+switchover in nova-compute has the limits of Nova.
 """,
     ),
 ]

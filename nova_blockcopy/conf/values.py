@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All options of one host as a frozen value."""
+"""All options of one host as one frozen value."""
 
 import dataclasses
 
@@ -11,7 +11,10 @@ from nova_blockcopy.conf import copies
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """All options of one host, in the units that the options name."""
+    """All options of one host.
+
+    The help of each option gives its unit.
+    """
 
     block_migration_bandwidth: int = 0
     driver: str = 'libvirt'
@@ -46,10 +49,11 @@ class Settings:
     def encryption(
         self, side: model.Side, *, tls: bool
     ) -> model.Encryption | None:
-        """How this host encrypts an export; None for clear text.
+        """Describe the encryption of an export; None for clear text.
 
-        :param tls: whether the export is encrypted. What is served already
-            stays as it is, whatever is configured since.
+        :param side: the end of the connection that this host is
+        :param tls: whether the export is encrypted. A running export may
+            differ from the present ``export_tls``.
         """
         if not tls:
             return None
@@ -57,6 +61,7 @@ class Settings:
 
     @property
     def copy(self) -> model.CopySettings:
+        """The parameters of the copies; all share the ``bandwidth``."""
         return model.CopySettings(
             granularity=self.granularity,
             buf_size=self.buf_size,
@@ -66,15 +71,15 @@ class Settings:
 
 
 def bytes_per_s(mib_per_s: int) -> int:
-    """Turn a limit in MiB/s into bytes/s.
+    """Convert a limit from MiB/s into bytes/s.
 
-    :raises InvalidOption: a negative one, which virsh would take for a very
-        large one (virsh manual, blockcopy), or one too large for libvirt
+    :raises InvalidOption: the limit is negative, which virsh would take for a
+        very large limit (virsh manual, blockcopy), or too large for libvirt
     """
     if not 0 <= mib_per_s <= copies.MAX_BANDWIDTH:
         raise exception.InvalidOption(
             option='block_migration_bandwidth',
-            reason=f'{mib_per_s} MiB/s is not in 0 to {copies.MAX_BANDWIDTH}; '
-            f'give 0 for no limit.',
+            reason=f'{mib_per_s} MiB/s is out of the range from 0 to '
+            f'{copies.MAX_BANDWIDTH}. Set 0 for no limit.',
         )
     return mib_per_s * bandwidth.MIB
