@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The files that outlive this process: journals and notes."""
+"""The files that outlive the process: journals and notes."""

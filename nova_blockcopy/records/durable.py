@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Small JSON files that are whole after a crash: the old or the new."""
+"""Small JSON files that are replaced atomically and durably.
+
+After a crash a file has its old content or its new content, complete.
+"""
 
 import json
 import os
@@ -7,18 +10,19 @@ import pathlib
 import tempfile
 from typing import Any
 
-#: What the name of a file begins with while it is written.
+#: The prefix of the name of a temporary file.
 _UNFINISHED = '.unfinished'
 
 
 def write(path: str, data: Any) -> None:
-    """Replace a file; it is on the disk when this returns.
+    """Replace a file; the new content is on stable storage on return.
 
-    :raises OSError: it is as it was
+    :param data: plain JSON types
+    :raises OSError: the file has its old content
     """
     directory = os.path.dirname(path)
     os.makedirs(directory, mode=0o700, exist_ok=True)
-    # a domain's XML may hold secrets: mkstemp's mode 0600 is kept
+    # a domain's XML may hold secrets, so the file keeps mkstemp's mode 0600
     fd, temporary = tempfile.mkstemp(dir=directory, prefix=_UNFINISHED)
     try:
         with os.fdopen(fd, 'w', encoding='utf-8') as f:
@@ -34,10 +38,11 @@ def write(path: str, data: Any) -> None:
 
 
 def read(path: str) -> Any:
-    """What was written; None if there is no such file.
+    """Read a file.
 
-    :raises OSError: it cannot be read
-    :raises ValueError: it is not JSON
+    :returns: plain JSON types; None if the file does not exist
+    :raises OSError: the file cannot be read
+    :raises ValueError: the file is not JSON
     """
     try:
         with open(path, encoding='utf-8') as f:
@@ -47,7 +52,7 @@ def read(path: str) -> Any:
 
 
 def remove(path: str) -> None:
-    """Remove a file for good; done twice is done once."""
+    """Remove a file durably, if it exists."""
     try:
         os.unlink(path)
     except FileNotFoundError:
@@ -56,13 +61,16 @@ def remove(path: str) -> None:
 
 
 def tidy(directory: str) -> None:
-    """Remove what a writer left that was killed; nobody may write now."""
+    """Remove the temporary files of killed writers below a directory.
+
+    No other thread or process may write there at the same time.
+    """
     for path in pathlib.Path(directory).rglob(f'{_UNFINISHED}*'):
         path.unlink(missing_ok=True)
 
 
 def sync(path: str) -> None:
-    """Have a file or a directory on the disk as it is now."""
+    """Flush a file or a directory to stable storage."""
     fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)

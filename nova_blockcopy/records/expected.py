@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The guests that a destination has made bases for, and no journal yet.
+"""Notes about guests whose bases exist on a destination without a journal.
 
-Between Nova's ``pre_live_migration`` on the destination and the engine's
-first message there is nothing that tells what these bases are: neither to the
-source, if its nova-compute is killed then, nor to an evacuation, which would
-take them for the disks of an instance that both hosts share.
+Nova creates the bases in ``pre_live_migration`` on the destination. The
+destination opens its journal at the first message of the engine. Between the
+two a note identifies the bases. Without the note a source whose nova-compute
+was killed could not know that the bases exist. An evacuation would take the
+bases for the disks of an instance on shared storage.
 """
 
 import os
@@ -15,29 +16,33 @@ from nova_blockcopy.records import durable
 
 
 class Expected:
-    """One host's notes: a file for each guest. Runs on the destination.
+    """The notes of one host, one file for each guest. On the destination.
 
-    :param directory: of the journals
+    :param directory: the directory of the journals
     """
 
     def __init__(self, directory: str) -> None:
         self._directory = pathlib.Path(directory) / 'expected'
 
     def note(self, guest: str, source: str, paths: Iterable[str]) -> None:
-        """Note that bases are about to be made, durably.
+        """Write a durable note before Nova creates the bases of a guest.
 
         :param guest: UUID
-        :param source: the name in Nova of the host that it is on
-        :param paths: of the bases
+        :param source: Nova's name of the host on which the guest runs
+        :param paths: the paths of the bases
+        :raises OSError: the note cannot be written
         """
         durable.write(
             self._path(guest), {'source': source, 'paths': list(paths)}
         )
 
     def find(self, guest: str) -> str | None:
-        """The host that a guest is expected from.
+        """The host that a guest is expected from, by its name in Nova.
 
-        None if there is no note, or nothing any more of what it tells of.
+        :param guest: UUID
+        :returns: None if there is no note, or if none of the bases exists
+        :raises OSError: the note cannot be read
+        :raises ValueError: the note is not JSON
         """
         found = durable.read(self._path(guest))
         if found is None or not any(
@@ -47,7 +52,7 @@ class Expected:
         return str(found['source'])
 
     def forget(self, guest: str) -> None:
-        """Forget a guest; done twice is done once."""
+        """Remove the note about a guest, if there is one."""
         durable.remove(self._path(guest))
 
     def _path(self, guest: str) -> str:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The durable record of a migration: one file for each guest and host.
+"""The journal: one durable file for each migrating guest on each host.
 
-It is written before the act that it names, so that after a crash it tells
-what may be half done. It lives outside libvirt, which forgets what it knows
-of a disk when a domain is undefined.
+The engine writes the journal before each act. After a crash the journal names
+the act that may be half done. The journal is not kept in libvirt, because
+libvirt forgets the metadata of a domain when the domain is undefined.
 """
 
 import dataclasses
@@ -19,14 +19,17 @@ from nova_blockcopy import states
 from nova_blockcopy import wire
 from nova_blockcopy.records import durable
 
-#: 1 had an overlay on the destination for each disk, and a state
-#: "flattening" in which it was merged.
+#: The version of the format. Version 1 had an overlay for each disk on the
+#: destination, and a state "flattening" in which the overlay was merged.
 VERSION = 2
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One line of a record's history, for a person to read."""
+    """One line of a record's history, for an operator to read.
+
+    ``at`` is the time in UTC, in ISO 8601.
+    """
 
     at: str
     state: states.State
@@ -35,17 +38,34 @@ class Entry:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """All that a host must know of a migration after it lost its memory.
+    """The facts about a migration that a host needs after a crash.
 
-    ``mode`` is how the disks travel. ``peer`` is the other host as its
-    caller names it, ``home`` and ``destination`` how the two libvirts reach
-    each other (on the source only). ``authority`` names the host whose disks
-    are the authoritative copy. ``pivoted`` are the disks that live on their
-    bases already. ``limits`` are those of disks that the destination slows
-    down, as they were before that.
-    ``live_xml`` and ``persistent_xml`` are the guest's definitions from
-    before the switchover, ``definition`` is the persistent one from before
-    anything was changed; empty where there is none.
+    On both hosts:
+
+    * ``migration``: the id of the migration
+    * ``guest``: the UUID of the guest, and ``name`` its name
+    * ``role``: the side of this host
+    * ``peer``: the other host, as the caller of the engine names it
+    * ``moves``: the disks that move; only the source knows their deltas
+    * ``authority``: the side whose disks are the authoritative copy
+    * ``persistent_xml``: the persistent definition from before the
+      switchover; empty for a transient guest. The destination has it from the
+      copy on.
+
+    On the source only:
+
+    * ``home``: how the destination's libvirt reaches this host
+    * ``destination``: how this host's libvirt reaches the destination
+    * ``exports``: the exports that are served or about to be served
+    * ``live_xml``: the running definition from before the switchover
+    * ``definition``: the persistent definition from before the migration;
+      empty for a transient guest
+
+    On the destination only:
+
+    * ``pivoted``: the disks that are proven to be on their bases
+    * ``limits``: the I/O limits of each disk from before the engine slowed
+      the guest down, by libvirt's names; empty if it did not
     """
 
     version: int = VERSION
@@ -72,7 +92,8 @@ class Record:
 class Journal:
     """The records of one host.
 
-    :param directory: on this host's own disk; made when first needed
+    :param directory: a directory on a disk of this host, which is created
+        when it is first needed
     """
 
     def __init__(self, directory: str) -> None:
@@ -83,9 +104,11 @@ class Journal:
         return str(self._directory / f'{guest}.json')
 
     def find(self, guest: str) -> Record | None:
-        """Read the record of a guest, by UUID; None if there is none.
+        """Read the record of a guest.
 
-        :raises JournalError: there is one, but it cannot be understood
+        :param guest: UUID
+        :returns: None if the guest has no record
+        :raises JournalError: the record cannot be read, or has another version
         """
         path = self.path(guest)
         try:
@@ -105,13 +128,16 @@ class Journal:
         except (OSError, ValueError, AttributeError) as e:
             raise exception.JournalError(
                 path=path,
-                reason=f'it cannot be read ({e}); nothing was done.',
+                reason=f'it cannot be read ({e}), so nothing was done. '
+                f'Repair it by hand.',
             ) from e
 
     def open(self, record: Record) -> Record:
-        """Begin a record.
+        """Write the first entry of a record.
 
-        :raises UnfinishedMigration: the guest has one already
+        :returns: the record with its first entry
+        :raises UnfinishedMigration: the guest already has a record
+        :raises JournalError: the record cannot be read or written
         """
         old = self.find(record.guest)
         if old is not None:
@@ -130,26 +156,31 @@ class Journal:
         note: str = '',
         **changes: Any,
     ) -> Record:
-        """Put a record into a state, durably, before the act it names.
+        """Write a record with a new state, durably, before the act.
 
-        :param changes: whatever else of it has changed
-        :returns: the record as it is now
-        :raises InvalidTransition: the state cannot follow the present one
+        :param note: for the history
+        :param changes: new values of other fields of the record
+        :returns: the new record
+        :raises InvalidTransition: the state cannot follow the present state
+        :raises JournalError: the record cannot be written
         """
         states.check(record.state, state)
         changed = dataclasses.replace(record, state=state, **changes)
         return self._write(changed, note)
 
     def close(self, guest: str) -> None:
-        """Forget a guest; done twice is done once."""
+        """Remove the record of a guest, if there is one."""
         durable.remove(self.path(guest))
 
     def tidy(self) -> None:
-        """Remove what a writer left that was killed; nobody may write now."""
+        """Remove the temporary files of killed writers.
+
+        No other thread or process may write to the journal at the same time.
+        """
         durable.tidy(str(self._directory))
 
     def guests(self) -> list[str]:
-        """The guests, by UUID, that this host has a record of."""
+        """The UUIDs of the guests that have a record on this host."""
         return sorted(path.stem for path in self._directory.glob('*.json'))
 
     def _write(self, record: Record, note: str) -> Record:
@@ -165,8 +196,9 @@ class Journal:
         except OSError as e:
             raise exception.JournalError(
                 path=self.path(record.guest),
-                reason=f'it cannot be written ({e.strerror}); nothing is '
-                f'done without it.',
+                reason=f'it cannot be written ({e.strerror}), so the '
+                f'migration does not go on. Check the file system of '
+                f'[blockcopy] journal_dir.',
             ) from e
         return record
 
@@ -174,10 +206,11 @@ class Journal:
 class Page:
     """The record of one migration in the journal of this host.
 
-    The file is read each time: an operator may have removed it meanwhile.
+    Each access reads the file, because an operator may have removed it.
 
     :param guest: UUID
-    :param migration: its id; a record of another one counts as none
+    :param migration: the id of the migration; the page ignores the record of
+        another migration
     """
 
     def __init__(self, journal: Journal, guest: str, migration: str) -> None:
@@ -186,9 +219,10 @@ class Page:
         self._journal = journal
 
     def find(self) -> Record | None:
-        """Read the record; None if there is none.
+        """Read the record.
 
-        :raises JournalError: it cannot be understood
+        :returns: None if the migration has no record
+        :raises JournalError: the record cannot be read, or has another version
         """
         record = self._journal.find(self.guest)
         if record is None or record.migration != self.migration:
@@ -197,28 +231,28 @@ class Page:
 
     @property
     def record(self) -> Record:
-        """The record.
+        """The record, read from the file.
 
-        :raises JournalError: there is none
+        :raises JournalError: the migration has no record, or it cannot be read
         """
         record = self.find()
         if record is None:
             raise exception.JournalError(
                 path=self._journal.path(self.guest),
-                reason=f'it has nothing of migration {self.migration}.',
+                reason=f'it has no record of migration {self.migration}.',
             )
         return record
 
     def open(self, record: Record) -> None:
-        """Begin the record; see :meth:`Journal.open`."""
+        """Write the first entry of the record; see :meth:`Journal.open`."""
         self._journal.open(record)
 
     def note(
         self, state: states.State, note: str = '', **changes: Any
     ) -> Record:
-        """Write the record; see :meth:`Journal.write`."""
+        """Write the record with a new state; see :meth:`Journal.write`."""
         return self._journal.write(self.record, state, note, **changes)
 
     def close(self) -> None:
-        """Forget the migration."""
+        """Remove the record of the guest."""
         self._journal.close(self.guest)

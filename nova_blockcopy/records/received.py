@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What has been seeded into the bases of a guest: one file for each guest.
+"""Notes about seeded data in the bases of a guest, one file for each guest.
 
-It outlives a migration that was taken back, so that the next one need not
-begin anew. It is a hint: what it says is proven by checksums before it is
-relied on.
+The notes outlive a migration that was undone, so that the next attempt can
+reuse the data. They are only hints: the next attempt proves the data by
+checksums. The code runs on the destination.
 """
 
 import dataclasses
@@ -21,16 +21,17 @@ from nova_blockcopy.records import durable
 
 LOG = logging.getLogger(__name__)
 
-#: Seconds between two writings of what arrives all the time.
+#: Seconds between two writes of the file while data arrive.
 _INTERVAL = 1.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Received:
-    """Of one base: which image it is, and where it has been filled.
+    """One base: its identity, and the extents that were filled.
 
-    ``base`` and ``size_bytes`` are what it was made as: the header of a qcow2
-    is filled, too.
+    ``base`` and ``size_bytes`` (as a guest sees it) describe the base from
+    before the seeding. Seeding overwrites the header of a qcow2 base, so the
+    header cannot tell them later.
     """
 
     identity: model.ImageIdentity
@@ -40,9 +41,9 @@ class Received:
 
 
 class Book:
-    """What the bases of one guest have received. Thread-safe.
+    """The notes about the bases of one guest. Thread-safe.
 
-    :param directory: of the journals
+    :param directory: the directory of the journals
     :param guest: UUID
     """
 
@@ -51,11 +52,15 @@ class Book:
         self._lock = threading.Lock()
         self._written_at = 0.0
         self._known = self._read()
-        #: What is not among the known yet: joining takes time.
+        #: Extents that are not yet in ``_known``, because a join takes time.
         self._more: dict[str, list[model.Extent]] = {}
 
     def of(self, disk: str, identity: model.ImageIdentity) -> Received | None:
-        """What is known of a base; None if it is another one now."""
+        """The note about the base of a disk.
+
+        :param identity: the identity of the present base
+        :returns: None if there is no note, or if it is about another image
+        """
         with self._lock:
             self._join()
             known = self._known.get(disk)
@@ -64,30 +69,35 @@ class Book:
         return known
 
     def bases(self) -> list[Received]:
-        """All bases that something is known of."""
+        """The notes about all bases of the guest."""
         with self._lock:
             self._join()
             return list(self._known.values())
 
     def begin(self, disk: str, base: Received) -> None:
-        """Forget what was known of a base: it is filled anew."""
+        """Replace the note about a base that is filled from the beginning."""
         with self._lock:
             self._join()
             self._known[disk] = base
             self._write()
 
     def add(self, disk: str, more: Iterable[model.Extent]) -> None:
+        """Note that extents of a base were filled.
+
+        The file is written at most once a second.
+        """
         with self._lock:
             self._more.setdefault(disk, []).extend(more)
             if time.monotonic() - self._written_at > _INTERVAL:
                 self._write()
 
     def save(self) -> None:
+        """Write the file."""
         with self._lock:
             self._write()
 
     def close(self) -> None:
-        """Forget all of it."""
+        """Remove the file, and all notes of the guest with it."""
         with self._lock:
             self._known, self._more = {}, {}
             durable.remove(self._path)
@@ -98,7 +108,12 @@ class Book:
                 durable.read(self._path) or {}, dict[str, Received]
             )
         except (OSError, ValueError) as e:
-            LOG.warning('%s is of no use, all is copied: %s', self._path, e)
+            LOG.warning(
+                'The note of seeded data %s cannot be read, so all is copied '
+                'again: %s',
+                self._path,
+                e,
+            )
             return {}
 
     def _join(self) -> None:
@@ -114,6 +129,10 @@ class Book:
         self._join()
         try:
             durable.write(self._path, wire.pack(self._known))
-        except OSError as e:  # it is a hint only
-            LOG.warning('%s cannot be written: %s', self._path, e)
+        except OSError as e:  # the notes are hints, the migration goes on
+            LOG.warning(
+                'The note of seeded data %s cannot be written: %s',
+                self._path,
+                e,
+            )
         self._written_at = time.monotonic()
