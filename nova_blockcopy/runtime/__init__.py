@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Threads, waiting and rights: how work runs in this process."""
+"""Threads, waiting, and functions that run as root."""

@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What runs as root, by oslo.privsep: the context of such functions.
+"""The oslo.privsep context of the functions that run as root.
 
-A function that is an entry point here runs in a helper process, which is
-started when it is first needed. A process that is root itself needs none.
+An :func:`entrypoint` runs in a helper process. The first call of an entry
+point starts the helper. A process that is root itself runs the function
+directly, without a helper.
+
+The import of this module sets the default of ``thread_pool_size`` in the
+global ``CONF``, because oslo.privsep reads its options there.
 """
 
 import copy
@@ -25,9 +29,9 @@ P = ParamSpec('P')
 T = TypeVar('T')
 
 SECTION = 'nova_blockcopy_sys_admin'
-#: To open images, whoever's they are, and to see who else has one open.
+#: To open images of any owner, and to see which processes have an image open.
 CAPABILITIES = (capabilities.CAP_DAC_OVERRIDE, capabilities.CAP_SYS_PTRACE)
-#: Most of them wait: for a server to start or to end, or for a disk.
+#: Threads of the helper. Most of them wait for a server or for a disk.
 _THREADS = 16
 
 context = priv_context.PrivContext(
@@ -41,17 +45,18 @@ cfg.CONF.set_default('thread_pool_size', _THREADS, group=SECTION)
 
 
 def entrypoint(function: Callable[P, T]) -> Callable[P, T]:
-    """Let a function run as root.
+    """Let a function run as root on this host.
 
-    Arguments and results are numbers, strings, bytes, lists and
-    dictionaries; a list arrives as a tuple. An exception must be made anew
-    by its ``args``.
+    Arguments and results can be numbers, strings, bytes, lists and
+    dictionaries; a list arrives as a tuple. The caller gets an exception of
+    the function as a new one, made from the ``args`` of the original.
 
-    :raises HelperError: besides its own; the helper cannot be started
+    :raises HelperError: on a call of the function, besides the errors of the
+        function: the helper cannot be started
     """
     call = context.entrypoint(function)
 
-    # what the context knows an entry point by is an attribute of the partial
+    # oslo.privsep knows an entry point by an attribute, which wraps() copies
     @functools.wraps(call)
     def ensured(*args: P.args, **kwargs: P.kwargs) -> T:
         if context.client_mode and context.channel is None:
@@ -69,7 +74,10 @@ def _start() -> None:
 
 
 def list_opts() -> Iterable[tuple[str, list[cfg.Opt]]]:
-    """Entry point ``oslo.config.opts``: for the sample file and the docs."""
+    """List the options for the sample file and the documentation.
+
+    The entry point ``oslo.config.opts`` names this function.
+    """
     opts = copy.deepcopy(priv_context.OPTS)
     names = [capabilities.CAPS_BYVALUE[each] for each in CAPABILITIES]
     cfg.set_defaults(opts, capabilities=names, thread_pool_size=_THREADS)

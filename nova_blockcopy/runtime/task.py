@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Work on a thread of its own, so that a peer's question is answered fast."""
+"""Work on a separate thread, so that the caller can go on at once.
+
+The destination answers a message while its work goes on in a task.
+"""
 
 import threading
 from collections.abc import Callable
@@ -13,10 +16,15 @@ LOG = logging.getLogger(__name__)
 
 
 class Task:
-    """One piece of work that can be cancelled, and how it went.
+    """One piece of work on a thread of its own, which starts at once.
+
+    When the task is done, ``result`` is the value that the work returned, or
+    ``failure`` is its error. An error that is no :class:`BlockCopyError`
+    becomes a :class:`PeerError`.
 
     :param name: for logs and for the thread
-    :param work: called with the event that tells it to stop early
+    :param work: a function that gets an event, and returns early once the
+        event is set
     """
 
     def __init__(
@@ -34,13 +42,19 @@ class Task:
 
     @property
     def done(self) -> bool:
+        """Whether the work has ended."""
         return not self._thread.is_alive()
 
     def cancel(self) -> None:
+        """Ask the work to end early; does not wait for its end."""
         self._cancelled.set()
 
     def wait(self, timeout: float) -> bool:
-        """Wait at most so many seconds; tell whether it is done."""
+        """Wait for the end of the work.
+
+        :param timeout: seconds
+        :returns: whether the work has ended
+        """
         self._thread.join(timeout)
         return self.done
 
@@ -49,6 +63,6 @@ class Task:
             self.result = self._work(self._cancelled)
         except exception.BlockCopyError as e:
             self.failure = e
-        except Exception as e:  # thread entry: nobody else would see it
+        except Exception as e:  # no caller on this thread could see the error
             LOG.exception('Task %s failed', self.name)
             self.failure = exception.PeerError(operation=self.name, reason=e)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one way to wait here: for a condition, with a deadline, cancellable."""
+"""The ways to wait: with a time limit, for a retry, or between two looks."""
 
 import threading
 from collections.abc import Callable
@@ -17,11 +17,14 @@ def until(
     interval: float = 0.1,
     cancelled: threading.Event | None = None,
 ) -> bool:
-    """Ask until it is true, the time has passed, or it is cancelled.
+    """Wait until a condition is true, the time is over, or on cancellation.
+
+    The condition is evaluated at least once.
 
     :param timeout: seconds
-    :param interval: seconds between two questions
-    :returns: the last answer
+    :param interval: seconds between two evaluations
+    :param cancelled: ends the wait when set
+    :returns: the last value of the condition
     """
     stop: tenacity.stop.stop_base = tenacity.stop_after_delay(timeout)
     event = cancelled or threading.Event()
@@ -41,10 +44,13 @@ def until(
 def retrying(
     kind: type[Exception], attempts: int, pause: float
 ) -> tenacity.Retrying:
-    """Calls what it is given, and again after an error of this kind.
+    """Make a callable that repeats a call after an error of a class.
 
-    :param attempts: how often at most; the last error is raised
-    :param pause: seconds between them
+    Pass the function and its arguments to the callable. The callable raises
+    the error of the last attempt.
+
+    :param attempts: calls at most
+    :param pause: seconds between two calls
     """
     return tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(kind),
@@ -55,10 +61,13 @@ def retrying(
 
 
 def pauses(longest: float) -> Iterator[float]:
-    """Seconds between looks at what may be done soon or take for hours.
+    """Yield growing pauses for work that takes from a moment to hours.
 
-    They are short at first, and grow by a quarter until they are the longest:
-    what ends is not noticed much later than it took.
+    The first pause is 0.05 seconds. Each pause is longer by a quarter than
+    the one before, up to the longest. So the end of the work is noticed soon,
+    compared with the time that the work took.
+
+    :param longest: seconds
     """
     pause = min(_FIRST_PAUSE, longest)
     while True:
