@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The bandwidth limit of one migration, divided over its disks. Pure."""
+"""Rate limits for the copies of a guest, and for the guest's writes. Pure."""
 
 from collections.abc import Mapping
 
@@ -36,8 +36,9 @@ def slowed(now: Mapping[str, int], speed: int, unit: int) -> dict[str, int]:
     """Lower the I/O limits of a disk, so that the copy can catch up.
 
     :param now: the present limits of the disk, by libvirt's names; 0 = none
-    :param speed: bytes/s of the copy that the guest's writes may cause
-    :param unit: bytes that the copy transfers for the smallest write
+    :param speed: bytes/s that the guest's writes may add to the copy
+    :param unit: bytes that the copy transfers for the smallest write, which
+        is its granularity
     :returns: the new limits, by libvirt's names
     """
     wanted = dict(now)
@@ -59,8 +60,8 @@ def buffer(speed: int) -> int:
     a copy with a limit of 4 MiB/s sends a burst every four seconds.
 
     :param speed: the limit in bytes/s; 0 = no limit
-    :returns: bytes, a power of two from 1 to 16 MiB; 0 leaves the choice to
-        the hypervisor
+    :returns: bytes, a power of two from 1 MiB to 16 MiB; 0 leaves the choice
+        to the hypervisor
     """
     if not speed:
         return 0

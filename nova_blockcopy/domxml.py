@@ -18,8 +18,9 @@ from nova_blockcopy import model
 
 Element = etree._Element
 
-#: In the remote window an I/O error must pause the guest. The guest must not
-#: see the error.
+#: Attributes of a disk in the remote window. An I/O error must pause the
+#: guest, which must not see the error. With ``discard`` a sparse disk arrives
+#: sparse.
 _REMOTE_DRIVER = {
     'discard': 'unmap',
     'error_policy': 'stop',

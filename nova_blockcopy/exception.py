@@ -44,8 +44,8 @@ class UnknownDriver(InvalidOption):
 
 class GuestNotFound(Refused):
     msg_fmt = (
-        'No guest "%(guest)s" is defined on %(host)s. Look for its name or '
-        'UUID in "virsh list --all".'
+        'No guest "%(guest)s" is defined on %(host)s. List the guests there '
+        'with "virsh list --all --uuid --name".'
     )
 
 
@@ -240,9 +240,9 @@ class InvalidTransition(BlockCopyError):
 
 
 class PeerError(BlockCopyError):
-    """The other host failed, and no other class here describes its error.
+    """The other host failed in a way that no other class here describes.
 
-    No answer in time is such a failure, too.
+    A missing answer is such a failure, too.
     """
 
     msg_fmt = 'The other host failed to %(operation)s: %(reason)s'

@@ -30,7 +30,7 @@ def total(extents: Iterable[Extent]) -> int:
 
 
 def piece_size(rate: int) -> int:
-    """Bytes of a piece that takes about two seconds at a rate.
+    """Bytes of a piece that takes one to two seconds at a rate.
 
     :param rate: bytes/s; 0 = no limit
     :returns: bytes, a power of two from 1 MiB to 64 MiB

@@ -81,8 +81,9 @@ def advise(
     """Decide whether another round of seeding follows. Runs on the source.
 
     The seeding of a large disk takes long, so the guest writes much meanwhile.
-    Another round is cheap against that time. Such a round follows even if the
-    window is short enough, so that the window does not grow with the disk.
+    If another round takes little time compared with the seeding so far, the
+    round follows even if the window is short enough. So the window does not
+    grow with the size of the disk.
 
     :param now: the forecast after this round
     :param before: the forecast after the round before

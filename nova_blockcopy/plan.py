@@ -152,9 +152,9 @@ def select(
             raise exception.JobRunning(guest=guest, disk=disk.target)
     if not wanted:
         raise exception.Refused(
-            f'Guest "{guest}": no disk has a base, so there is nothing to '
-            f'move. Name a base for each local disk; the guest has the '
-            f'disks: {", ".join(disks)}.'
+            f'Guest "{guest}" has nothing to move: none of its disks '
+            f'({", ".join(disks)}) has a base. Create a base for each local '
+            f'disk, and name it.'
         )
     left_alone = []
     for disk in disks.values():

@@ -81,8 +81,7 @@ ALLOWED = frozenset(
         (State.PREPARING, State.EXPORTING),
         # another round seeds the writes that the deltas took meanwhile
         (State.SEEDING, State.FREEZING),
-        # between its check and its copy the destination has one act at most,
-        # the seeding
+        # the destination does not freeze, export or switch over
         (State.PREPARING, State.COPYING),
         (State.PREPARING, State.SEEDING),
         (State.SEEDING, State.COPYING),
@@ -116,7 +115,7 @@ MAY_HAVE_PIVOTED = IRREVERSIBLE | {State.UNDOING, State.STUCK}
 def can_undo(state: State) -> bool:
     """Whether a migration in this state may still be undone.
 
-    In PIVOTING this also takes that no disk has pivoted.
+    A migration in PIVOTING can be undone only while no disk has pivoted.
     """
     return (state, State.UNDOING) in ALLOWED or state is State.UNDOING
 

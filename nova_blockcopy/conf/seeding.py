@@ -79,8 +79,8 @@ follows only if that round takes little time compared with all rounds before.
             (
                 'proceed',
                 'switch over all the same; the remote window is longer, and '
-                'the guest may then write at half the rate of the copying '
-                'only',
+                'the guest may then write at only half the rate at which '
+                'its disks were seeded',
             ),
             ('abort', 'undo the migration'),
         ],

@@ -50,8 +50,8 @@ migration is undone. 0 means no limit.
         min=1,
         help="""
 Seconds that the pivot of all disks of a guest may take. If a copy fails after
-another disk has pivoted, the engine copies that disk again. This second copy
-does not count.
+another disk has pivoted, the engine starts the failed copy again. The time of
+this second copy does not count.
 """,
     ),
     cfg.IntOpt(

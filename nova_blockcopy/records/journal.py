@@ -46,6 +46,7 @@ class Record:
     * ``guest``: the UUID of the guest, and ``name`` its name
     * ``role``: the side of this host
     * ``peer``: the other host, as the caller of the engine names it
+    * ``state``: the act that is about to be done, or is being done
     * ``moves``: the disks that move; only the source knows their deltas
     * ``authority``: the side whose disks are the authoritative copy
     * ``persistent_xml``: the persistent definition from before the
@@ -57,7 +58,8 @@ class Record:
     * ``home``: how the destination's libvirt reaches this host
     * ``destination``: how this host's libvirt reaches the destination
     * ``exports``: the exports that are served or about to be served
-    * ``live_xml``: the running definition from before the switchover
+    * ``live_xml``: the running definition from before the switchover, in
+      seeded mode with the deltas of the last freeze
     * ``definition``: the persistent definition from before the migration;
       empty for a transient guest
 
@@ -65,7 +67,7 @@ class Record:
 
     * ``pivoted``: the disks that are proven to be on their bases
     * ``limits``: the I/O limits of each disk from before the engine slowed
-      the guest down, by libvirt's names; empty if it did not
+      the guest down, by libvirt's names; empty at all other times
     """
 
     version: int = VERSION
@@ -129,7 +131,7 @@ class Journal:
             raise exception.JournalError(
                 path=path,
                 reason=f'it cannot be read ({e}), so nothing was done. '
-                f'Repair it by hand.',
+                f'Make it readable, or repair it by hand.',
             ) from e
 
     def open(self, record: Record) -> Record:

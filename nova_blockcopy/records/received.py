@@ -31,7 +31,7 @@ class Received:
 
     ``base`` and ``size_bytes`` (as a guest sees it) describe the base from
     before the seeding. Seeding overwrites the header of a qcow2 base, so the
-    header cannot tell them later.
+    two cannot be read from the header later.
     """
 
     identity: model.ImageIdentity

@@ -48,8 +48,8 @@ def entrypoint(function: Callable[P, T]) -> Callable[P, T]:
     """Let a function run as root on this host.
 
     Arguments and results can be numbers, strings, bytes, lists and
-    dictionaries; a list arrives as a tuple. The caller gets an exception of
-    the function as a new one, made from the ``args`` of the original.
+    dictionaries; a list arrives as a tuple. An exception of the function
+    reaches the caller as a copy, which is made from its ``args``.
 
     :raises HelperError: on a call of the function, besides the errors of the
         function: the helper cannot be started

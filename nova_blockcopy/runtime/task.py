@@ -19,8 +19,8 @@ class Task:
     """One piece of work on a thread of its own, which starts at once.
 
     When the task is done, ``result`` is the value that the work returned, or
-    ``failure`` is its error. An error that is no :class:`BlockCopyError`
-    becomes a :class:`PeerError`.
+    ``failure`` is its error. Any error but a :class:`BlockCopyError` becomes
+    a :class:`PeerError`.
 
     :param name: for logs and for the thread
     :param work: a function that gets an event, and returns early once the
