@@ -1,2 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one host does: each module is an edge to a system outside."""
+"""Access to this host: its images, QEMU's programs, and its libvirt.
+
+Each module wraps one system outside of this process.
+"""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checksums of parts of an image, to tell where two hosts have the same.
+"""Checksums of parts of an image, to compare a base with its source.
 
-SHA-256 in hexadecimal.
+The code runs on both hosts. A checksum is SHA-256 in hexadecimal.
 """
 
 import hashlib
@@ -25,13 +25,13 @@ def of(
     by_content: bool,
     timeout: int,
 ) -> list[str]:
-    """Checksums of parts of an image of this host.
+    """Return the checksums of parts of an image on this host, in order.
 
-    :param by_content: of what a guest sees, all layers together; else of
-        the bytes of the top layer
-    :param timeout: seconds to read each part's content
-    :raises ImageError: it cannot be read
-    :raises Aborted: on request
+    :param by_content: True reads the guest-visible content, all layers
+        together; False reads the bytes of the top layer's file or device
+    :param timeout: seconds to read the content of one part
+    :raises ImageError: the image cannot be read
+    :raises Aborted: ``cancelled`` was set
     """
     found = []
     for part in wanted:
@@ -62,7 +62,10 @@ def _content(image: model.Image, part: model.Extent, timeout: int) -> str:
 
 @privsep.entrypoint
 def _read(options: str, length: int, timeout: int) -> str:
-    """Of what qemu-img reads; by way of memory, as it writes to no pipe."""
+    """Return the checksum of the content that qemu-img reads.
+
+    qemu-img cannot write to a pipe, so the content goes through memory.
+    """
     with open(os.memfd_create('content'), 'rb') as copy:
         os.truncate(copy.fileno(), length)
         command.run(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands of this host: a fixed locale, and a time limit that kills."""
+"""Running programs on this host, in a fixed locale and with a time limit."""
 
 import os
 import socket
@@ -9,8 +9,9 @@ from oslo_concurrency import processutils
 
 from nova_blockcopy import exception
 
-#: Hands its standard input on as systemd hands a socket to a service
-#: (sd_listen_fds(3)): descriptor 3, and the process id it is meant for.
+#: Passes standard input to a program in the way in which systemd passes a
+#: socket to a service: as descriptor 3, together with the process id of the
+#: program (sd_listen_fds(3)).
 _ACTIVATE = (
     'exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$; '
     'export LISTEN_FDS LISTEN_PID; exec "$@"'
@@ -18,23 +19,24 @@ _ACTIVATE = (
 
 
 class CommandFailed(exception.BlockCopyError):
-    """A command ended with an error, or could not be run at all."""
+    """A command ended with an error, or could not be started."""
 
     msg_fmt = '"%(command)s" failed: %(reason)s'
 
 
 class CommandTimeout(CommandFailed):
-    msg_fmt = '"%(command)s" did not end within %(timeout)s s; it was killed.'
+    msg_fmt = '"%(command)s" did not end within %(timeout)s s and was killed.'
 
 
 def run(*argv: str, timeout: int) -> str:
-    """Run a command on this host and return what it printed.
+    """Run a command on this host and return its standard output.
 
     ``processutils.execute(timeout=)`` leaves the child running when the time
-    has passed, so it is killed here.
+    has passed. This function kills the child.
 
     :param timeout: seconds
-    :raises CommandFailed: with what the command said on standard error
+    :raises CommandFailed: the command failed; the message has its standard
+        error
     :raises CommandTimeout: the time has passed; the command was killed
     """
     children: list[subprocess.Popen[bytes]] = []
@@ -50,7 +52,7 @@ def run(*argv: str, timeout: int) -> str:
         raise CommandFailed(command=argv[0], reason=reason) from e
     except OSError as e:
         raise CommandFailed(
-            command=argv[0], reason=f'{e.strerror}; install it.'
+            command=argv[0], reason=f'{e.strerror}; install the program.'
         ) from e
     except Exception as e:
         if not _timed_out(e):
@@ -62,13 +64,14 @@ def run(*argv: str, timeout: int) -> str:
 
 
 def serve(listener: socket.socket, *argv: str, timeout: int) -> None:
-    """Start a server of this host on a socket that listens already.
+    """Start a server on this host with a socket that listens already.
 
     The server must put itself into the background when it is ready.
 
-    :param timeout: seconds
-    :raises CommandFailed: with what the command said on standard error
-    :raises CommandTimeout: the time has passed; the command was killed
+    :param timeout: seconds until the server is in the background
+    :raises CommandFailed: the server failed; the message has its standard
+        error
+    :raises CommandTimeout: the time has passed; the server was killed
     """
     with subprocess.Popen(
         ['/bin/sh', '-c', _ACTIVATE, 'sh', *argv],
@@ -90,18 +93,20 @@ def serve(listener: socket.socket, *argv: str, timeout: int) -> None:
 
 
 def _timed_out(error: Exception) -> bool:
-    """Whether a child has not ended in time.
+    """Tell whether an error means that a child did not end in time.
 
-    eventlet's Popen raises the error of another copy of ``subprocess``, which
-    is not a subclass of this one's.
+    eventlet's Popen raises ``TimeoutExpired`` of its own copy of
+    ``subprocess``. That class is no subclass of the standard one, so the
+    name is compared.
     """
     return type(error).__name__ == subprocess.TimeoutExpired.__name__
 
 
 def _end(child: 'subprocess.Popen[bytes]') -> None:
-    """Kill a child, and wait for no more than that.
+    """Kill a child and wait for the end of the child alone.
 
-    What it has started may hold its pipes open, so these are not read.
+    The child's own children may hold the pipes open, so the pipes are closed
+    and not read.
     """
     child.kill()
     for pipe in (child.stdin, child.stdout, child.stderr):

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Overlays of this host: qcow2 files that take a guest's writes for a while.
+"""Deltas on this host: qcow2 overlays that take the guest's writes.
 
-Everything here can be done twice.
+The source puts deltas on the guest's disks. The destination receives copies
+of them and merges these into the bases. Each function can be called again
+after an interruption.
 """
 
 import os
@@ -15,19 +17,20 @@ from nova_blockcopy.host import command
 from nova_blockcopy.records import durable
 from nova_blockcopy.runtime import privsep
 
-#: With subclusters of 2 KiB a small write does not copy 64 KiB up into the
-#: overlay, and no more than it has to travel (docs/interop/qcow2.txt).
+#: With subclusters of 2 KiB, a small write does not copy a cluster of 64 KiB
+#: into the overlay, so less data travels (docs/interop/qcow2.txt in QEMU).
 _OPTIONS = 'extended_l2=on,cluster_size=65536'
-#: Bytes/s that are merged at least.
+#: The slowest merge that is allowed for, in bytes/s.
 _SLOWEST = 4 * bandwidth.MIB
 
 
 def create(image: model.Image, size: int, timeout: int) -> None:
-    """Make an empty overlay on top of what its image names, durably.
+    """Create an empty overlay on top of its backing image, durably.
 
-    :param size: bytes that a guest sees
+    :param image: the overlay, with its backing image
+    :param size: virtual size of the overlay in bytes
     :param timeout: seconds
-    :raises ImageError: it could not be made
+    :raises ImageError: the overlay could not be created
     """
     _create(image.path, _below(image), size, timeout)
 
@@ -45,9 +48,10 @@ def _create(path: str, below: Sequence[str], size: int, timeout: int) -> None:
 
 
 def stand_on(image: model.Image, timeout: int) -> None:
-    """Have a qcow2 name what lies below it on this host.
+    """Write the backing image of a qcow2 on this host into its header.
 
-    :raises ImageError: its header cannot be written
+    :param timeout: seconds
+    :raises ImageError: the header cannot be written
     """
     _stand_on(image.path, _below(image), timeout)
 
@@ -63,12 +67,13 @@ def _stand_on(path: str, below: Sequence[str], timeout: int) -> None:
 
 @privsep.entrypoint
 def commit(path: str, into: str, timeout: int) -> None:
-    """Merge an overlay, and all between, into an image that nobody uses.
+    """Merge an overlay, and all layers between, into an unused image.
 
-    The overlay keeps what it has. One that does not exist has been merged.
+    The overlay keeps its data. An overlay that does not exist has been
+    merged already, so the call does nothing.
 
     :param timeout: seconds
-    :raises ImageError: it could not be merged; nothing is lost
+    :raises ImageError: the merge failed; no data is lost
     """
     if not os.path.exists(path):
         return
@@ -83,22 +88,23 @@ def commit(path: str, into: str, timeout: int) -> None:
 
 @privsep.entrypoint
 def present(paths: Sequence[str]) -> Sequence[str]:
-    """Those that exist."""
+    """Return the paths that exist on this host."""
     return [path for path in paths if os.path.exists(path)]
 
 
 def time_limit(stalled: int, paths: Iterable[str]) -> int:
-    """Seconds in which overlays are merged even on slow storage.
+    """Return a time limit for a merge, in seconds, that slow storage meets.
 
-    :param stalled: seconds in which at least something happens
-    :raises ImageError: one is not there
+    :param stalled: seconds to add to the time for the data
+    :param paths: the overlays
+    :raises ImageError: an overlay does not exist
     """
     return stalled + sum(map(allocated, paths)) // _SLOWEST
 
 
 @privsep.entrypoint
 def remove(paths: Sequence[str]) -> None:
-    """Remove overlays that are not needed any more, in order, for good."""
+    """Remove overlays durably, in the given order."""
     for path in paths:
         if os.path.exists(path):
             os.unlink(path)
@@ -107,9 +113,9 @@ def remove(paths: Sequence[str]) -> None:
 
 @privsep.entrypoint
 def allocated(path: str) -> int:
-    """Bytes that an overlay occupies.
+    """Return the bytes that an overlay occupies on its file system.
 
-    :raises ImageError: it is not there
+    :raises ImageError: the overlay does not exist
     """
     try:
         return os.stat(path).st_blocks * 512
@@ -119,10 +125,11 @@ def allocated(path: str) -> int:
 
 @privsep.entrypoint
 def check_room(directory: str, least: int) -> None:
-    """Pass if overlays have room to grow.
+    """Check that a directory has room for overlays to grow.
 
-    :param least: MiB
-    :raises NoRoom: they do not
+    :param directory: created if it does not exist
+    :param least: free space that is needed, in MiB
+    :raises NoRoom: less is free, or the directory cannot be used
     """
     try:
         os.makedirs(directory, mode=0o755, exist_ok=True)
@@ -135,13 +142,14 @@ def check_room(directory: str, least: int) -> None:
     if free < least:
         raise exception.NoRoom(
             directory=directory,
-            reason=f'{free} MiB are free, [blockcopy] delta_min_free is '
-            f'{least} MiB; make room, or choose another directory.',
+            reason=f'{free} MiB are free, but [blockcopy] delta_min_free '
+            f'asks for {least} MiB; make room, or set delta_dir to another '
+            f'directory.',
         )
 
 
 def _below(image: model.Image) -> list[str]:
-    """Arguments that name what lies below an overlay."""
+    """Return qemu-img's arguments for the backing image of an overlay."""
     below = image.backing
     assert below is not None  # noqa: S101 - an overlay has one
     return ['-b', os.path.abspath(below.path), '-F', below.format.value]

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Serving source images over NBD, by qemu-nbd, while a guest has them open.
+"""Exports: source images that qemu-nbd serves over NBD to the destination.
 
-The server is a process of its own that outlives this one: until the pivot
-the guest depends on it.
+The servers run on the source. The guest may have the image open meanwhile.
+Each server is a process that outlives this one, because the guest depends on
+the server until the pivot.
 """
 
 import contextlib
@@ -31,16 +32,17 @@ from nova_blockcopy.runtime import waiting
 
 LOG = logging.getLogger(__name__)
 
-#: Connections at a time: the guest's, or those of all that seed it, and room
-#: for some that are made again while the old ones are not known to be dead.
+#: Connections to one server at a time. The guest needs one, and each worker
+#: that seeds needs one. A client may connect again before the server notices
+#: that its old connection is dead.
 _CLIENTS = 20
 
 
 class Exporter:
     """Starts and ends the NBD servers of this host.
 
-    :param settings: where they listen, whether they encrypt and serve only
-        clients with a certificate, and how long a start or an end may take
+    :param settings: the address and ports of the servers, whether they use
+        TLS, and the time limit for a start or an end
     """
 
     def __init__(self, settings: conf.Settings) -> None:
@@ -49,10 +51,9 @@ class Exporter:
     def start(self, planned: model.Export, image: model.Image) -> model.Export:
         """Serve an image.
 
-        :param planned: of which disk, in which way, and under what name; the
-            name is for the client and for people, and no secret, as qemu-nbd
-            tells it to whoever asks
-        :returns: the same, with where it is served
+        :param planned: the export without its address. Its name is no
+            secret: qemu-nbd lists the name to each client that asks.
+        :returns: the export with its address, port, size and server
         :raises ExportError: no server could be started
         """
         wanted = self._settings
@@ -75,7 +76,7 @@ class Exporter:
             )
             pid = self._serve(export, image)
             if pid is not None:
-                LOG.info('Export of disk %s is at port %d', export.disk, port)
+                LOG.info('Disk %s is exported at port %d', export.disk, port)
                 return dataclasses.replace(export, pid=pid)
         raise exception.ExportError(
             path=image.path,
@@ -85,24 +86,33 @@ class Exporter:
         )
 
     def revive(self, export: model.Export, image: model.Image) -> model.Export:
-        """Start a dead server again where its client looks for it."""
+        """Start a server again at its address and port, if it has ended.
+
+        :returns: the export with the process of its server
+        :raises ExportError: the server could not be started
+        """
         if self.alive(export):
             return export
-        LOG.warning('The export of disk %s was dead', export.disk)
+        LOG.warning(
+            'The server of the export of disk %s has ended; starting it again',
+            export.disk,
+        )
         pid = self._serve(export, image)
         if pid is None:
             raise exception.ExportError(
                 path=image.path,
-                reason=f'its port {export.port} was taken by another program.',
+                reason=f'another program uses its port {export.port}; end '
+                f'that program.',
             )
         return dataclasses.replace(export, pid=pid)
 
     def stop(self, exports: Iterable[model.Export]) -> None:
-        """End servers and wait until all are gone; done twice is once.
+        """End servers and wait until all have ended.
 
-        They end together, as each takes a second or two to do so.
+        A server that has ended already is no error. All servers get the
+        signal together, because each takes a second or two to end.
 
-        :raises ExportError: one is still there when the time has passed
+        :raises ExportError: a server still runs when the time has passed
         """
         exports = tuple(exports)
         names = [export.name for export in exports]
@@ -113,17 +123,19 @@ class Exporter:
         ):
             raise exception.ExportError(
                 path=', '.join(export.disk for export in exports),
-                reason='its server cannot be ended, not even by SIGKILL.',
+                reason='qemu-nbd still runs after SIGKILL; check whether the '
+                'storage of the image hangs.',
             )
 
     def alive(self, export: model.Export) -> bool:
+        """Tell whether the server of an export runs on this host."""
         return _server(export.name) is not None
 
     def _serve(self, export: model.Export, image: model.Image) -> int | None:
-        """Start a server; None if its port is taken.
+        """Start a server and return its process id; None if the port is taken.
 
-        Nothing may be cached here that the guest writes there, so the page
-        cache is left out.
+        The server bypasses the page cache, because the guest's QEMU may
+        write to the same image.
         """
         node = qemu.content(image) if export.content else qemu.top(image)
         encryption = self._settings.encryption(
@@ -139,15 +151,17 @@ class Exporter:
                 return None
             raise exception.ExportError(
                 path=export.disk,
-                reason=f'cannot listen at [blockcopy] export_address '
-                f'{export.address} ({e.strerror}).',
+                reason=f'qemu-nbd cannot listen at {export.address} '
+                f'({e.strerror}); set [blockcopy] export_address to an '
+                f'address of this host.',
             ) from e
         except command.CommandFailed as e:
             raise exception.ExportError(path=export.disk, reason=e) from e
         pid = _server(export.name)
         if pid is None:
             raise exception.ExportError(
-                path=export.disk, reason='its server ended at once.'
+                path=export.disk,
+                reason='qemu-nbd ended after its start.',
             )
         return pid
 
@@ -156,23 +170,26 @@ class Exporter:
 def _start(export: Any, node: str, encryption: Any, timeout: int) -> None:
     """Start a server.
 
-    :param export: packed
-    :param node: what QEMU is to open
-    :param encryption: packed; None for clear text
-    :raises OSError: it cannot listen
-    :raises CommandFailed: it does not start
+    :param export: a packed :class:`model.Export`
+    :param node: the image, as ``--image-opts`` takes it
+    :param encryption: a packed :class:`model.Encryption`; None for clear text
+    :param timeout: seconds
+    :raises OSError: the address or the port cannot be used
+    :raises CommandFailed: qemu-nbd does not start
     """
-    what = wire.unpack(export, model.Export)
+    unpacked = wire.unpack(export, model.Export)
     tls = encryption and wire.unpack(encryption, model.Encryption)
-    with _listener(what) as listener:
-        command.serve(listener, *_argv(what, node, tls), timeout=timeout)
+    with _listener(unpacked) as listener:
+        command.serve(listener, *_argv(unpacked, node, tls), timeout=timeout)
 
 
 def check_certificates(host: str, encryption: model.Encryption) -> None:
-    """Pass if there are certificates; what is in them, QEMU checks.
+    """Check that this host's certificates can be read.
+
+    QEMU checks the content of the certificates.
 
     :param host: this host's name, for the message
-    :raises CertificateError: one cannot be read
+    :raises CertificateError: a certificate or the key cannot be read
     """
     side = encryption.side.value
     for name in ('ca-cert.pem', f'{side}-cert.pem', f'{side}-key.pem'):
@@ -191,13 +208,16 @@ def _check_readable(host: str, path: str) -> None:
 
 @privsep.entrypoint
 def _server(name: str) -> int | None:
-    """The process that serves an export."""
+    """Return the process id of the server of an export; None if none runs."""
     return next((process.pid for process in _processes(name)), None)
 
 
 @privsep.entrypoint
 def _end(names: Sequence[str], number: int, timeout: int) -> bool:
-    """Send a signal to servers; tell whether that has ended them."""
+    """Send a signal to servers and tell whether all have ended.
+
+    :param timeout: seconds to wait for the end
+    """
     servers = [process for name in names for process in _processes(name)]
     for process in servers:
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -206,7 +226,7 @@ def _end(names: Sequence[str], number: int, timeout: int) -> bool:
 
 
 def _processes(name: str) -> Iterator[psutil.Process]:
-    """Servers, found by their export's name: a pid can be reused."""
+    """Find servers by the name of their export, as a pid can be reused."""
     for process in psutil.process_iter():
         try:
             if process.name() == 'qemu-nbd' and name in process.cmdline():
@@ -216,7 +236,7 @@ def _processes(name: str) -> Iterator[psutil.Process]:
 
 
 def _runs(process: psutil.Process) -> bool:
-    """Whether it still has its files open; a zombie has closed them."""
+    """Tell whether a process has its files open; a zombie has closed them."""
     try:
         return bool(
             process.is_running() and process.status() != psutil.STATUS_ZOMBIE
@@ -226,11 +246,12 @@ def _runs(process: psutil.Process) -> bool:
 
 
 def _listener(export: model.Export) -> socket.socket:
-    """Listen where an export is to be.
+    """Open a socket that listens at the address and port of an export.
 
-    Connections inherit TCP_NODELAY. qemu-nbd asks for it only from 8.1 on;
-    before, each small write of a guest waits 40 ms for the other side's
-    delayed acknowledgement ("nbd/server: Request TCP_NODELAY" in QEMU).
+    Connections inherit TCP_NODELAY from this socket. qemu-nbd sets
+    TCP_NODELAY by itself only from QEMU 8.1 on (commit "nbd/server: Request
+    TCP_NODELAY"). Without TCP_NODELAY, each small write of a guest waits
+    40 ms for the client's delayed acknowledgement.
     """
     family = socket.getaddrinfo(
         export.address, export.port, type=socket.SOCK_STREAM

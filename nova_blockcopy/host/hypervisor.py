@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One host's libvirt, and one guest on it: thin, typed, errors translated."""
+"""One host's libvirt, and one guest on that host.
+
+Errors of libvirt become errors of this project, except in
+:class:`Connector`.
+"""
 
 import contextlib
 import enum
@@ -18,12 +22,12 @@ Connect = Callable[[], libvirt.virConnect]
 
 
 class Power(enum.StrEnum):
-    """What a guest does on one host, as far as a migration cares."""
+    """The state of a guest on one host, as far as a migration needs it."""
 
     RUNNING = 'running'
     PAUSED = 'paused'
     IO_ERROR = 'paused by an I/O error'
-    #: On its way to or from another host.
+    #: Moving to or from another host.
     MIGRATING = 'paused by a migration'
     OFF = 'off'
 
@@ -40,12 +44,13 @@ _ALIVE = (
     libvirt.VIR_DOMAIN_PMSUSPENDED,
 )
 
-#: No guest, or none that runs, has no job either.
+#: A guest that is not defined or not active has no job.
 _NO_JOB = (libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_OPERATION_INVALID)
-#: What is not the UUID or the name of a guest.
+#: Errors for a string that is no UUID or no name of a guest.
 _NOT_FOUND = (libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_INVALID_ARG)
 
-#: For what can be asked twice: a libvirt that starts again is waited for.
+#: For calls that can be repeated: waits up to 30 s for a libvirt that starts
+#: again.
 _patient = tenacity.retry(
     retry=tenacity.retry_if_exception_type(exception.Disconnected),
     stop=tenacity.stop_after_delay(30),
@@ -55,9 +60,11 @@ _patient = tenacity.retry(
 
 
 class Connector:
-    """Opens a connection when it is needed, and again when it was lost.
+    """Opens a connection at the first call, and again after a loss.
 
-    :param uri: of a libvirt, as seen by the calling thread's host
+    A call returns the open connection or raises libvirt's own error.
+
+    :param uri: a libvirt URI, as seen from the host of the calling thread
     """
 
     def __init__(self, uri: str) -> None:
@@ -68,7 +75,8 @@ class Connector:
     def __call__(self) -> libvirt.virConnect:
         with self._lock:
             if self._connection is None or not self._alive():
-                # errors are raised; libvirt would print them as well
+                # without a handler, libvirt prints each error besides
+                # raising it
                 libvirt.registerErrorHandler(_silent, None)
                 self._connection = libvirt.open(self._uri)
             return self._connection
@@ -82,6 +90,7 @@ class Connector:
             return False
 
     def close(self) -> None:
+        """Close the connection, if one is open."""
         with self._lock:
             if self._connection is not None:
                 with contextlib.suppress(libvirt.libvirtError):
@@ -92,9 +101,13 @@ class Connector:
 class Hypervisor:
     """The libvirt of one host.
 
-    :param host: its name, for messages
-    :param connect: gives an open connection; called for each use, so that
-        a connection that was lost is not kept
+    Methods raise ``HypervisorError`` if libvirt refuses or fails a call, and
+    ``Disconnected`` if the connection is lost. Reads are repeated for 30 s
+    before they raise ``Disconnected``.
+
+    :param host: the host's name, for messages
+    :param connect: returns an open connection; called for each use, so that
+        a lost connection is not used again
     """
 
     def __init__(self, host: str, connect: Connect) -> None:
@@ -103,6 +116,7 @@ class Hypervisor:
 
     @_patient
     def versions(self) -> plan.Versions:
+        """Return the versions of libvirt and of QEMU on this host."""
         with self.translated('tell its version'):
             connection = self.connect()
             return plan.Versions(
@@ -112,8 +126,8 @@ class Hypervisor:
 
     @_patient
     def find(self, guest: str) -> 'Guest | None':
-        """Look a guest up by UUID or by name; None if it is not defined."""
-        with self.translated('look a guest up'):
+        """Look up a guest by UUID or name; None if it is not defined."""
+        with self.translated(f'look up guest "{guest}"'):
             for lookup in ('lookupByUUIDString', 'lookupByName'):
                 connection = self.connect()
                 with _ignored(*_NOT_FOUND):
@@ -122,9 +136,9 @@ class Hypervisor:
         return None
 
     def guest(self, guest: str) -> 'Guest':
-        """Look a guest up.
+        """Look up a guest by UUID or name.
 
-        :raises GuestNotFound: it is not defined on this host
+        :raises GuestNotFound: the guest is not defined on this host
         """
         found = self.find(guest)
         if found is None:
@@ -133,7 +147,10 @@ class Hypervisor:
 
     @contextlib.contextmanager
     def translated(self, action: str) -> Iterator[None]:
-        """Turn libvirt's errors into ours at this edge."""
+        """Turn libvirt's errors into errors of this project.
+
+        :param action: completes "libvirt on HOST failed to ..."
+        """
         try:
             yield
         except libvirt.libvirtError as e:
@@ -144,7 +161,11 @@ class Hypervisor:
 
 
 class Guest:
-    """One guest on one host. It need not be defined there any more."""
+    """One guest on one host.
+
+    The guest may have been removed from the host since it was looked up.
+    Methods raise the same errors as those of :class:`Hypervisor`.
+    """
 
     def __init__(self, hypervisor: Hypervisor, name: str, uuid: str) -> None:
         self.name = name
@@ -154,8 +175,8 @@ class Guest:
 
     @_patient
     def power(self) -> Power:
-        """What it does; OFF also where it is not defined (any more)."""
-        with self._hypervisor.translated(f'tell the state of {self.name}'):
+        """Return the guest's state; OFF also if the guest is not defined."""
+        with self._hypervisor.translated(f'read the state of {self.name}'):
             state, reason = libvirt.VIR_DOMAIN_SHUTOFF, 0
             with _ignored(libvirt.VIR_ERR_NO_DOMAIN):
                 state, reason = self._domain().state()
@@ -166,18 +187,18 @@ class Guest:
         return Power.OFF
 
     def live_xml(self) -> str:
-        """The running domain, with what a migration must know of it."""
+        """Return the running domain's XML, with secrets, for a migration."""
         return self._xml(
             libvirt.VIR_DOMAIN_XML_SECURE | libvirt.VIR_DOMAIN_XML_MIGRATABLE
         )
 
     def running_xml(self) -> str:
-        """The running domain, with its block jobs."""
+        """Return the running domain's XML, with its block jobs."""
         return self._xml(0)
 
     @_patient
     def persistent_xml(self) -> str | None:
-        """Its definition on disk; None for a guest that has none."""
+        """Return the persistent definition; None if the guest has none."""
         with self._hypervisor.translated(f'read {self.name}'):
             persistent = False
             with _ignored(libvirt.VIR_ERR_NO_DOMAIN):
@@ -190,15 +211,17 @@ class Guest:
 
     @_patient
     def define(self, xml: str) -> None:
+        """Define or redefine the guest persistently on this host."""
         with self._hypervisor.translated('define a guest'):
             self._hypervisor.connect().defineXML(xml)
 
     @contextlib.contextmanager
     def standing_still(self) -> Iterator[None]:
-        """Have it write nothing for a moment, if it runs.
+        """Pause the guest inside a ``with`` block, if the guest runs.
 
-        Else a host that loses its power just after a pivot leaves two
-        images, and nothing that tells which of them the guest wrote to last.
+        A pivot needs this. If a host lost power just after the pivot of a
+        guest that writes, nothing would tell which of the two images had
+        the guest's last write.
         """
         runs = self.power() is Power.RUNNING
         if runs:
@@ -211,26 +234,35 @@ class Guest:
                 self.resume()
 
     def wake(self) -> None:
-        """Resume it if something stopped it that is over now."""
+        """Resume the guest if it is paused, by an I/O error or otherwise."""
         if self.power() in (Power.PAUSED, Power.IO_ERROR):
             self.resume()
 
     @_patient
     def resume(self) -> None:
+        """Let the guest's processors run again."""
         with self._hypervisor.translated(f'resume {self.name}'):
             self._domain().resume()
 
     def migrate(
         self, uri: str, parameters: dict[str, Any], flags: int
     ) -> None:
-        """Run a live migration from this host; returns when it is done."""
+        """Run a live migration from this host and wait until it is done.
+
+        :param uri: the other host's libvirt, as seen from this host
+        :param parameters: typed parameters of ``virDomainMigrateToURI3``
+        :param flags: ``VIR_MIGRATE_*``
+        """
         with self._hypervisor.translated(f'migrate {self.name} to {uri}'):
             self._domain().migrateToURI3(uri, parameters, flags)
 
     def snapshot(self, xml: str) -> None:
-        """Have the guest write to the deltas that a snapshot names.
+        """Make the guest write to the deltas that a snapshot names.
 
-        All disks together or none; libvirt keeps no record of it.
+        libvirt switches all disks or none, and keeps no record of the
+        snapshot.
+
+        :param xml: ``<domainsnapshot>``; the deltas exist already
         """
         flags = (
             libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_DISK_ONLY
@@ -243,7 +275,10 @@ class Guest:
 
     @_patient
     def limits(self, disk: str) -> dict[str, int]:
-        """Limits of a disk's requests, by libvirt's names; 0 = none."""
+        """Return the I/O limits of a disk, by libvirt's names; 0 = no limit.
+
+        Most values are bytes/s or requests/s (``virDomainGetBlockIoTune``).
+        """
         with self._hypervisor.translated(f'read the limits of {self.name}'):
             found = self._domain().blockIoTune(
                 disk, libvirt.VIR_DOMAIN_AFFECT_LIVE
@@ -252,7 +287,10 @@ class Guest:
 
     @_patient
     def limit(self, disk: str, limits: dict[str, int]) -> None:
-        """Limit the requests of a disk until the guest ends."""
+        """Set the I/O limits of a disk of the running guest only.
+
+        :param limits: by libvirt's names, as :meth:`limits` returns them
+        """
         with self._hypervisor.translated(f'limit {disk} of {self.name}'):
             self._domain().setBlockIoTune(
                 disk, limits, libvirt.VIR_DOMAIN_AFFECT_LIVE
@@ -260,7 +298,10 @@ class Guest:
 
     @_patient
     def undefine(self) -> None:
-        """Forget a guest that does not run; done twice is done once."""
+        """Remove the guest's persistent definition, but keep its NVRAM.
+
+        A guest that is not defined is no error.
+        """
         with self._hypervisor.translated(f'undefine {self.name}'):
             with _ignored(libvirt.VIR_ERR_NO_DOMAIN):
                 self._domain().undefineFlags(
@@ -269,8 +310,8 @@ class Guest:
 
     @_patient
     def migrating(self) -> bool:
-        """Whether a migration or the like is under way on this host."""
-        with self._hypervisor.translated(f'look at the jobs of {self.name}'):
+        """Tell whether the guest has a domain job, such as a migration."""
+        with self._hypervisor.translated(f'read the jobs of {self.name}'):
             kind = libvirt.VIR_DOMAIN_JOB_NONE
             with _ignored(*_NO_JOB):
                 kind = self._domain().jobInfo()[0]
@@ -280,7 +321,8 @@ class Guest:
         )
 
     def abort_migration(self) -> None:
-        with self._hypervisor.translated(f'abort a job of {self.name}'):
+        """Abort the guest's domain job, which is its migration."""
+        with self._hypervisor.translated(f'abort the job of {self.name}'):
             self._domain().abortJob()
 
     @_patient
@@ -298,7 +340,7 @@ def _silent(_context: None, _error: tuple[Any, ...]) -> None:
 
 @contextlib.contextmanager
 def _ignored(*codes: int) -> Iterator[None]:
-    """Go on after these errors of libvirt."""
+    """Ignore errors of libvirt that have one of these codes."""
     try:
         yield
     except libvirt.libvirtError as e:

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Facts about the images of this host. Formats are declared, never probed."""
+"""Images of this host: kind, size, chain, extents, checksum and users.
+
+The code runs on both hosts. The caller declares the format of an image. No
+format is ever probed, because a guest can write any header.
+"""
 
 import contextlib
 import errno
@@ -22,22 +26,23 @@ from nova_blockcopy import model
 from nova_blockcopy.host import command
 from nova_blockcopy.runtime import privsep
 
-#: Asks for the logical sectors of a block device (linux/fs.h).
+#: The ioctl for the logical sector size of a block device (linux/fs.h).
 _BLKSSZGET = 0x1268
 _BOOT_ID = '/proc/sys/kernel/random/boot_id'
 #: Seconds that qemu-img may take to read a header.
 _HEADER_TIMEOUT = 30
-#: Bytes that are read, and left out if they are zeroes, together.
+#: Bytes in a block of a checksum; a block of zeroes is left out.
 _BLOCK = 64 * 1024
-#: Bytes that extents of data are rounded to, and how many at most.
+#: Extents of data begin and end at multiples of this many bytes, or more if
+#: a file would have too many extents.
 _GRAIN = 1024 * 1024
 _MOST_EXTENTS = 65536
 
 
 def kind(path: str) -> model.ImageKind:
-    """What is at a path of this host.
+    """Tell whether a path on this host is a block device or a file.
 
-    :raises ImageError: nothing, or neither a block device nor a file
+    :raises ImageError: the path does not exist, or is neither of the two
     """
     mode = _stat(path).st_mode
     if stat.S_ISBLK(mode):
@@ -50,13 +55,13 @@ def kind(path: str) -> model.ImageKind:
 
 
 def describe(path: str, format_: model.ImageFormat) -> model.Image:
-    """An image of this host, with the chain that its header names.
+    """Return an image of this host, with the chain that its header names.
 
-    For images that this host's administrator made: a header that a guest
-    can write is never trusted, so the format is the caller's to declare,
-    and each header must declare the format of the layer below.
+    Use this only for images that this host's administrator made: a header
+    that a guest can write is never trusted. Each header must declare the
+    format of its backing image.
 
-    :raises ImageError: it is missing, or leaves something to be guessed
+    :raises ImageError: an image cannot be read, or a format is not declared
     """
     below = None
     if format_ is model.ImageFormat.QCOW2:
@@ -81,9 +86,9 @@ def _backing_format(path: str, info: dict[str, Any]) -> model.ImageFormat:
 
 
 def size(image: model.Image) -> int:
-    """Bytes that a guest sees of an image.
+    """Return the virtual size of an image in bytes.
 
-    :raises ImageError: it cannot be read
+    :raises ImageError: the image cannot be read
     """
     if image.format is model.ImageFormat.QCOW2:
         return int(_info(image.path)['virtual-size'])
@@ -92,19 +97,23 @@ def size(image: model.Image) -> int:
 
 @privsep.entrypoint
 def length(path: str) -> int:
-    """Bytes of a file or a block device of this host."""
+    """Return the bytes of a file or a block device of this host.
+
+    :raises ImageError: the file or device cannot be read
+    """
     with reading(path), open(path, 'rb') as f:
         return f.seek(0, os.SEEK_END)
 
 
 @privsep.entrypoint
 def alignment(path: str) -> int:
-    """Bytes to whose multiples QEMU may have to align direct writes.
+    """Return the alignment in bytes that QEMU may need for direct writes.
 
-    Those of a file depend on its file system; QEMU probes for them, and does
-    not go above a page (raw_probe_alignment, block/file-posix.c).
+    A block device needs its logical sector. For a file, the alignment depends
+    on the file system; QEMU probes for it and does not exceed a page
+    (raw_probe_alignment, block/file-posix.c), so a page is returned.
 
-    :raises ImageError: it cannot be read
+    :raises ImageError: the image cannot be read
     """
     with reading(path), open(path, 'rb') as f:
         if not stat.S_ISBLK(os.fstat(f.fileno()).st_mode):
@@ -114,9 +123,9 @@ def alignment(path: str) -> int:
 
 
 def cluster(image: model.Image) -> int:
-    """Bytes of a cluster of a qcow2; 0 for a raw image.
+    """Return the cluster size of a qcow2 in bytes; 0 for a raw image.
 
-    :raises ImageError: it cannot be read
+    :raises ImageError: the image cannot be read
     """
     if image.format is model.ImageFormat.RAW:
         return 0
@@ -124,7 +133,10 @@ def cluster(image: model.Image) -> int:
 
 
 def identity(path: str) -> model.ImageIdentity:
-    """What tells whether two paths lead to the same bytes."""
+    """Return a value that is equal for all paths to the same image.
+
+    :raises ImageError: the image cannot be read
+    """
     found = _stat(path)
     with open(_BOOT_ID, encoding='ascii') as f:
         boot = f.read().strip()
@@ -136,9 +148,9 @@ def identity(path: str) -> model.ImageIdentity:
 
 
 def digest(image: model.Image | None) -> str | None:
-    """A checksum over all layers of an image, top one first.
+    """Return a checksum over the files of all layers, top layer first.
 
-    It is over what is read, so a hole is the same as zeroes.
+    A hole counts as zeroes.
 
     :returns: SHA-256 in hexadecimal; None for no image
     :raises ImageError: a layer cannot be read
@@ -160,7 +172,7 @@ def _digest(paths: Sequence[str]) -> str:
 
 
 def _filled_blocks(f: IO[bytes]) -> Iterator[tuple[int, bytes]]:
-    """The blocks that are not all zeroes, with their offsets."""
+    """Yield the blocks that are not all zeroes, with their offsets."""
     zeroes = bytes(_BLOCK)
     offset = 0
     while (data := _next_data(f, offset)) is not None:
@@ -171,12 +183,12 @@ def _filled_blocks(f: IO[bytes]) -> Iterator[tuple[int, bytes]]:
             if block != zeroes[: len(block)]:
                 yield offset, block
             offset += _BLOCK
-            # where threads are green, the others are let in
+            # lets other green threads run where eventlet is in use
             time.sleep(0)
 
 
 def _next_data(f: IO[bytes], offset: int) -> int | None:
-    """Where the next data begins; None if nothing but a hole is left."""
+    """Return the offset of the next data; None if only a hole is left."""
     try:
         return f.seek(offset, os.SEEK_DATA)
     except OSError as e:
@@ -186,11 +198,12 @@ def _next_data(f: IO[bytes], offset: int) -> int | None:
 
 
 def data_extents(path: str) -> tuple[model.Extent, ...]:
-    """Where a file has data; a block device has it everywhere.
+    """Return the extents of a file that have data.
 
-    What lies close together is one extent.
+    Data that lies close together becomes one extent. A block device is one
+    extent.
 
-    :raises ImageError: it cannot be read
+    :raises ImageError: the image cannot be read
     """
     if kind(path) is model.ImageKind.BLOCK:
         return (model.Extent(offset=0, length=length(path)),)
@@ -204,7 +217,7 @@ def data_extents(path: str) -> tuple[model.Extent, ...]:
 
 @privsep.entrypoint
 def _data(path: str) -> Sequence[tuple[int, int]]:
-    """Where a file's data begins and ends, roughly."""
+    """Return the begin and end of each run of data, rounded outwards."""
     size = length(path)
     grain = max(_GRAIN, -(-size // _MOST_EXTENTS // _GRAIN) * _GRAIN)
     found, offset = [], 0
@@ -217,43 +230,46 @@ def _data(path: str) -> Sequence[tuple[int, int]]:
 
 
 def holders(path: str) -> tuple[str, ...]:
-    """Who has an image of this host open, in words.
+    """Name the users that have an image of this host open.
 
-    Processes are found by their descriptors; what the kernel itself holds
-    (a mount, device-mapper, md) by an exclusive open; loop devices by name.
+    Processes are found by their open descriptors. A use by the kernel (a
+    mount, device-mapper, md) is found by an exclusive open. Loop devices are
+    found by the path of their file.
+
+    :raises ImageError: the image cannot be read
     """
     return tuple(_holders(path, os.getpid()))
 
 
 @privsep.entrypoint
 def _holders(path: str, asker: int) -> Sequence[str]:
-    us = _stat(path)
+    image = _stat(path)
     found = [
         f'process {pid} ({_program(pid)})'
-        for pid in sorted(_processes_holding(us) - {asker, os.getpid()})
+        for pid in sorted(_processes_holding(image) - {asker, os.getpid()})
     ]
-    if stat.S_ISBLK(us.st_mode) and not found and _held_by_kernel(path):
+    if stat.S_ISBLK(image.st_mode) and not found and _held_by_kernel(path):
         found.append('the kernel (mounted, or part of another device)')
-    return found + _loop_devices_over(us)
+    return found + _loop_devices_over(image)
 
 
-def _loop_devices_over(us: os.stat_result) -> list[str]:
+def _loop_devices_over(image: os.stat_result) -> list[str]:
     found = []
     for link in glob.glob('/sys/block/loop*/loop/backing_file'):
         try:
             with open(link, encoding='utf-8') as f:
                 backing = f.read().strip()
         except OSError:
-            continue  # it was detached since it was listed
-        if _same(backing, us):
+            continue  # the device was detached after glob() listed it
+        if _same(backing, image):
             found.append(f'loop device {link.split("/")[3]}')
     return found
 
 
-def _processes_holding(us: os.stat_result) -> set[int]:
+def _processes_holding(image: os.stat_result) -> set[int]:
     found = set()
     for link in glob.iglob('/proc/[0-9]*/fd/*'):
-        if _same(link, us):
+        if _same(link, image):
             found.add(int(link.split('/')[2]))
     return found
 
@@ -266,14 +282,14 @@ def _program(pid: int) -> str:
         return 'gone'
 
 
-def _same(path: str, us: os.stat_result) -> bool:
+def _same(path: str, image: os.stat_result) -> bool:
     try:
         other = os.stat(path)
     except OSError:
         return False
-    if stat.S_ISBLK(us.st_mode):
-        return stat.S_ISBLK(other.st_mode) and other.st_rdev == us.st_rdev
-    return os.path.samestat(other, us)
+    if stat.S_ISBLK(image.st_mode):
+        return stat.S_ISBLK(other.st_mode) and other.st_rdev == image.st_rdev
+    return os.path.samestat(other, image)
 
 
 def _held_by_kernel(path: str) -> bool:
@@ -285,19 +301,21 @@ def _held_by_kernel(path: str) -> bool:
 
 
 def extend_for_export(image: model.Image, timeout: int) -> int:
-    """Let a container grow to all that its guest can make of it.
+    """Lengthen an image to the largest size that its guest can give it.
 
-    An NBD export has a fixed length, so a qcow2 file is lengthened, as a
-    hole, to what it holds plus what it would need if it were written in
-    full: free clusters are used first, so it never ends behind that. A raw
-    image has its length already.
+    An NBD export has a fixed length, but a qcow2 file grows while its guest
+    writes. So the file gets a hole at its end. The new length is the space in
+    use plus the space for a fully written image. QEMU takes free clusters
+    first, so the file never grows beyond that length. A raw image keeps its
+    length.
 
-    What it holds is what it occupies, so that a second export adds nothing.
-    Only internal snapshots and bitmaps can hold clusters that are holes and
-    yet stay taken when the guest writes; then all of the file counts.
+    The space in use is the allocated space, so a second export adds nothing.
+    With internal snapshots or bitmaps it is the whole file, because these can
+    keep clusters that are holes.
 
     :param timeout: seconds
     :returns: bytes to export
+    :raises ImageError: the image cannot be read or lengthened
     """
     if image.format is model.ImageFormat.RAW:
         return length(image.path)
@@ -325,7 +343,7 @@ def extend_for_export(image: model.Image, timeout: int) -> int:
 
 @privsep.entrypoint
 def _extend(path: str, size: int) -> None:
-    """Lengthen a file, as a hole; there is no way to shorten one."""
+    """Lengthen a file by a hole; a longer file keeps its length."""
     try:
         os.truncate(path, max(size, length(path)))
     except OSError as e:
@@ -338,7 +356,7 @@ def _extend(path: str, size: int) -> None:
 
 @privsep.entrypoint
 def _info(path: str) -> dict[str, Any]:
-    # -U: the guest that runs on an image holds QEMU's lock on it
+    # -U: QEMU holds a lock on the image of a running guest
     try:
         printed = command.run(
             *('qemu-img', 'info', '-U', '-f', 'qcow2'),
@@ -352,7 +370,9 @@ def _info(path: str) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(printed)
     if 'data-file' in found['format-specific']['data']:
         raise exception.ImageError(
-            path=path, reason='its data is in an external data file.'
+            path=path,
+            reason='its data is in an external data file; convert the image '
+            'with "qemu-img convert".',
         )
     return found
 
@@ -364,9 +384,9 @@ def _stat(path: str) -> os.stat_result:
 
 @contextlib.contextmanager
 def reading(path: str) -> Iterator[None]:
-    """While an image of this host is read.
+    """Translate the errors of code that reads an image of this host.
 
-    :raises ImageError: it cannot be
+    :raises ImageError: the image does not exist or cannot be read
     """
     try:
         yield

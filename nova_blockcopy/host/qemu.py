@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How QEMU's programs are told of images and credentials."""
+"""Arguments of QEMU's programs that name images and credentials. Pure."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,22 +9,22 @@ from nova_blockcopy import model
 #: A block node, by the names of QMP's ``blockdev-add``.
 Node = dict[str, Any]
 
-#: The driver that opens what holds the bytes.
+#: QEMU's driver for each kind of image.
 DRIVER = {
     model.ImageKind.BLOCK: 'host_device',
     model.ImageKind.FILE: 'file',
 }
-#: The name of the credentials, where there are any.
+#: The id of the TLS credentials among the objects of a program.
 TLS = 'tls'
 
 
 def escaped(value: str) -> str:
-    """A value among others, as QEMU reads them."""
+    """Escape a value for a list of options that commas separate."""
     return value.replace(',', ',,')
 
 
 def options(node: Node) -> str:
-    """What is to be opened, as ``--image-opts`` has it."""
+    """Write a node as options for ``--image-opts``."""
     return ','.join(_flat(node))
 
 
@@ -37,7 +37,7 @@ def _flat(node: Node, prefix: str = '') -> Iterator[str]:
 
 
 def part(node: Node, extent: model.Extent) -> Node:
-    """A part of something, as a raw image of its own."""
+    """Return a node for a part of another node, as a raw image."""
     return {
         'driver': 'raw',
         'offset': extent.offset,
@@ -47,12 +47,18 @@ def part(node: Node, extent: model.Extent) -> Node:
 
 
 def top(image: model.Image) -> Node:
-    """The bytes of the top layer, while a guest's QEMU holds the locks."""
+    """Return a node for the bytes of the top layer's file or device.
+
+    The node takes no lock, because the guest's QEMU may hold the locks.
+    """
     return {'driver': 'raw', 'file': _file(image)}
 
 
 def content(image: model.Image) -> Node:
-    """What a guest sees, all layers, while its QEMU holds the locks."""
+    """Return a node for the guest-visible content, all layers together.
+
+    The node takes no lock, because the guest's QEMU may hold the locks.
+    """
     node: Node = {'driver': image.format.value, 'file': _file(image)}
     if image.backing is not None:
         node['backing'] = content(image.backing)
@@ -68,7 +74,7 @@ def _file(image: model.Image) -> Node:
 
 
 def credentials(encryption: model.Encryption) -> str:
-    """The value of ``--object`` for certificates."""
+    """Return the value of ``--object`` for this host's certificates."""
     return (
         f'tls-creds-x509,id={TLS},endpoint={encryption.side},verify-peer=yes,'
         f'dir={escaped(encryption.directory)}'

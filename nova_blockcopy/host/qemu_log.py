@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The end of QEMU's log of a guest, as libvirt keeps it on this host."""
+"""The end of a guest's QEMU log, which libvirt keeps on this host."""
 
 import os
 
 from nova_blockcopy.runtime import privsep
 
-#: Of libvirt's system daemon (virQEMUDriverConfigNew, src/qemu/qemu_conf.c).
+#: The log directory of libvirt's system daemon (virQEMUDriverConfigNew in
+#: libvirt's src/qemu/qemu_conf.c).
 _DIRECTORY = '/var/log/libvirt/qemu'
 _LINES = 3
 _LENGTH = 300
@@ -14,9 +15,11 @@ _CHUNK = 64 * 1024
 
 @privsep.entrypoint
 def tail(guest: str) -> str:
-    """The last lines, joined; a sentence if there are none.
+    """Return the last lines of the log, joined by bars.
 
-    :param guest: name
+    If the log cannot be read, a sentence says so.
+
+    :param guest: the guest's name
     """
     path = os.path.join(_DIRECTORY, f'{os.path.basename(guest)}.log')
     try:

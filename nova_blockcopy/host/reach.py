@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether one host's libvirt can be reached from another, before it matters.
+"""A check that the destination's libvirt can be reached from the source.
 
-Asked on the source: a switchover to nowhere would be found out late.
+The source checks this before it changes anything. Otherwise seeding could
+take hours before the switchover fails.
 """
 
 import socket
@@ -14,20 +15,23 @@ _PORTS = {'tcp': 16509, 'tls': 16514, '': 16514, 'ssh': 22}
 
 
 def check(host: str, uri: str, timeout: float) -> None:
-    """Pass if something listens where a libvirt URI leads.
+    """Check that a program listens at the address of a libvirt URI.
 
-    :param uri: of a libvirt on another host
+    :param host: this host's name, for the message
+    :param uri: the URI of the libvirt on the other host
     :param timeout: seconds
-    :raises DestinationUnreachable: nothing does, or the URI leads nowhere
+    :raises DestinationUnreachable: nothing answers, or the URI names no host
     """
     try:
         parts = urllib.parse.urlsplit(uri)
         transport = parts.scheme.partition('+')[2]
         port = parts.port or _PORTS.get(transport)
         if not parts.hostname or port is None:
-            raise ValueError('it must name a host, by tcp, tls or ssh')
+            raise ValueError(
+                'it must name a host and the transport tcp, tls or ssh'
+            )
         socket.create_connection((parts.hostname, port), timeout).close()
-    except ValueError as e:  # also of a name that no resolver would take
+    except ValueError as e:  # also from a name that cannot be encoded
         raise exception.DestinationUnreachable(
             uri=uri, host=host, reason=f'{e}.'
         ) from e
@@ -35,5 +39,7 @@ def check(host: str, uri: str, timeout: float) -> None:
         raise exception.DestinationUnreachable(
             uri=uri,
             host=host,
-            reason=f'port {port} of {parts.hostname}: {e.strerror or e}.',
+            reason=f'port {port} of {parts.hostname} does not answer '
+            f'({e.strerror or e}); check that libvirt listens there and that '
+            f'no firewall is in between.',
         ) from e

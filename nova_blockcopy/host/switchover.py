@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The live migration of memory and device state, by either host."""
+"""The libvirt live migration of memory and device state.
+
+The source runs it for the switchover. The destination runs it to send the
+guest back.
+"""
 
 import threading
 
@@ -15,7 +19,7 @@ from nova_blockcopy.runtime import waiting
 
 LOG = logging.getLogger(__name__)
 
-#: Seconds between two looks at whether it is to be aborted.
+#: Seconds between two checks for an abort.
 _TICK = 0.1
 
 
@@ -29,17 +33,20 @@ def run(
     cancelled: threading.Event,
     settings: conf.Settings,
 ) -> None:
-    """Move a running guest away from this host, and wait for it.
+    """Move a running guest from this host to the other one, and wait.
 
     :param endpoint: the other host's libvirt, as this host's libvirt sees it
-    :param live_xml: the guest as it is to run there
-    :param persistent_xml: as it is to be defined there; empty if transient
-    :param unsafe: some image is a local file, which libvirt would refuse
-    :param cancelled: ends the migration when set
-    :param settings: whether to encrypt what travels between the two QEMUs,
-        after which time the migration is ended, and how long that may take
-    :raises SwitchoverError: the guest has not moved, or it still moves
-    :raises Aborted: the same, on request
+    :param live_xml: the domain to run on the other host
+    :param persistent_xml: the domain to define on the other host; empty for a
+        transient guest
+    :param unsafe: an image is a local file; libvirt refuses such a migration
+        without ``VIR_MIGRATE_UNSAFE``
+    :param cancelled: aborts the migration when set
+    :param settings: encryption of the migration stream, the time limit of the
+        migration, and the time limit of its abort
+    :raises SwitchoverError: the guest has not moved, or the migration could
+        not be aborted
+    :raises Aborted: ``cancelled`` was set and the guest has not moved
     """
     parameters = _parameters(endpoint, live_xml, persistent_xml)
     flags = _flags(
@@ -67,7 +74,13 @@ def run(
 
 
 def _end(guest: hypervisor.Guest, work: task.Task, timeout: float) -> None:
-    """Abort until libvirt lets go; there may be no job yet, or no more."""
+    """Abort the migration repeatedly until libvirt has ended it.
+
+    One abort is not enough: libvirt may not have started the job yet.
+
+    :param timeout: seconds
+    :raises SwitchoverError: the migration has not ended in time
+    """
 
     def ended() -> bool:
         if work.done:
@@ -75,14 +88,16 @@ def _end(guest: hypervisor.Guest, work: task.Task, timeout: float) -> None:
         try:
             guest.abort_migration()
         except exception.HypervisorError as e:
-            LOG.debug('No migration of %s to abort: %s', guest.name, e)
+            LOG.debug(
+                'Cannot abort the migration of guest %s: %s', guest.name, e
+            )
         return False
 
     if not waiting.until(ended, timeout=timeout, interval=_TICK):
         raise exception.SwitchoverError(
             guest=guest.name,
-            reason=f'it was aborted, but libvirt did not end it within '
-            f'{timeout:.0f} s.',
+            reason=f'libvirt did not end the migration within '
+            f'{timeout:.0f} s after its abort.',
         )
 
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bringing a piece of an exported image to an image of this host.
+"""Copying a piece of an exported image into an image of this host.
 
-By ``qemu-img convert``, one process for each piece: it keeps several
-requests in flight, leaves holes out, and holds a limit. What else was
-measured is in the contributor guide.
+The code runs on the destination. Each piece has its own ``qemu-img convert``
+process, which keeps several requests in flight, skips holes and obeys a rate
+limit. The contributor guide compares this with other ways.
 """
 
 import json
@@ -16,36 +16,37 @@ from nova_blockcopy.host import command
 from nova_blockcopy.host import qemu
 from nova_blockcopy.runtime import privsep
 
-#: Requests in flight of one process; qemu-img takes no more.
+#: Requests in flight of one process; qemu-img allows no more.
 _REQUESTS = 16
 
 
 def is_serial(seed: model.Seed) -> bool:
-    """Whether only one piece can be written at a time.
+    """Tell whether the pieces of a seed must be written one after the other.
 
-    QEMU lets one process at a time change a qcow2 (docs/interop/qcow2.rst).
+    Only one process at a time may change a qcow2 (docs/interop/qcow2.rst in
+    QEMU).
     """
     return seed.by_content and seed.target.format is model.ImageFormat.QCOW2
 
 
 def begin(seed: model.Seed, length: int) -> bool:
-    """Make the target ready to be filled for the first time.
+    """Prepare a target before its first piece.
 
-    :param length: bytes that are to be written
-    :returns: whether it is all zeroes now
-    :raises ImageError: it cannot be made ready
+    :param length: bytes to write
+    :returns: whether the target is all zeroes now
+    :raises ImageError: the target cannot be prepared
     """
     if seed.target.kind is model.ImageKind.BLOCK or is_serial(seed):
         return False
-    # a base was made by its owner, what a delta lands in was not
+    # a base exists already; the file for a delta may not exist yet
     _empty(seed.target.path, length, seed.delta)
     return True
 
 
 def fit(seed: model.Seed) -> None:
-    """Give the target the length of its source, which may have grown since.
+    """Set a target file to the length of its source, which may have grown.
 
-    :raises ImageError: it cannot be done
+    :raises ImageError: the length cannot be changed
     """
     if seed.target.kind is model.ImageKind.FILE and not is_serial(seed):
         _resize(seed.target.path, seed.size_bytes)
@@ -58,7 +59,8 @@ def _resize(path: str, length: int) -> None:
     except OSError as e:
         raise exception.ImageError(
             path=path,
-            reason=f'it cannot be made {length} bytes long ({e.strerror}).',
+            reason=f'its length cannot be set to {length} bytes '
+            f'({e.strerror}).',
         ) from e
 
 
@@ -71,7 +73,7 @@ def _empty(path: str, length: int, new: bool) -> None:
     except OSError as e:
         raise exception.ImageError(
             path=path,
-            reason=f'it cannot be emptied to be filled ({e.strerror}).',
+            reason=f'it cannot be emptied before the copy ({e.strerror}).',
         ) from e
 
 
@@ -84,12 +86,13 @@ def run(
     encryption: model.Encryption | None,
     timeout: int,
 ) -> None:
-    """Copy one piece; durable when it returns.
+    """Copy one piece, which is on stable storage when the call returns.
 
     :param rate: bytes/s; 0 = no limit
-    :param zeroed: the target is zeroes there
+    :param zeroed: the target has zeroes at the place of the piece
+    :param encryption: TLS for the export; None for clear text
     :param timeout: seconds
-    :raises CommandFailed: with what qemu-img says
+    :raises CommandFailed: qemu-img failed; the message has its standard error
     """
     options = ['-n', '-W', '-m', str(_REQUESTS), '-t', 'writeback']
     if zeroed:
@@ -137,9 +140,10 @@ def _target(seed: model.Seed) -> qemu.Node:
         'filename': os.path.abspath(seed.target.path),
     }
     if seed.target.kind is model.ImageKind.BLOCK:
-        # what a piece leaves in the page cache keeps the link waiting when it
-        # is flushed; "-t none" would ask for a lock that no other piece
-        # leaves to it (BDRV_O_RESIZE in qemu-img.c)
+        # Without direct I/O, the data of a piece waits in the page cache, and
+        # the link is idle while the cache is flushed. "-t none" cannot be used
+        # for this: it takes a lock that the process of another piece holds
+        # (BDRV_O_RESIZE in qemu-img.c).
         node['cache'] = {'direct': 'on'}
     if is_serial(seed):
         return {'driver': seed.target.format.value, 'file': node}

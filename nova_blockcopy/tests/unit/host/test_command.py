@@ -47,7 +47,7 @@ class TestRun(base.TestCase):
     def test_a_program_that_is_not_there(self):
         error = self.failed(command.CommandFailed, 'no-such-program')
         self.assertIn('no-such-program', str(error))
-        self.assertIn('install it', str(error))
+        self.assertIn('install the program', str(error))
 
     def test_after_its_time_it_is_dead(self):
         pid_file = self.directory / 'pid'

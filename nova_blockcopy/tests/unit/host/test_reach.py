@@ -49,7 +49,8 @@ class TestCheck(base.TestCase):
             socket, 'create_connection', autospec=True, side_effect=refused
         ):
             self.assertIn(
-                f'port {port} of host-b: refused', self.unreachable(uri)
+                f'port {port} of host-b does not answer (refused)',
+                self.unreachable(uri),
             )
 
     @ddt.data(

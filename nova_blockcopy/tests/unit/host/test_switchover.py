@@ -141,7 +141,7 @@ class TestRun(base.TestCase):
         self.here.on_migrate = self.hang
         options = {'call_timeout': 0}
         said = self.refused(exception.SwitchoverError, options=options)
-        self.assertIn('did not end it', said)
+        self.assertIn('did not end the migration', said)
 
     def test_an_abort_that_lost_the_race_is_a_success(self):
         def migrate(machine):
