@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Copy drivers: loaded by name from the stevedore namespace."""
+"""Copy drivers, loaded by name from the stevedore namespace.
+
+A copy driver runs block jobs through the libvirt of its own host: copies on
+the destination, commits on the source.
+"""
 
 from stevedore import driver as stevedore_driver
 from stevedore import exception as stevedore_exception
@@ -16,10 +20,11 @@ NAMESPACE = 'nova_blockcopy.drivers'
 def load(
     settings: conf.Settings, connect: hypervisor.Connect
 ) -> contract.CopyDriver:
-    """Make the copy driver that is configured.
+    """Create the copy driver that ``[blockcopy] driver`` names.
 
-    :param connect: leads to this host's own libvirt
-    :raises UnknownDriver: it is not installed, or cannot be imported
+    :param connect: returns an open connection to this host's libvirt
+    :raises UnknownDriver: the driver is not installed, cannot be imported,
+        or is no :class:`contract.CopyDriver`
     """
     name = settings.driver
     access = contract.Access(
@@ -44,14 +49,14 @@ def load(
     if not isinstance(manager.driver, contract.CopyDriver):
         raise exception.UnknownDriver(
             name=name,
-            reason='it is no copy driver',
+            reason='its class is not a subclass of CopyDriver',
             installed=', '.join(installed()),
         )
     return manager.driver
 
 
 def installed() -> list[str]:
-    """Names of the drivers there are, without importing one."""
+    """Return the names of the installed drivers, without importing any."""
     manager: extension.ExtensionManager[contract.CopyDriver] = (
         extension.ExtensionManager(NAMESPACE, invoke_on_load=False)
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The contract of a copy driver: what it is told, and what it may raise."""
+"""The contract of a copy driver: its methods, their values and errors."""
 
 import abc
 import dataclasses
@@ -13,10 +13,10 @@ from nova_blockcopy import model
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """What a driver works with, on the host that the guest runs on.
+    """A driver's access to libvirt on the host that the guest runs on.
 
-    ``uri`` and ``connect`` lead to the same libvirt. ``timeout`` is in
-    seconds, for one call.
+    ``uri`` and ``connect`` lead to the same libvirt. ``connect`` returns an
+    open connection. ``timeout`` is the time limit of one call in seconds.
     """
 
     uri: str
@@ -26,10 +26,10 @@ class Access:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class JobInfo:
-    """What libvirt counts of a block job: bytes, and bytes/s.
+    """libvirt's figures of a block job: bytes, and bytes/s for bandwidth.
 
-    Neither figure tells that a job is done: ``processed == total`` is seen
-    before a copy is ready, and both are 0 or 1 at its beginning
+    The figures do not tell that a job is done. ``processed == total`` occurs
+    before a copy is ready, and both are 0 or 1 when the job begins
     (qemuDomainBlockJobInfo, virDomainGetBlockJobInfo).
     """
 
@@ -40,7 +40,10 @@ class JobInfo:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class JobStatus(JobInfo):
-    """A copy that exists. ``ready`` is read from the domain's XML."""
+    """The figures of a block job, and whether the job is ready.
+
+    ``ready`` comes from the domain's XML (``<mirror ready='yes'>``).
+    """
 
     ready: bool
 
@@ -49,14 +52,14 @@ _NO_FIGURES = JobInfo(processed=0, total=0, bandwidth=0)
 
 
 class CopyDriver(abc.ABC):
-    """Runs block copies of the guests of one host.
+    """Runs the block jobs of the guests of one host.
 
-    A guest is named by its UUID, a disk by its target (``vda``), which
-    stays what it is when the disk's image changes. Every method returns
+    ``guest`` is a guest's UUID. ``disk`` is the target of a disk (``vda``),
+    which stays the same when the disk's image changes. Each method returns
     within the time limit of its :class:`Access`, or raises:
 
     :raises DriverError: libvirt refused or failed the call
-    :raises DriverTimeout: there was no answer in time
+    :raises DriverTimeout: libvirt did not answer in time
     """
 
     def __init__(self, access: Access) -> None:
@@ -72,33 +75,35 @@ class CopyDriver(abc.ABC):
     ) -> None:
         """Start a copy of a disk into its existing base.
 
-        A shallow one copies the top layer only: the base has the same
-        layers below it.
+        A shallow copy copies the top layer only, because the base has the
+        same layers below. Declare the format and the whole chain of the base
+        to libvirt, so that libvirt probes nothing.
 
-        The format and the whole chain of the base are declared, so that
-        nothing is probed.
+        :param base: the base, on the host that the guest runs on
+        :param settings: how to copy; a value of 0 is libvirt's default
         """
 
     @abc.abstractmethod
     def commit(
         self, guest: str, disk: str, into: model.Image, bytes_per_s: int
     ) -> None:
-        """Start to merge all that lies above an image of a disk into it.
+        """Start to merge all layers above an image of a disk into that image.
 
-        The job then mirrors like a copy, and is ended by a pivot, after
-        which the guest uses that image.
+        When all is merged, the job mirrors like a copy. A pivot ends the job,
+        and the guest then uses that image.
 
+        :param into: an image in the chain of the disk
         :param bytes_per_s: 0 = no limit
         """
 
     def status(self, guest: str, *disks: str) -> dict[str, JobStatus]:
-        """Look at the block jobs of disks; a disk without one has no entry.
+        """Return the status of the block job of each disk that has one.
 
-        A missing job does not tell that the job succeeded: a copy that
-        failed is gone just the same.
+        A missing entry does not mean that the job succeeded: a job that
+        failed is missing, too.
         """
         infos = {disk: self._job_info(guest, disk) for disk in disks}
-        # after the figures: a job that is ready now stays ready
+        # The XML is read after the figures: a job that is ready stays ready.
         domain = domxml.disks(self._domain_xml(guest))
         return {
             disk: JobStatus(
@@ -111,26 +116,27 @@ class CopyDriver(abc.ABC):
 
     @abc.abstractmethod
     def set_speed(self, guest: str, disk: str, bytes_per_s: int) -> None:
-        """Limit a running copy; 0 lifts the limit."""
+        """Limit a running job; 0 removes the limit."""
 
     @abc.abstractmethod
     def pivot(self, guest: str, disk: str) -> None:
-        """Ask that the guest use the base from now on.
+        """Ask QEMU to end the job with a pivot to its target.
 
-        Returns when the hypervisor has accepted; that it happened is read
-        from the domain afterwards.
+        Return when QEMU has accepted. The caller reads from the domain
+        whether the pivot happened.
 
-        :raises NotReady: the copy does not mirror yet, it goes on
+        :raises NotReady: the job is not in its mirroring phase yet; the job
+            goes on
         """
 
     @abc.abstractmethod
     def abort(self, guest: str, disk: str) -> None:
-        """Ask for the end of a copy; the guest stays on its source."""
+        """Ask QEMU to cancel the job; the guest keeps its present image."""
 
     @abc.abstractmethod
     def _job_info(self, guest: str, disk: str) -> JobInfo | None:
-        """Read the figures of a block job; None if there is none."""
+        """Read the figures of a block job; None if the disk has no job."""
 
     @abc.abstractmethod
     def _domain_xml(self, guest: str) -> str:
-        """Read the running domain."""
+        """Read the XML of the running domain."""

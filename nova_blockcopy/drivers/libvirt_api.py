@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Copy driver that calls the libvirt API."""
+"""The copy driver that calls the libvirt API."""
 
 import contextlib
 import threading
@@ -19,10 +19,10 @@ _ASYNC = libvirt.VIR_DOMAIN_BLOCK_JOB_ABORT_ASYNC
 
 
 class LibvirtCopyDriver(contract.CopyDriver):
-    """``virDomainBlockCopy`` and its relatives, on the given connection.
+    """Calls ``virDomainBlockCopy`` and related functions of libvirt.
 
-    libvirt has no time limit for a call, so each runs on a thread, which is
-    left behind when its time has passed.
+    libvirt has no time limit for a call. So each call runs on a thread of
+    its own, which is abandoned when the time has passed.
     """
 
     def start(
@@ -91,7 +91,7 @@ class LibvirtCopyDriver(contract.CopyDriver):
 
     def _job_info(self, guest: str, disk: str) -> contract.JobInfo | None:
         info = self._call(
-            'look at a copy',
+            'read the block job',
             guest,
             disk,
             lambda domain: domain.blockJobInfo(
@@ -135,7 +135,7 @@ class LibvirtCopyDriver(contract.CopyDriver):
 
 
 def _parameters(settings: model.CopySettings) -> dict[str, int]:
-    """Typed parameters; what is 0 is left out, it is the default."""
+    """Return typed parameters; libvirt's defaults stand for values of 0."""
     values = {
         libvirt.VIR_DOMAIN_BLOCK_COPY_BANDWIDTH: settings.bandwidth,
         libvirt.VIR_DOMAIN_BLOCK_COPY_GRANULARITY: settings.granularity,
@@ -147,7 +147,8 @@ def _parameters(settings: model.CopySettings) -> dict[str, int]:
 def _flags(settings: model.CopySettings) -> int:
     flags = (
         libvirt.VIR_DOMAIN_BLOCK_COPY_REUSE_EXT
-        # else a persistent domain is refused: "domain is not transient"
+        # without this flag, libvirt refuses a persistent domain: "domain is
+        # not transient"
         | libvirt.VIR_DOMAIN_BLOCK_COPY_TRANSIENT_JOB
     )
     if settings.shallow:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Copy driver that runs the ``virsh`` command, a process for each call."""
+"""The copy driver that runs the ``virsh`` command once for each call."""
 
 import contextlib
 import re
@@ -13,17 +13,17 @@ from nova_blockcopy import model
 from nova_blockcopy.drivers import contract
 from nova_blockcopy.host import command
 
-#: Text of VIR_ERR_BLOCK_COPY_ACTIVE (qemuDomainBlockJobPivot in libvirt's
-#: src/qemu/qemu_driver.c); virsh does not print error codes.
+#: The text of VIR_ERR_BLOCK_COPY_ACTIVE (qemuDomainBlockJobPivot in libvirt's
+#: src/qemu/qemu_driver.c), because virsh prints no error codes.
 _NOT_READY = 'not ready for pivot yet'
 _FIGURE = re.compile(r'^ (?P<name>[a-z]+)=(?P<value>.*)$', re.MULTILINE)
 
 
 class VirshCopyDriver(contract.CopyDriver):
-    """``virsh blockcopy`` and ``virsh blockjob`` by argument lists.
+    """Runs ``virsh blockcopy``, ``blockcommit`` and ``blockjob``.
 
-    Never with ``--wait``, ``--pivot`` or ``--timeout`` of blockcopy: they
-    would abort or leave jobs by virsh's own judgement.
+    ``blockcopy`` never gets ``--wait``, ``--pivot`` or ``--timeout``: with
+    these, virsh itself would decide when to abort a job.
     """
 
     def start(
@@ -73,13 +73,15 @@ class VirshCopyDriver(contract.CopyDriver):
 
     def _job_info(self, guest: str, disk: str) -> contract.JobInfo | None:
         printed = self._virsh(
-            'look at a copy', disk, 'blockjob', guest, disk, '--raw', '--bytes'
+            'read the block job',
+            disk,
+            *('blockjob', guest, disk, '--raw', '--bytes'),
         )
         try:
             return job_info(printed)
         except ValueError as e:
             raise exception.DriverError(
-                action='look at a copy', disk=disk, reason=e
+                action='read the block job', disk=disk, reason=e
             ) from e
 
     def _domain_xml(self, guest: str) -> str:
@@ -106,9 +108,10 @@ class VirshCopyDriver(contract.CopyDriver):
 
 
 def job_info(printed: str) -> contract.JobInfo | None:
-    """Read what ``virsh blockjob --raw --bytes`` prints; '' is no job.
+    """Parse the output of ``virsh blockjob --raw --bytes``.
 
-    :raises ValueError: it prints something else
+    :returns: the figures; None if the output is empty, as there is no job
+    :raises ValueError: a figure is missing or is no number
     """
     if not printed.strip():
         return None
@@ -125,10 +128,11 @@ def job_info(printed: str) -> contract.JobInfo | None:
 
 @contextlib.contextmanager
 def _destination(base: model.Image) -> Iterator[list[str]]:
-    """Arguments that name the base.
+    """Yield the arguments that name the base.
 
-    ``--dest`` can express an image of one layer; a raw one has no header
-    that could be followed. Anything else goes by ``--xml``.
+    ``--dest`` can name only an image of one layer, as a raw image is. A base
+    of another format goes into a file for ``--xml``, so that its chain is
+    declared.
     """
     if base.format is model.ImageFormat.RAW:
         yield ['--dest', base.path]
@@ -140,7 +144,7 @@ def _destination(base: model.Image) -> Iterator[list[str]]:
 
 
 def _copy(base: model.Image, settings: model.CopySettings) -> list[str]:
-    """The rest of the arguments; a figure of 0 is the default, left out."""
+    """Return the other arguments; libvirt's defaults stand for 0."""
     by_path = base.format is model.ImageFormat.RAW
     arguments = ['--shallow'] if settings.shallow else []
     arguments += ['--reuse-external']
@@ -156,7 +160,8 @@ def _copy(base: model.Image, settings: model.CopySettings) -> list[str]:
         arguments += ['--synchronous-writes']
     if by_path:
         arguments += ['--format', base.format.value]
-    # else a persistent domain is refused: "domain is not transient"
+    # without --transient-job, libvirt refuses a persistent domain: "domain is
+    # not transient"
     return [*arguments, '--transient-job']
 
 

@@ -64,7 +64,7 @@ class TestLoad(base.TestCase):
 
     def test_one_that_is_no_driver(self):
         self.install(odd='builtins:str')
-        self.assertIn('it is no copy driver', self.unknown('odd'))
+        self.assertIn('not a subclass of CopyDriver', self.unknown('odd'))
 
     def test_anybody_can_install_one(self):
         self.install(mine='nova_blockcopy.drivers.virsh:VirshCopyDriver')
