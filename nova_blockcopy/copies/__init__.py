@@ -1,2 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The block copies of one guest. Runs on its destination."""
+"""The block jobs of one guest, and the seeding of its bases.
+
+The destination seeds the bases and copies disks into them. The source merges
+deltas by the same classes.
+"""

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All copies of one guest: side by side, one limit, pivoted together."""
+"""All block jobs of one guest, with one bandwidth limit for all of them.
+
+The code runs on the host that the guest runs on: on the destination for
+copies into bases, on the source for merges of deltas.
+"""
 
 import dataclasses
 import threading
@@ -21,9 +25,11 @@ from nova_blockcopy.runtime import waiting
 
 
 class CopyGroup:
-    """The copies of one guest, on the destination.
+    """The block jobs of one guest, which run side by side.
 
-    :param limit: bytes/s for all of them together; 0 = no limit
+    The methods also raise the ``DriverError`` of the copy driver.
+
+    :param limit: bytes/s for all jobs together; 0 = no limit
     """
 
     def __init__(
@@ -43,7 +49,7 @@ class CopyGroup:
         self._stall = stall.Stall()
 
     def start(self) -> None:
-        """Start every copy; the first failure ends it."""
+        """Start all jobs; an error leaves the later jobs without a start."""
         speeds = bandwidth.shares(
             self._limit, dict.fromkeys(self._jobs, False)
         )
@@ -59,12 +65,13 @@ class CopyGroup:
         self._speeds = speeds
 
     def wait_for_begin(self) -> None:
-        """Wait until every copy knows what to copy, and tracks writes.
+        """Wait until every job knows its data and tracks the guest's writes.
 
-        :raises JobFailed: one does not get there
+        :raises JobFailed: a job ended, or did not begin in time
         """
         timeout = self._settings.call_timeout
-        # libvirt has it at 0 or 1 before (qemuDomainBlockJobInfo)
+        # before that, libvirt reports a total of 0 or 1
+        # (qemuDomainBlockJobInfo)
         if not waiting.until(
             lambda: all(
                 disk.ready or disk.total_bytes > 1 for disk in self.look()
@@ -73,16 +80,18 @@ class CopyGroup:
         ):
             raise exception.JobFailed(
                 disk=', '.join(self._jobs),
-                reason=f'it has not begun after {timeout} s.',
+                reason=f'the block job has not begun after {timeout} s '
+                f'([blockcopy] call_timeout).',
             )
 
     def follow(
         self, cancelled: threading.Event, watch: progress.Watch
     ) -> None:
-        """Watch the copies until all are ready.
+        """Watch the jobs until all are ready.
 
-        :raises JobFailed: one ended, or none went on for too long
-        :raises Aborted: on request
+        :raises JobFailed: a job ended, no job made progress for
+            ``stall_timeout``, or ``ready_timeout`` has passed
+        :raises Aborted: ``cancelled`` was set
         """
         began = time.monotonic()
         for pause in waiting.pauses(self._settings.poll_interval):
@@ -96,9 +105,9 @@ class CopyGroup:
                 raise exception.Aborted(guest=self._guest.name)
 
     def look(self) -> tuple[model.DiskProgress, ...]:
-        """Read all figures, and shift bandwidth to who needs it.
+        """Read all figures, and divide the limit over the jobs anew.
 
-        :raises JobFailed: a job is gone, and its disk is not on its base
+        :raises JobFailed: a job ended, and its disk is not on its base
         """
         statuses = self._driver.status(self._guest.uuid, *self._jobs)
         found = tuple(
@@ -109,16 +118,20 @@ class CopyGroup:
         return found
 
     def set_limit(self, bytes_per_s: int) -> None:
-        """Change the limit of all copies together; 0 lifts it.
+        """Change the limit of all jobs together; 0 removes the limit.
 
-        It takes effect at the next look.
+        The new limit applies from the next :meth:`look` on.
+
+        :param bytes_per_s: for all jobs together
         """
         self._limit = bytes_per_s
 
     def pivot(self, done: Callable[[str], None]) -> None:
-        """Pivot every disk, within one deadline for all of them.
+        """Pivot all disks, within one deadline for all of them.
 
-        :param done: told of each disk as soon as it is proven
+        :param done: called with each disk whose pivot is proven
+        :raises NotReady: a job fell behind and did not catch up in time
+        :raises JobFailed: a job ended, and its disk is not on its base
         """
         deadline = time.monotonic() + self._settings.pivot_timeout
         for disk, job in self._jobs.items():
@@ -127,7 +140,10 @@ class CopyGroup:
                 done(disk)
 
     def abort(self) -> None:
-        """End every copy; a failure for one does not spare the others."""
+        """Abort all jobs, and raise the first error after that.
+
+        :raises TooLate: the guest uses a base already
+        """
         failures = []
         for job in self._jobs.values():
             try:
@@ -156,12 +172,12 @@ class CopyGroup:
         if self._stall.seconds(moved) > stalled:
             raise exception.JobFailed(
                 disk=', '.join(self._jobs),
-                reason=f'no progress for {stalled:.0f} s '
+                reason=f'no block job made progress for {stalled:.0f} s '
                 f'([blockcopy] stall_timeout).',
             )
         if whole and elapsed > whole:
             raise exception.JobFailed(
                 disk=', '.join(self._jobs),
-                reason=f'not ready after {whole:.0f} s '
+                reason=f'the block jobs are not ready after {whole:.0f} s '
                 f'([blockcopy] ready_timeout).',
             )

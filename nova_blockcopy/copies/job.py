@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The block job of one disk: start, look, pivot, prove, abort.
 
-Runs where the guest runs. Everything here can be done twice: what is done
-already is found by reading the domain.
+The code runs on the host that the guest runs on. Each call can be repeated
+after an interruption: the job reads from the domain how far it got.
 """
 
 import abc
@@ -22,17 +22,20 @@ from nova_blockcopy.runtime import waiting
 
 LOG = logging.getLogger(__name__)
 
-#: Seconds between two looks at whether a job has ended.
+#: Seconds between two checks whether a job has ended.
 _TICK = 0.02
 
 
 class Job(abc.ABC):
-    """One disk on its way onto another image.
+    """The block job that moves one disk of a guest to another image.
 
-    :param base: that image
+    The methods also raise the ``DriverError`` of the copy driver.
+
+    :param base: the image that the guest uses after the pivot
     """
 
-    #: The usual cause of an end before the pivot, about the base.
+    #: The usual cause of a job that ends before the pivot; completes a
+    #: sentence that begins with the path of the base.
     _usual_cause: str
 
     def __init__(
@@ -48,7 +51,7 @@ class Job(abc.ABC):
         self._base = base
 
     def start(self, settings: model.CopySettings) -> None:
-        """Start the job, unless it runs or has been pivoted already."""
+        """Start the job, unless it runs or its pivot has happened."""
         if self._status() is None and not self.at_base():
             self._start(settings)
 
@@ -56,16 +59,17 @@ class Job(abc.ABC):
     def _start(self, settings: model.CopySettings) -> None: ...
 
     def look(self) -> model.DiskProgress:
-        """Read how far it is; see :meth:`progress`."""
+        """Read the job's progress; see :meth:`progress`."""
         return self.progress(self._status())
 
     def progress(
         self, status: contract.JobStatus | None
     ) -> model.DiskProgress:
-        """How far it is.
+        """Return the job's progress.
 
-        :param status: what the copy driver has just said of it
-        :raises JobFailed: it is gone, and the disk is not on its base
+        :param status: the newest answer of the copy driver; None if the disk
+            has no block job
+        :raises JobFailed: the job ended, and the disk is not on its base
         """
         if status is not None:
             return model.DiskProgress(
@@ -78,48 +82,51 @@ class Job(abc.ABC):
             return model.DiskProgress(disk=self.disk, ready=True, pivoted=True)
         raise exception.JobFailed(
             disk=self.disk,
-            reason=f'its job ended before the pivot; the usual cause is that '
-            f'{self._base.path} {self._usual_cause}. The QEMU log of '
-            f'{self._guest.host} has the error.',
+            reason=f'the block job ended before the pivot; usually '
+            f'{self._base.path} {self._usual_cause}. See the guest\'s QEMU '
+            f'log on {self._guest.host} for the error.',
         )
 
     def at_base(self) -> bool:
-        """Whether the running guest uses the base, and nothing else."""
+        """Tell whether the running guest uses the base and no mirror."""
         return domxml.at_image(self._live(), self._base)
 
     def set_speed(self, bytes_per_s: int) -> None:
-        """Limit the job; 0 lifts the limit."""
+        """Limit the job; 0 removes the limit."""
         self._driver.set_speed(self._guest.uuid, self.disk, bytes_per_s)
 
     def pivot(self, timeout: float) -> None:
-        """Make the guest use the base, and prove that it does.
+        """Pivot the guest to the base, and prove that the guest uses it.
 
         :param timeout: seconds, for all attempts together
-        :raises NotReady: the copy fell back and did not catch up in time
-        :raises JobFailed: the copy ended, but not on the base
+        :raises NotReady: the job fell behind and did not catch up in time
+        :raises JobFailed: the job ended, and the disk is not on its base
+        :raises DriverTimeout: the job has not ended after the pivot
         """
         if self.at_base():
             return
         deadline = time.monotonic() + timeout
         if not waiting.until(self._accepted, timeout=timeout):
             raise exception.NotReady(disk=self.disk)
-        # accepted, it cannot be refused any more: give it time to be seen
+        # QEMU cannot refuse an accepted pivot any more, so there is at least
+        # one second to see the end of the job
         self._wait_for_end('pivot', max(1.0, deadline - time.monotonic()))
         self.look()
 
     def abort(self, timeout: float) -> None:
-        """End the job; the guest stays on what it had before.
+        """Abort the job; the guest keeps the image that it used before.
 
         :param timeout: seconds
-        :raises DriverTimeout: the job is still there
-        :raises TooLate: the disk lives on its base
+        :raises DriverTimeout: the job has not ended in time
+        :raises TooLate: the guest uses the base already
         """
         if self._status() is not None:
             self._driver.abort(self._guest.uuid, self.disk)
             self._wait_for_end('abort a copy', timeout)
         if self.at_base():
             raise exception.TooLate(
-                reason=f'{self.disk} lives on {self._base.path} already.'
+                reason=f'the guest uses {self._base.path} for disk '
+                f'{self.disk} already.'
             )
 
     def _accepted(self) -> bool:
@@ -128,7 +135,7 @@ class Job(abc.ABC):
         except exception.NotReady:
             return False
         except exception.DriverError:
-            self.look()  # it says so better if the job is gone
+            self.look()  # raises a clearer error if the job has ended
             raise
         return True
 
@@ -136,7 +143,7 @@ class Job(abc.ABC):
         if not waiting.until(
             lambda: self._status() is None,
             timeout=timeout,
-            # the guest stands still meanwhile
+            # the guest is paused meanwhile
             interval=_TICK,
         ):
             raise exception.DriverTimeout(
@@ -152,14 +159,14 @@ class Job(abc.ABC):
 
 
 class CopyJob(Job):
-    """One disk on its way into its base, on the destination.
+    """The copy of one disk into its base, on the destination.
 
-    :param mode: of the migration; a base that was seeded takes the top layer
-        only
-    :param limits: looks what the base allows
+    :param mode: the mode of the migration; the copy into a seeded base is
+        shallow
+    :param limits: reads the limits of a copy into the base
     """
 
-    _usual_cause = 'could not be written or the export not be read'
+    _usual_cause = 'could not be written, or the export could not be read'
 
     def __init__(
         self,
@@ -182,7 +189,7 @@ class CopyJob(Job):
         if 0 < granularity < limits.granularity:
             granularity = limits.granularity
             LOG.info(
-                'Disk %s of guest %s is copied with granularity %d: %s',
+                'Copying disk %s of guest %s with granularity %d, because %s',
                 *(self.disk, self._guest.name, granularity, limits.reason),
             )
         self._driver.start(
@@ -199,11 +206,13 @@ class CopyJob(Job):
         )
 
     def _check_layers(self) -> None:
-        """Pass if the guest reads the layers that the copy relies on.
+        """Check that the guest reads the layers that the copy relies on.
 
-        libvirt makes a shallow copy a full one, silently, where it knows of
-        no layer below the top (qemuDomainBlockCopyCommon in
-        src/qemu/qemu_driver.c). A full one writes zeroes to its base first.
+        libvirt silently turns a shallow copy into a full one if the live disk
+        has no layer below its top (qemuDomainBlockCopyCommon in libvirt's
+        src/qemu/qemu_driver.c). A full copy writes zeroes to the base first.
+
+        :raises JobFailed: the guest reads other layers
         """
         source = self._live().source
         fits = isinstance(source, model.NetworkSource) and (
@@ -214,14 +223,15 @@ class CopyJob(Job):
         if not fits:
             raise exception.JobFailed(
                 disk=self.disk,
-                reason=f'it has not been started, as the guest does not read '
-                f'the layers that it was sent with on {self._guest.host}; '
-                f'somebody has changed its disk.',
+                reason=f'it was not started, because the guest on '
+                f'{self._guest.host} does not read the layers that the '
+                f'migration gave it: somebody has changed its disk. Look at '
+                f'the disk with "virsh dumpxml" there.',
             )
 
 
 class CommitJob(Job):
-    """The deltas of one disk on their way into the disk, on the source."""
+    """The merge of one disk's deltas into the disk, on the source."""
 
     _usual_cause = 'could not be written'
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Filling the bases of one guest before it comes, on the destination.
+"""Seeding: the copy of exported images into bases before the switchover.
 
-Pieces of all disks travel side by side, within one limit.
+The code runs on the destination. Pieces of all disks are copied side by
+side, within one bandwidth limit.
 """
 
 import collections
@@ -26,18 +27,18 @@ from nova_blockcopy.host import transfer
 
 LOG = logging.getLogger(__name__)
 
-#: Told of a disk and a piece of it that is there, durably.
+#: Called with a disk and a piece of it that is on stable storage.
 Arrived = Callable[[str, model.Extent], None]
-#: What qemu-img says then, in the locale that it gets.
+#: qemu-img's text for a full target, in the locale that it runs with.
 _NO_SPACE = os.strerror(errno.ENOSPC)
-#: How often pieces may fail before the first one has come.
+#: Failures that are tolerated before the first piece has been copied.
 _ATTEMPTS = 10
-#: Seconds before a piece that failed is tried again.
+#: Seconds before a failed piece is tried again.
 _PAUSE = 1.0
 
 
 class _Work:
-    """One image and what is left of it."""
+    """One image, and the extents that are left to copy; sizes in bytes."""
 
     def __init__(self, seed: model.Seed) -> None:
         self.seed = seed
@@ -49,21 +50,23 @@ class _Work:
 
     @property
     def lanes(self) -> int:
-        """How many pieces can travel at a time, about."""
+        """About how many pieces can be copied at a time."""
         if transfer.is_serial(self.seed):
             return int(self.done < self.total)
         return -(-(self.total - self.done) // extents.PIECE)
 
     def ready(self) -> bool:
+        """Tell whether a worker can take a piece."""
         free = not self.busy or not transfer.is_serial(self.seed)
         return bool(self.left) and free
 
 
 class Seeder:
-    """Copies images, piece by piece.
+    """Copies images of one guest, piece by piece.
 
-    :param limit: bytes/s for all of them together; 0 = no limit
-    :param arrived: told of each piece; must return quickly
+    :param guest: the guest's name, for messages
+    :param limit: bytes/s for all images together; 0 = no limit
+    :param arrived: called with each piece that is copied; must return quickly
     """
 
     def __init__(
@@ -78,7 +81,7 @@ class Seeder:
         self._works = [_Work(seed) for seed in seeds]
         self._settings = settings
         self._limit = limit
-        #: Of it, what the pieces under way have, in bytes/s.
+        #: The share of the limit that running pieces use, in bytes/s.
         self._used = 0
         self._arrived = arrived
         self._changed = threading.Condition()
@@ -88,15 +91,15 @@ class Seeder:
         self._failed = 0
 
     def set_limit(self, bytes_per_s: int) -> None:
-        """Change the limit for the pieces that are not begun; 0 lifts it."""
+        """Change the limit for pieces that begin later; 0 removes it."""
         self._limit = bytes_per_s
 
     def run(self, cancelled: threading.Event, watch: progress.Watch) -> None:
         """Copy all pieces.
 
-        :raises ImageError: a target cannot be made ready
-        :raises SeedFailed: pieces failed, again and again
-        :raises Aborted: on request
+        :raises ImageError: a target cannot be prepared
+        :raises SeedFailed: a target is full, or pieces failed repeatedly
+        :raises Aborted: ``cancelled`` was set
         """
         for work in self._works:
             if work.seed.afresh:
@@ -120,7 +123,7 @@ class Seeder:
         size = work.seed.size_bytes
         work.zeroed = transfer.begin(work.seed, size)
         holes = extents.outside(size, work.seed.extents)
-        if not work.zeroed:  # they have to be written, too
+        if not work.zeroed:  # holes are copied, too, to write zeroes there
             work.left.extend(holes)
             work.total = size
             return
@@ -137,7 +140,7 @@ class Seeder:
                     raise self._failure
                 if all(work.done == work.total for work in self._works):
                     return
-                # each piece that ends is told of
+                # _finish() and _fail() notify
                 self._changed.wait(self._settings.poll_interval)
             if cancelled.is_set():
                 raise exception.Aborted(guest=self._guest)
@@ -155,8 +158,8 @@ class Seeder:
     def _guarded(self) -> None:
         try:
             self._carry()
-        except Exception as e:  # thread entry: nobody else would see it
-            LOG.exception('Seeding failed')
+        except Exception as e:  # a thread's entry: no caller would see it
+            LOG.exception('A worker that seeds failed unexpectedly')
             self._fail(exception.SeedFailed(disk='-', reason=e))
 
     def _carry(self) -> None:
@@ -180,18 +183,21 @@ class Seeder:
                 self._arrived(work.seed.disk, piece)
                 self._finish(work, piece)
             if rate:
-                # the holes of what a guest sees do not cross the link
+                # guest-visible content has holes that do not cross the link
                 usual = 0 if work.seed.by_content else piece.length / rate
                 self._give_back(rate, began + usual)
 
     def _take(self) -> tuple[_Work, model.Extent, int] | None:
-        """The next piece, and its share of the limit in bytes/s."""
+        """Wait for the next piece; None at the end of the seeding.
+
+        :returns: the work, the piece, and its share of the limit in bytes/s
+        """
         with self._changed:
             while not self._ended:
                 ready = [work for work in self._works if work.ready()]
                 rate = self._share()
                 if ready and rate is not None:
-                    # the one that is furthest from its end
+                    # the image with the most bytes left
                     work = max(ready, key=lambda w: w.total - w.done)
                     self._used += rate
                     piece, rest = extents.cut(
@@ -205,21 +211,27 @@ class Seeder:
             return None
 
     def _share(self) -> int | None:
-        """What a piece may take of the limit; None if it has to wait."""
+        """Return the share of a piece in bytes/s; None if it must wait.
+
+        A share of 0 means that there is no limit.
+        """
         if not self._limit:
             return 0
         lanes = sum(work.lanes for work in self._works)
         workers = max(1, min(self._settings.seed_workers, lanes))
         share = max(1, self._limit // workers)
         free = self._limit - self._used
-        # what is left by more workers than there are now is not too little
+        # running pieces may have shares of an earlier, different size: half
+        # of a share is enough to begin
         return min(share, free) if 2 * free >= share else None
 
     def _give_back(self, rate: int, until: float) -> None:
-        """Return a share of the limit, but not before its time.
+        """Free a share of the limit, but not before the piece's usual end.
 
-        qemu-img lets its first bytes and its last request pass at once; in
-        a small piece that is all there is.
+        qemu-img does not delay its first bytes and its last request. A small
+        piece consists of nothing else, and would exceed the limit.
+
+        :param until: the usual end, by the monotonic clock
         """
         with self._changed:
             self._changed.wait_for(
@@ -238,7 +250,9 @@ class Seeder:
     def _put_back(
         self, work: _Work, piece: model.Extent, error: Exception
     ) -> None:
-        LOG.warning('Seeding disk %s: %s', work.seed.disk, error)
+        LOG.warning(
+            'Seeding a piece of disk %s failed: %s', work.seed.disk, error
+        )
         with self._changed:
             work.left.appendleft(piece)
             work.busy -= 1
@@ -252,7 +266,7 @@ class Seeder:
                 self._fail(
                     exception.SeedFailed(disk=work.seed.disk, reason=error)
                 )
-            # an export or a link that was lost may come back
+            # a lost export or link may come back
             self._changed.wait_for(lambda: self._ended, _PAUSE)
 
     def _fail(self, error: exception.BlockCopyError) -> None:

@@ -1,18 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long nothing has moved."""
+"""A clock that measures how long a job has made no progress."""
 
 import time
 
 
 class Stall:
-    """A clock that starts again whenever a number has changed."""
+    """A clock that starts again whenever a number changes."""
 
     def __init__(self) -> None:
         self._last = -1
         self._since = time.monotonic()
 
     def seconds(self, number: int) -> float:
-        """Seconds since the number was last another one."""
+        """Return the seconds since the number last changed.
+
+        :param number: the present number, such as bytes that were processed
+        """
         if number != self._last:
             self._last, self._since = number, time.monotonic()
         return time.monotonic() - self._since

@@ -13,7 +13,11 @@ class TestStall(base.TestCase):
         super().setUp()
         self.now = 100.0
         self.enterContext(
-            mock.patch.object(time, 'monotonic', side_effect=lambda: self.now)
+            mock.patch.object(
+                *(time, 'monotonic'),
+                autospec=True,
+                side_effect=lambda: self.now,
+            )
         )
         self.stall = stall.Stall()
 
