@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two hosts on one machine: for the tests, and as a tool for people.
+"""The lab: two hosts on one machine, for tests and for people.
 
-A host is a network, a mount and a UTS namespace with a libvirtd of its own;
-the two are joined by a veth pair. Guests are emulated (TCG), so no KVM is
-needed. Loop devices stand in for LVM volumes: both are block devices, and
-device-mapper is not there on every machine.
+A host is a network, a mount and a UTS namespace with a libvirtd of its own.
+A veth pair connects the two hosts. QEMU emulates the guests (TCG), so the lab
+needs no KVM. Loop devices stand in for LVM volumes: both are block devices,
+and not every machine has device-mapper.
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""tools/lab: two hosts on one machine, for people."""
+"""tools/lab: two hosts on one machine, to try and to test with."""
 
 import argparse
 import sys
@@ -17,30 +17,30 @@ _NAME = 'tool'
 def main() -> int:
     parser = argparse.ArgumentParser(prog='tools/lab', description=__doc__)
     commands = parser.add_subparsers(dest='command', required=True)
-    commands.add_parser('up', help='bring two hosts up')
-    commands.add_parser('down', help='end them; nothing is left behind')
-    commands.add_parser('status', help='what is up')
-    commands.add_parser('sweep', help='end labs whose owners are dead')
+    commands.add_parser('up', help='start the two hosts')
+    commands.add_parser('down', help='end both hosts and remove their files')
+    commands.add_parser('status', help='show the hosts and their guests')
+    commands.add_parser('sweep', help='end the labs of dead processes')
     commands.add_parser(
         'soak',
-        help='have a guest go back and forth, on two hosts of its own',
+        help='migrate a guest back and forth, on two hosts of its own',
         add_help=False,
     )
-    shell = commands.add_parser('shell', help='a shell on a host')
+    shell = commands.add_parser('shell', help='open a shell on a host')
     shell.add_argument('host', choices=['a', 'b'])
     other = commands.add_parser(
         'root',
-        help='make the root of another release of Debian, for hosts of a lab',
-        description=f'Make the root of another release of Debian, and print '
-        f'where it is. Labs use it if {root.VARIABLE} names it.',
+        help='make a root of another Debian release for the hosts of labs',
+        description=f'Make a root of another Debian release and print its '
+        f'path. Set {root.VARIABLE} to that path to use the root in labs.',
     )
-    other.add_argument('release', help='such as trixie')
+    other.add_argument('release', help='the release, such as trixie')
     arguments, others = parser.parse_known_args()
     if arguments.command == 'soak':
         return soak.main(others)
     if others:
         parser.error(f'{others[0]} is not known')
-    # errors are raised; libvirt would print them as well
+    # without a handler, libvirt prints each error besides raising it
     libvirt.registerErrorHandler(lambda *_ignored: None, None)
     it = lab.Lab(_NAME)
     try:
@@ -60,8 +60,9 @@ def _up(it: lab.Lab) -> None:
     it.up(owned=False)
     _status(it)
     print(
-        f'\nImages: {it.a.images} on each host, its own there.\n'
-        f'tools/lab shell a opens a shell on host a; tools/lab down ends it.'
+        f'\nEach host has its own directory {it.a.images} for images.\n'
+        f'tools/lab shell a opens a shell on host a; tools/lab down ends the '
+        f'lab.'
     )
 
 
@@ -71,12 +72,12 @@ def _down(it: lab.Lab) -> None:
 
 def _sweep(_it: lab.Lab) -> None:
     for name in lab.sweep():
-        print(f'Lab {name} of a dead process was ended.')
+        print(f'Ended lab {name} of a dead process.')
 
 
 def _status(it: lab.Lab) -> None:
     if not it.directory.exists():
-        print('The lab is down; tools/lab up brings it up.')
+        print('The lab is down; start it with "tools/lab up".')
         return
     print(
         f'{"host":6}{"name":10}{"address":12}{"URI":32}{"libvirt":9}'
@@ -98,13 +99,13 @@ def _status(it: lab.Lab) -> None:
 
 
 def _version(number: int) -> str:
-    """As a person writes what libvirt counts."""
+    """Write one of libvirt's version numbers with dots."""
     return f'{number // 1_000_000}.{number // 1000 % 1000}.{number % 1000}'
 
 
 def _shell(it: lab.Lab, name: str) -> int:
     if not it.directory.exists():
-        raise host.LabError('The lab is down; tools/lab up brings it up.')
+        raise host.LabError('The lab is down; start it with "tools/lab up".')
     return {'a': it.a, 'b': it.b}[name].shell()
 
 

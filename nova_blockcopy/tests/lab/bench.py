@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""tools/bench: how long things take, side by side on two hosts.
+"""tools/bench: measure migrations between the two hosts of a lab.
 
-Each part shows ratios of figures from one run on this machine, as the
-figures themselves say little about yours. The bounds are those of the
-project; the exit code is 1 if one is not kept, but with --quick.
+The absolute figures depend on the machine, so each part compares figures of
+one run. The project sets bounds for the ratios. The exit code is 1 if a ratio
+is out of its bounds, except with --quick.
 
-windows: for how long a guest depends on both hosts, for disks of several
-sizes. total: a whole migration over a limited link, against "virsh migrate
---copy-storage-all". seed: how much of a limited link seeding uses. reads: how
-many reads of 4 KiB at random places a guest gets while it depends on both
-hosts. tools: other ways to seed, other sizes of pieces and numbers of workers.
+windows: seconds for which a guest depends on both hosts, by size of its disk.
+total: a whole migration over a limited link, compared with "virsh migrate
+--copy-storage-all". seed: the share of a limited link that seeding uses.
+reads: random reads of 4 KiB per second of a guest that depends on both hosts.
+tools: seeding by other programs, and with other numbers and sizes of pieces.
 """
 
 import argparse
@@ -47,7 +47,7 @@ from nova_blockcopy.tests.lab import trial
 
 MIB = scene.MIB
 _NATIVE = 'native'
-#: What the project has promised itself.
+#: The bounds that the project has set for itself: ratios, or seconds (_S).
 _WINDOW_SPREAD = 1.5
 _WINDOW_S = 2.0
 _TOTAL = 1.15
@@ -57,7 +57,7 @@ _PIECES = (4, 16, 64)
 _SEED_RUNS = 3
 #: MiB/s.
 _SEED_LIMIT = 64
-#: Seconds, as in the field; tests look more often.
+#: Seconds; the default of the product, while tests poll more often.
 _POLL = next(
     o.default for o in conf.BLOCKCOPY_OPTS if o.name == 'poll_interval'
 )
@@ -65,7 +65,11 @@ _POLL = next(
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """What a guest writes: records at an interval in s, and more, bytes/s."""
+    """The writes of a guest.
+
+    ``interval`` is the time between two records in seconds. ``extra`` are
+    other writes in bytes/s.
+    """
 
     name: str
     interval: float
@@ -74,14 +78,14 @@ class Load:
 
 _QUIET = Load(name='quiet', interval=0.05, extra=0)
 _BUSY = Load(name='writing', interval=0.01, extra=2 * MIB)
-#: More than the limit of the part that uses it, so the window is long.
+#: Writes more than the bandwidth limit allows, so the window is long.
 _HEAVY = Load(name='writing too fast', interval=0.05, extra=64 * MIB)
 _HEAVY_LIMIT = 16
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """One column of a table: of which figure, and how it is shown."""
+    """One column of a table: its title, the key and format of its figure."""
 
     title: str
     key: str
@@ -130,7 +134,7 @@ Rows = list[dict[str, Any]]
 
 
 class Bench:
-    """All parts, with what they found."""
+    """Runs parts of the benchmark and collects their findings."""
 
     def __init__(
         self, options: argparse.Namespace, console: rich.console.Console
@@ -141,7 +145,7 @@ class Bench:
         self.parts: dict[str, Rows] = {}
 
     def run(self, part: str) -> None:
-        """Run one part, and show it."""
+        """Run one part and print its table."""
         before = os.getloadavg()[0]
         columns, rows = _PARTS[part](self)
         self.parts[part] = rows
@@ -149,6 +153,7 @@ class Bench:
         self._console.print(_table(title, columns, rows))
 
     def windows(self) -> tuple[Sequence[Column], Rows]:
+        """Measure the remote window for disks of several sizes."""
         rows: Rows = []
         for load in (_QUIET, _BUSY):
             found = [
@@ -164,7 +169,7 @@ class Bench:
         return _WINDOW_COLUMNS, rows
 
     def _window(self, size: int, load: Load, rows: Rows) -> float:
-        """The median of all runs, each of which adds a row."""
+        """Return the median of all runs in seconds; each run adds a row."""
         way = self._options.mode
         found: list[float] = []
         for _run in range(self._options.repeat):
@@ -175,6 +180,7 @@ class Bench:
         return statistics.median(found)
 
     def total(self) -> tuple[Sequence[Column], Rows]:
+        """Compare whole migrations by libvirt and by each mode."""
         size, limit = self._options.total_size, self._options.bandwidth
         rows: Rows = []
         for way in (_NATIVE, *map(str, model.Mode)):
@@ -187,6 +193,7 @@ class Bench:
         return _TOTAL_COLUMNS, rows
 
     def seed(self) -> tuple[Sequence[Column], Rows]:
+        """Measure the share of a limited link that seeding uses."""
         rows = []
         for kind in ('raw', 'block'):
             with self._bulk(kind) as it:
@@ -207,7 +214,7 @@ class Bench:
         return _RUN_COLUMNS, rows
 
     def _limited(self, it: bulk.Bulk, kind: str) -> dict[str, Any]:
-        """With the engine's own limit in place of the link's."""
+        """Measure seeding under the engine's limit, on an unlimited link."""
         limit = _SEED_LIMIT
         way = bulk.pieces(
             self._settings, **self._defaults(), limit=limit * MIB
@@ -216,6 +223,7 @@ class Bench:
         return {**row, 'limit_share': row['mib_per_s'] / limit}
 
     def reads(self) -> tuple[Sequence[Column], Rows]:
+        """Compare a guest's reads in the remote window with those before."""
         return _READ_COLUMNS, [
             self._reads(load, mbit)
             for mbit in (None, self._options.link)
@@ -258,13 +266,14 @@ class Bench:
         }
 
     def tools(self) -> tuple[Sequence[Column], Rows]:
+        """Compare seeding with other programs and other settings."""
         rows = []
         with self._bulk('raw') as it:
             for mbit in (None, self._options.link):
                 for name, way in self._ways():
                     rows.append(self._bulk_run(it, name, way, mbit))
         if not bulk.has_nbdcopy():
-            self._console.print('nbdcopy is not installed, so it is left out')
+            self._console.print('nbdcopy is not installed and is left out')
         return _RUN_COLUMNS, rows
 
     def _ways(self) -> Iterator[tuple[str, bulk.Way]]:
@@ -304,9 +313,10 @@ class Bench:
     def _scene(
         self, size: int, load: Load, way: str, **more: Any
     ) -> Iterator[scene.Scene]:
-        """A lab of its own with a guest, whose disk is full of data.
+        """Bring up a lab with a guest whose disk is full of data.
 
-        :param more: of the scene, or options of the engine
+        :param size: size of the disk in MiB
+        :param more: arguments of the scene, or options of the engine
         """
         region = _region(size)
         with _lab() as it:
@@ -333,7 +343,7 @@ class Bench:
                 made.guest.end()
 
     def _data(self, size: int) -> int:
-        """MiB that are written beforehand: all that is behind the records."""
+        """Return the MiB that are filled before the guest starts."""
         return int(min(size - 1 - _region(size), self._options.data))
 
     def _moved(
@@ -344,7 +354,7 @@ class Bench:
         way: str,
         listener: trial.Listener = lambda _now: None,
     ) -> dict[str, Any]:
-        """Move the guest, by one of the engine's modes or by libvirt alone."""
+        """Migrate the guest by a mode of the engine, or by libvirt alone."""
         self._console.print(f'  {size} MiB, {way}, guest {load.name}')
         if way == _NATIVE:
             outcome = trial.by_libvirt(made, bandwidth=self._options.bandwidth)
@@ -408,12 +418,15 @@ _PARTS: dict[str, Callable[[Bench], tuple[Sequence[Column], Rows]]] = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run it; 0 if all bounds are kept, 1 if not, 2 if it cannot run."""
+    """Run the benchmark.
+
+    :returns: 0 if all bounds are kept, 1 if not, 2 if the benchmark cannot run
+    """
     options = _options(argv)
     console = rich.console.Console()
-    if not console.is_terminal:  # a file is as wide as it has to be
+    if not console.is_terminal:  # rich takes a file for 80 columns wide
         console.width = _WIDTH
-    # errors are raised; libvirt would print them as well
+    # without a handler, libvirt prints each error besides raising it
     libvirt.registerErrorHandler(lambda *_ignored: None, None)
     lab.sweep()
     bench = Bench(options, console)
@@ -488,14 +501,14 @@ def _lab() -> Iterator[lab.Lab]:
 
 
 def _region(size: int) -> int:
-    """MiB of a disk for records, and as many for the other writes."""
+    """Return the MiB for the records; the other writes get as many."""
     return min(64, size // 4)
 
 
 def _check_room(options: argparse.Namespace) -> None:
-    """Pass if the images of the largest lab have room.
+    """Check that the images of the largest lab have room.
 
-    :raises LabError: they have not
+    :raises LabError: they have no room
     """
     largest = max(
         *(min(size, options.data) for size in options.sizes),
@@ -506,8 +519,8 @@ def _check_room(options: argparse.Namespace) -> None:
     free = shutil.disk_usage(lab.BASE.parent).free // MIB
     if free < wanted:
         raise host.LabError(
-            f'{lab.BASE.parent} has {free} MiB free, and {wanted} MiB are '
-            f'wanted; make room, or have less data with --data.'
+            f'{lab.BASE.parent} has {free} MiB free, but {wanted} MiB are '
+            f'needed; make room, or set --data to less.'
         )
 
 
@@ -539,56 +552,71 @@ def _parser() -> argparse.ArgumentParser:
         choices=[*_PARTS, []],
         help=f'one or more of {", ".join(_PARTS)} (default: all)',
     )
-    add('--quick', action='store_true', help='small sizes: does it run?')
-    add('--json', metavar='FILE', help='write all figures there')
+    add(
+        '--quick',
+        action='store_true',
+        help='use small sizes, to see that the benchmark runs',
+    )
+    add('--json', metavar='FILE', help='write all figures to this file')
     add(
         '--sizes',
         type=lambda text: [int(size) for size in text.split(',')],
         metavar='MiB,...',
-        help='disks for windows (default: 1024,4096,16384)',
+        help='sizes of the disks for windows (default: 1024,4096,16384)',
     )
     add(
         '--data',
         type=int,
         default=4096,
         metavar='MiB',
-        help='most data on a disk, the rest is a hole (default: 4096)',
+        help='most data on a disk; the rest is a hole (default: 4096)',
     )
-    add('--total-size', type=int, metavar='MiB', help='disk for total')
-    add('--bulk-size', type=int, metavar='MiB', help='disk for seed and tools')
+    add(
+        '--total-size',
+        type=int,
+        metavar='MiB',
+        help='size of the disk for total (default: 4096)',
+    )
+    add(
+        '--bulk-size',
+        type=int,
+        metavar='MiB',
+        help='size of the disk for seed and tools (default: 1024)',
+    )
     add(
         '--link',
         type=int,
         default=1000,
         metavar='Mbit/s',
-        help='limit of the link where there is one (default: 1000)',
+        help='rate of the link where a part limits the link (default: 1000)',
     )
     add(
         '--bandwidth',
         type=int,
         default=0,
         metavar='MiB/s',
-        help='limit in place of the link for windows and total: '
-        'block_migration_bandwidth, virsh migrate --bandwidth',
+        help='bandwidth limit for windows and total, in place of a limited '
+        'link: block_migration_bandwidth, virsh migrate --bandwidth '
+        '(default: 0, no limit)',
     )
     add(
         '--repeat',
         type=int,
         default=1,
         metavar='N',
-        help='runs of each of windows, whose median counts (default: 1)',
+        help='runs for each row of windows; the median counts (default: 1)',
     )
     add(
         '--kind',
         choices=['raw', 'block', 'qcow2'],
         default='raw',
-        help='of the disks for windows and total (default: raw)',
+        help='kind of the disks for windows and total (default: raw)',
     )
     add(
         '--mode',
         choices=[str(mode) for mode in model.Mode],
         default=str(model.Mode.SEEDED),
-        help='for windows (default: seeded)',
+        help='mode of the migrations for windows and reads (default: seeded)',
     )
     add(
         '--option',
@@ -596,7 +624,7 @@ def _parser() -> argparse.ArgumentParser:
         action='append',
         default=[],
         metavar='NAME=VALUE',
-        help='an option of the engine; may be given more than once',
+        help='set an option of the engine; may be given more than once',
     )
     return parser
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bringing an image from host a to host b, without a guest, in every way.
+"""Copying an image from host a to host b without a guest.
 
-What seeding does, and what it could do instead.
+The benchmark compares seeding with other ways by this.
 """
 
 import dataclasses
@@ -31,16 +31,17 @@ from nova_blockcopy.tests.lab import root
 from nova_blockcopy.tests.lab import scene
 
 _MOST_SECONDS = 3600
-#: Copies all of a seed; returns when that is durable.
+#: Copies a whole seed, and returns when the copy is on stable storage.
 Way = Callable[[model.Seed], None]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """What one run took: seconds, and processor seconds of all programs.
+    """The figures of one run.
 
-    ``wire_bytes`` are whole frames, as a limited link counts them; 0 if it
-    is not limited.
+    The times of the processors are in seconds, over all programs of a host.
+    ``wire_bytes`` counts whole frames on a limited link; 0 if the link is not
+    limited.
     """
 
     seconds: float
@@ -51,14 +52,15 @@ class Run:
 
     @property
     def rate(self) -> float:
-        """Bytes/s of the image's data."""
+        """The image's data in bytes/s."""
         return self.data_bytes / self.seconds
 
 
 class Bulk:
-    """An image full of data on host a, and one for it on host b.
+    """A source image full of data on host a, and a target on host b.
 
     :param kind: ``block`` or ``raw``
+    :param size: bytes
     """
 
     def __init__(self, it: lab.Lab, kind: str, size: int) -> None:
@@ -70,10 +72,10 @@ class Bulk:
         disks.fill(self._source.file, 1, 0, size)
 
     def run(self, way: Way, mbit: int | None) -> Run:
-        """Empty the target, copy all of it, and check that it is the same.
+        """Empty the target, copy the source, and compare the two.
 
-        :param mbit: what the link is limited to, in Mbit/s
-        :raises LabError: it is not the same
+        :param mbit: rate of the link in Mbit/s; None = no limit
+        :raises LabError: the target differs from the source
         """
         self._lab.set_link_rate(mbit)
         self._lab.b.run(
@@ -81,7 +83,7 @@ class Bulk:
             *('--length', str(self._target.size_bytes)),
             str(self._target.file),
         )
-        os.sync()  # what others wrote is not to be waited for
+        os.sync()  # so that the run does not wait for writes of others
         exporter = export.Exporter(scene.settings(self._lab.a))
         exported = self._lab.a.call(
             exporter.start,
@@ -132,7 +134,7 @@ class Bulk:
             for disk in (self._source, self._target)
         )
         if one != other:
-            raise host.LabError('What has arrived is not what was sent.')
+            raise host.LabError('The target differs from the source.')
 
 
 def pieces(
@@ -142,9 +144,10 @@ def pieces(
     piece: int = extents.PIECE,
     limit: int = 0,
 ) -> Way:
-    """As the engine does it: ``qemu-img convert``, piece by piece.
+    """Copy as the engine does: by ``qemu-img convert``, piece by piece.
 
-    :param piece: most bytes of one
+    :param workers: pieces that are copied at a time
+    :param piece: largest size of a piece in bytes
     :param limit: bytes/s for all workers together; 0 = no limit
     """
 
@@ -162,7 +165,7 @@ def pieces(
 
 
 def whole(seed: model.Seed) -> None:
-    """One ``qemu-img convert`` of the whole image."""
+    """Copy the whole image by one ``qemu-img convert``."""
     transfer.run(
         seed,
         model.Extent(offset=0, length=seed.size_bytes),
@@ -174,7 +177,7 @@ def whole(seed: model.Seed) -> None:
 
 
 def nbdcopy(seed: model.Seed) -> None:
-    """libnbd's tool, as it comes; it has no limit and no pieces."""
+    """Copy by libnbd's ``nbdcopy``, which has no rate limit."""
     at = seed.export
     zeroed = transfer.begin(seed, seed.size_bytes)
     command.run(
@@ -195,13 +198,13 @@ def _cpu(process: psutil.Process) -> float:
 
 
 def _children_cpu() -> float:
-    """Of the programs that this process has run and seen the end of."""
+    """Return the processor seconds of this process's ended children."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
 def _sent(at: host.Host) -> int:
-    """Bytes that a limited link has let pass, headers of all frames too."""
+    """Return the bytes that a limited link has passed, with all headers."""
     shown = at.run('tc', '-s', '-j', 'qdisc', 'show', 'dev', 'eth0').stdout
     return sum(
         int(found['bytes'])

@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Certificates of the hosts, by an authority of the lab's own."""
+"""TLS certificates of the hosts, signed by the lab's own authority."""
 
 import pathlib
 import shutil
 import subprocess
 
 _DAYS = '2'
-#: No extensions but those that are asked for.
+#: Without this, openssl adds extensions of its own.
 _CONFIG = '[req]\ndistinguished_name = dn\n[dn]\n'
 
 
 class Authority:
-    """Signs certificates.
+    """Signs the certificates of hosts.
 
-    :param directory: for its own files; made if it is not there
+    :param directory: for the authority's files; created if it does not exist
     """
 
     def __init__(self, directory: pathlib.Path) -> None:
@@ -35,14 +35,16 @@ class Authority:
     def certify(
         self, directory: pathlib.Path, name: str, address: str
     ) -> None:
-        """Make what a host's QEMU looks for, as a server and as a client.
+        """Make the certificates that a host's QEMU needs in both roles.
 
-        :param directory: for the files; made if it is not there
+        :param directory: for the files; created if it does not exist
+        :param name: the host's name
+        :param address: the host's IP address
         """
         directory.mkdir(parents=True, exist_ok=True)
         shutil.copy(self._certificate, directory)
         key, certificate = (
-            directory / f'server-{what}.pem' for what in ('key', 'cert')
+            directory / f'server-{part}.pem' for part in ('key', 'cert')
         )
         self._request(
             *('-subj', f'/CN={name}', '-keyout', key, '-out', certificate),

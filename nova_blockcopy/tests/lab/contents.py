@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whole contents of disks: what they are read from, and how they differ.
+"""The whole content of disks, read beside QEMU and compared.
 
-A live domain says what each of its disks is read from, and what a copy of
-it goes into. Both are read here beside QEMU, through programs of their own,
-so whoever asks makes sure first that QEMU keeps nothing in its memory.
+A live domain names the source of each disk and the target of each copy. This
+module reads both by separate programs. The caller first makes QEMU write out
+all that it holds in memory.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from nova_blockcopy import domxml
 from nova_blockcopy.runtime import waiting
 from nova_blockcopy.tests.lab import host
 
-#: Small enough for a quick count of the bytes that differ.
+#: Bytes that are compared at a time; a small chunk is counted quickly.
 _CHUNK = 64 * 1024
 _SAMPLE = 16
 _EXPORT = 'content'
@@ -36,10 +36,10 @@ Node = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """How many bytes of two contents differ, and the first place of one.
+    """The number of bytes that differ, and the first place.
 
-    ``wanted`` and ``found`` are what is there, a few bytes of it: zeroes are
-    another fault than what was there before.
+    ``wanted`` and ``found`` are the first few bytes there. They show whether
+    the target has zeroes or old data.
     """
 
     disk: str
@@ -57,7 +57,7 @@ class Difference:
 
 
 def sources(xml: str) -> dict[str, Node]:
-    """By target, what a guest sees of its disks."""
+    """Return a node for the guest-visible content of each disk, by target."""
     return {
         _target(disk): _node(disk, disk)
         for disk in domxml.parse(xml).iterfind('devices/disk')
@@ -66,7 +66,7 @@ def sources(xml: str) -> dict[str, Node]:
 
 
 def mirrors(xml: str) -> dict[str, Node]:
-    """By target, what disks are being copied into, with what lies below."""
+    """Return a node for the target of each disk's copy, with its chain."""
     found = {}
     for disk in domxml.parse(xml).iterfind('devices/disk'):
         mirror = disk.find('mirror')
@@ -81,9 +81,9 @@ def _target(disk: etree._Element) -> str:
 
 
 def _node(element: etree._Element, top: etree._Element) -> Node:
-    """One layer and all below it.
+    """Return a node for one layer and all layers below.
 
-    :param top: the same element for the top layer, whose format may be in
+    :param top: the element of the top layer, whose format may be in
         ``<driver>``
     """
     source = element.find('source')
@@ -91,7 +91,7 @@ def _node(element: etree._Element, top: etree._Element) -> Node:
     if format_ is None and element is top:
         format_ = element.find('driver')
     if source is None or format_ is None:
-        raise ValueError(f'it is not said what <{element.tag!r}> is')
+        raise ValueError(f'<{element.tag!r}> lacks its source or its format')
     node: Node = {
         'driver': format_.get('type'),
         'file': _protocol(element.get('type', ''), source),
@@ -108,7 +108,7 @@ def _node(element: etree._Element, top: etree._Element) -> Node:
     if below is not None and below.find('source') is not None:
         node['backing'] = _node(below, top)
     elif node['driver'] == 'qcow2':
-        # whatever its header says
+        # QEMU must not follow the header
         node['backing'] = None
     return node
 
@@ -117,7 +117,9 @@ def _protocol(type_: str, source: etree._Element) -> Node:
     if type_ == 'network':
         at = source.find('host')
         if source.get('protocol') != 'nbd' or at is None:
-            raise ValueError(f'a source of {source.get("protocol")} is new')
+            raise ValueError(
+                f'a source by {source.get("protocol")} is not supported'
+            )
         return {
             'driver': 'nbd',
             'export': source.get('name'),
@@ -135,16 +137,17 @@ def _protocol(type_: str, source: etree._Element) -> Node:
         'driver': driver,
         'filename': path,
         'locking': 'off',
-        # what is on the disk, and not what is in the page cache
+        # reads the disk, and not the page cache
         'cache': {'direct': True},
     }
 
 
 def graph(node: Node) -> list[Node]:
-    """The same as nodes that refer to each other, the bottom one first.
+    """Split a node into nodes that refer to each other, bottom one first.
 
     QEMU mixes the options of a backing node with the file name in the header
-    above, unless it is a reference (bdrv_open_backing_file() in block.c).
+    above, unless the backing node is a reference (bdrv_open_backing_file()
+    in block.c).
     """
     below = node.get('backing')
     found = graph(below) if below else []
@@ -155,12 +158,13 @@ def graph(node: Node) -> list[Node]:
 
 
 def read(at: host.Host, node: Node, into: pathlib.Path) -> None:
-    """Read every byte that a guest sees, as this host sees it.
+    """Read every byte of a node on a host into a file.
 
-    A hole is read like data, so that nobody has to be believed about where
-    the holes are.
+    Holes are read like data, because a wrong hole is one of the faults to
+    find.
 
-    :param into: a file, as named outside
+    :param at: the host that reads
+    :param into: the path of the file outside the host's namespaces
     """
     socket = into.with_suffix('.socket')
     with _served(at, graph(node), socket):
@@ -175,7 +179,7 @@ def read(at: host.Host, node: Node, into: pathlib.Path) -> None:
 def _served(
     at: host.Host, nodes: list[Node], socket: pathlib.Path
 ) -> Iterator[None]:
-    """Serve the last one of some nodes at a socket, which is there then."""
+    """Serve the last node over NBD at a unix socket, in a ``with`` block."""
     pid_file = socket.with_suffix('.pid')
     at.run(
         *('qemu-storage-daemon', '--daemonize', '--pidfile', str(pid_file)),
@@ -203,7 +207,7 @@ def _served(
 
 
 def _runs(process: psutil.Process) -> bool:
-    """Whether it has anything open; who ended may be a zombie for long."""
+    """Tell whether a process has its files open; a zombie has closed them."""
     try:
         return bool(process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
@@ -213,10 +217,10 @@ def _runs(process: psutil.Process) -> bool:
 def compare(
     disk: str, wanted: pathlib.Path, found: pathlib.Path
 ) -> Difference | None:
-    """Compare two contents byte for byte; None if they are equal.
+    """Compare two files byte for byte; None if they are equal.
 
-    The second one may be longer, as a volume is that is made of extents;
-    what it lacks differs.
+    ``found`` may be longer, because LVM rounds a volume up to whole extents.
+    If ``found`` is shorter, the missing bytes differ.
     """
     count = offset = 0
     first: tuple[int, bytes, bytes] | None = None

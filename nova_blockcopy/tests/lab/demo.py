@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""tools/demo.sh: a guest and its disks move, and nothing is lost.
+"""tools/demo.sh: migrate a guest with its disks, and account for its writes.
 
-A guest with a block device and a qcow2 file, which writes numbered records
-to both all the time, moves from host a to host b. Afterwards each record
-that its disks had acknowledged is looked for.
+The guest has a block device and a qcow2 file, and writes numbered records to
+both all the time. The demo migrates the guest from host a to host b. Then it
+looks on host b for each record that a disk has acknowledged.
 """
 
 import argparse
@@ -31,21 +31,21 @@ _KINDS = ('block', 'layered')
 _INTERVAL = 0.005
 _SMALLEST_MIB = 64
 _SAID = {
-    states.State.PREPARING: 'host b checks the bases that wait for the disks',
+    states.State.PREPARING: 'host b checks the bases',
     states.State.FREEZING: 'the guest writes to deltas from now on',
-    states.State.SEEDING: 'its disks are copied while it runs on host a',
-    states.State.EXPORTING: 'host a serves its disks over NBD',
+    states.State.SEEDING: 'the disks are copied; the guest runs on host a',
+    states.State.EXPORTING: 'host a serves the disks over NBD',
     states.State.SWITCHING: 'the memory moves to host b',
-    states.State.COPYING: 'the guest runs on host b, its disks are copied',
+    states.State.COPYING: 'the guest runs on host b; its disks are copied',
     states.State.READY: 'each write of the guest goes to both hosts',
-    states.State.PIVOTING: 'the guest takes to its disks on host b',
-    states.State.RELEASING: 'that is proven, so host a gives up its disks',
+    states.State.PIVOTING: 'the guest switches to its bases on host b',
+    states.State.RELEASING: 'the pivot is proven; host a releases its disks',
     states.State.ENDED: 'done',
 }
 
 
 class View:
-    """What a person sees of a migration while it runs."""
+    """The display of a running migration: its states and a bar per disk."""
 
     def __init__(self, console: rich.console.Console) -> None:
         self._bars = rich.progress.Progress(
@@ -67,12 +67,14 @@ class View:
         self._bars.stop()
 
     def engine(self, now: progress.Progress) -> None:
+        """Show the progress of a migration by the engine."""
         if now.state is not self._state:
             self._state = now.state
             self._bars.console.print(f'{now.state:>10}: {_SAID[now.state]}')
         self.bars(now)
 
     def bars(self, now: progress.Progress) -> None:
+        """Show the progress of the disks only."""
         for disk in now.disks:
             if disk.disk not in self._tasks:
                 self._tasks[disk.disk] = self._bars.add_task(disk.disk)
@@ -84,15 +86,18 @@ class View:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run it; 0 if no record was lost, 1 if one was, 2 if it cannot run."""
+    """Run the demo.
+
+    :returns: 0 if no data was lost, 1 if some was, 2 if the demo cannot run
+    """
     options = _parser().parse_args(argv)
     console = rich.console.Console()
-    # errors are raised; libvirt would print them as well
+    # without a handler, libvirt prints each error besides raising it
     libvirt.registerErrorHandler(lambda *_ignored: None, None)
     lab.sweep()
     it = lab.Lab()
     try:
-        console.print('Bringing two hosts up, and a guest on host a')
+        console.print('Starting two hosts, and a guest on host a')
         it.up()
         outcome = _run(it, options, console)
     except (host.LabError, exception.BlockCopyError) as e:
@@ -167,7 +172,8 @@ def _show(
         )
     if outcome.changed:
         console.print(
-            f'Changed outside of the records: {", ".join(outcome.changed)}',
+            f'Disks that changed outside of the records: '
+            f'{", ".join(outcome.changed)}',
             style='bold red',
         )
     if not outcome.intact:
@@ -194,44 +200,44 @@ def _parser() -> argparse.ArgumentParser:
         '--mode',
         choices=[mode.value for mode in model.Mode],
         default=model.Mode.SEEDED.value,
-        help='when the bulk of the disks travels (default: seeded, before '
-        'the guest)',
+        help='seeded copies the disks before the switchover, direct after '
+        'it (default: seeded)',
     )
     parser.add_argument(
         '--bandwidth',
         type=_number(0),
         default=0,
         metavar='MiB/s',
-        help='limit for both disks together; 0, the default, is no limit',
+        help='bandwidth limit for both disks together (default: 0, no limit)',
     )
     parser.add_argument(
         '--size',
         type=_number(_SMALLEST_MIB),
         default=512,
         metavar='MiB',
-        help='of each disk; half of it is filled (default: 512)',
+        help='size of each disk; half of it is filled (default: 512)',
     )
     parser.add_argument(
         '--native',
         action='store_true',
-        help='by virsh migrate --copy-storage-all, for comparison',
+        help='migrate by virsh migrate --copy-storage-all, for comparison',
     )
     parser.add_argument(
         '--damage',
         action='store_true',
-        help='spoil two records afterwards, to see that it is noticed',
+        help='damage two records after the migration, to test the check',
     )
     return parser
 
 
 def _number(minimum: int) -> Callable[[str], int]:
-    """An argument type: an integer from a minimum up."""
+    """Return an argument type for integers of at least a minimum."""
 
     def number(text: str) -> int:
         value = int(text)
         if value < minimum:
             raise argparse.ArgumentTypeError(
-                f'{value} is too small, {minimum} is the least'
+                f'{value} is too small; the minimum is {minimum}'
             )
         return value
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images on the hosts of a lab, of every kind that can be moved."""
+"""Images on the hosts of a lab, of every kind that can be migrated."""
 
 import contextlib
 import dataclasses
@@ -21,8 +21,8 @@ _CHUNK = 1024 * 1024
 class Disk:
     """An image on one host.
 
-    ``file`` is where its bytes are for the rest of the machine; for a block
-    device, the file behind it.
+    ``file`` is the path of its file outside the host's namespaces. A block
+    device is a loop device over that file.
     """
 
     image: model.Image
@@ -46,7 +46,7 @@ class Maker:
         self._lab_directory = lab_directory
 
     def block(self, name: str, size_bytes: int) -> Disk:
-        """A block device, sparse at first."""
+        """Make a loop device over a sparse file."""
         file = self._sparse(name, size_bytes)
         device = lab.attach(self._lab_directory, file)
         image = model.Image(
@@ -57,6 +57,7 @@ class Maker:
         return Disk(image=image, size_bytes=size_bytes, file=file)
 
     def raw(self, name: str, size_bytes: int) -> Disk:
+        """Make a sparse raw file."""
         file = self._sparse(name, size_bytes)
         image = model.Image(
             path=self._path(name),
@@ -68,7 +69,7 @@ class Maker:
     def qcow2(
         self, name: str, size_bytes: int, backing: Disk | None = None
     ) -> Disk:
-        """A qcow2 file, on top of a raw one if that is given."""
+        """Make a qcow2 file, on top of a backing image if one is given."""
         image = model.Image(
             path=self._path(name),
             kind=model.ImageKind.FILE,
@@ -80,11 +81,11 @@ class Maker:
         return Disk(image=image, size_bytes=size_bytes, file=file)
 
     def empty(self, disk: Disk) -> None:
-        """Make an image as it was at first, without what lies below it."""
+        """Make an image empty again; its backing image stays as it is."""
         if disk.image.format is model.ImageFormat.QCOW2:
             self._create(disk.image, disk.size_bytes)
             return
-        # of a device, too, so that nothing of it is left in the page cache
+        # through the device, so that the page cache forgets its data, too
         self._host.run(
             *('fallocate', '--punch-hole', '--offset', '0'),
             *('--length', str(disk.size_bytes), disk.path),
@@ -100,7 +101,12 @@ class Maker:
     def of_kind(
         self, kind: str, name: str, size_bytes: int, seed: int = 0
     ) -> Disk:
-        """``block``, ``raw``, ``qcow2``, or ``layered`` on a raw file."""
+        """Make an image of one kind.
+
+        :param kind: ``block``, ``raw``, ``qcow2``, or ``layered`` for a
+            qcow2 on top of a raw file
+        :param seed: of the data of the raw file
+        """
         if kind != 'layered':
             made: Disk = getattr(self, kind)(name, size_bytes)
             return made
@@ -119,7 +125,11 @@ class Maker:
 
 
 def fill(path: pathlib.Path, seed: int, offset: int, length: int) -> None:
-    """Write data that nothing can compress, the same for the same seed."""
+    """Write random bytes, which depend on the seed only.
+
+    :param offset: bytes
+    :param length: bytes
+    """
     source = random.Random(seed)
     with path.open('r+b') as f:
         f.seek(offset)
@@ -129,10 +139,10 @@ def fill(path: pathlib.Path, seed: int, offset: int, length: int) -> None:
 
 @contextlib.contextmanager
 def opened(at: host.Host, disk: Disk) -> Iterator[IO[bytes]]:
-    """Read a disk as its guest sees it.
+    """Open the guest-visible content of a disk for reading.
 
-    The guest of a qcow2 must be paused: QEMU keeps tables in its memory,
-    and writes them out when it stops.
+    Pause the guest of a qcow2 first: QEMU keeps tables of a qcow2 in memory
+    and writes them out when the guest is paused.
     """
     if disk.image.format is model.ImageFormat.RAW:
         with disk.file.open('rb') as f:
@@ -156,7 +166,7 @@ def opened(at: host.Host, disk: Disk) -> Iterator[IO[bytes]]:
 
 @contextlib.contextmanager
 def writable(disk: Disk) -> Iterator[IO[bytes]]:
-    """Write to a raw disk behind its guest's back."""
+    """Open a raw disk for writing, without its guest's knowledge."""
     with disk.file.open('r+b') as f:
         yield f
         f.flush()

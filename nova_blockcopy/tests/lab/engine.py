@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The engine of a scene in a process of its own, which can be killed.
 
-Both sides of it run there, as two nova-computes do that lose their power.
+Both sides of the engine run in that process. A kill is like a loss of power
+for two nova-computes.
 """
 
 import dataclasses
@@ -20,9 +21,10 @@ from nova_blockcopy.tests.lab import scene
 
 
 def killed_in(made: scene.Scene, state: states.State) -> bool:
-    """Run a migration that is ended by SIGKILL when it gets to a state.
+    """Run a migration, and kill the engine by SIGKILL in a state.
 
-    :returns: whether it got there
+    :returns: whether the migration reached that state
+    :raises RuntimeError: the engine failed before
     """
     order = {
         'lab': made.lab.name,
@@ -48,7 +50,7 @@ def killed_in(made: scene.Scene, state: states.State) -> bool:
 
 @dataclasses.dataclass(slots=True)
 class _Guest:
-    """As much of a guest as the engine is told."""
+    """The attributes of a guest that the engine reads."""
 
     name: str
 

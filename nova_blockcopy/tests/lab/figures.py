@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The arithmetic of what is measured. Pure."""
+"""The arithmetic of the measurements. Pure."""
 
 import dataclasses
 import itertools
@@ -8,16 +8,20 @@ from collections.abc import Mapping
 
 from nova_blockcopy import states
 
-#: Bytes of an Ethernet frame as a traffic shaper counts it, and of what TCP
-#: carries in it: 1500, less the headers of IPv4 and of TCP with its time
-#: stamps.
+#: Bytes of an Ethernet frame as a traffic shaper counts them, and bytes of
+#: TCP payload in such a frame: 1500 less the headers of IPv4 and of TCP with
+#: time stamps.
 FRAME = 1514
 PAYLOAD = 1448
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """A figure, and what it has to be: at most the bound, or at least it."""
+    """A figure and its bound.
+
+    The figure must be at most the bound, or at least the bound if
+    ``at_least`` is set.
+    """
 
     name: str
     value: float
@@ -36,11 +40,12 @@ class Finding:
 
 
 def phases(began: Mapping[states.State, float]) -> dict[states.State, float]:
-    """How long each state took: until the next one was first seen; seconds.
+    """Return the seconds that each state took, without the last one.
 
-    The last one has no end, so it is left out.
+    A state ends when the next state is first seen, so the last state has no
+    end.
 
-    :param began: when each state was first seen
+    :param began: when each state was first seen, in seconds
     """
     order = sorted(began, key=lambda state: began[state])
     return {
@@ -50,7 +55,10 @@ def phases(began: Mapping[states.State, float]) -> dict[states.State, float]:
 
 
 def window(began: Mapping[states.State, float]) -> float | None:
-    """Seconds for which the guest depended on both hosts; None if unknown."""
+    """Return the remote window in seconds; None if its ends are unknown.
+
+    :param began: when each state was first seen, in seconds
+    """
     ends = (states.State.COPYING, states.State.RELEASING)
     if not all(state in began for state in ends):
         return None
@@ -58,19 +66,22 @@ def window(began: Mapping[states.State, float]) -> float | None:
 
 
 def spread(values: Iterable[float]) -> float:
-    """The largest value as a multiple of the smallest."""
+    """Return the largest value divided by the smallest."""
     found = list(values)
     return max(found) / min(found)
 
 
 def line_rate(mbit: int) -> float:
-    """Bytes/s that TCP can carry over a link that is limited to so much.
+    """Return the TCP payload in bytes/s that a limited link can carry.
 
-    :param mbit: Mbit/s of Ethernet frames
+    :param mbit: rate of the link in Mbit/s of Ethernet frames
     """
     return mbit * 1e6 / 8 * PAYLOAD / FRAME
 
 
 def share(carried_bytes: float, seconds: float, mbit: int) -> float:
-    """Bytes carried, as a share of all the bits of a link."""
+    """Return the share of a link's capacity that was used, from 0 to 1.
+
+    :param mbit: rate of the link in Mbit/s
+    """
     return carried_bytes * 8 / seconds / (mbit * 1e6)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A lab for tests: one for each process, and proof that nothing is left."""
+"""A fixture that gives tests a lab, one for each process."""
 
 import atexit
 
@@ -13,7 +13,7 @@ _shared: list[lab.Lab] = []
 
 
 class LabFixture(fixtures.Fixture):
-    """Gives ``lab``, which is up, with empty hosts at the end."""
+    """Gives a running lab as ``lab``, and empties its hosts after the test."""
 
     def _setUp(self) -> None:
         libvirt.registerErrorHandler(lambda *_ignored: None, None)
@@ -23,7 +23,7 @@ class LabFixture(fixtures.Fixture):
         self.addCleanup(self._empty)
 
     def litter(self) -> list[str]:
-        """What an ended migration has left on the hosts, in words."""
+        """Describe the processes and files that a migration has left."""
         found = []
         for each in self.lab.hosts:
             found += [

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A file that is served over NBD, and holds back what it is told to.
+"""An NBD server for one file that can hold back replies.
 
-With it, a test chooses the order in which requests of QEMU end, which chance
-decides elsewhere. It knows as much of NBD as QEMU's client needs.
+A test uses the server to choose the order in which requests of QEMU end.
+The server implements only the part of NBD that QEMU's client needs.
 """
 
 import contextlib
@@ -19,15 +19,15 @@ from nova_blockcopy.runtime import waiting
 READ, WRITE, _DISCONNECT = 0, 1, 2
 _GO, _ABORT = 7, 2
 _ACK, _INFO, _UNSUPPORTED = 1, 3, 0x80000001
-#: The export has flags, and knows flushes.
+#: The transmission flags of the export: it has flags, and supports flush.
 _FLAGS = 1 | 4
 
 
 class Gate:
-    """Serves one file to one client, from entry to exit.
+    """Serves one file to one client inside a ``with`` block.
 
-    :param image: the file; its size does not change
-    :param address: of the unix socket that it listens on
+    :param image: the file, whose size does not change
+    :param address: the path of the unix socket to listen on
     """
 
     def __init__(self, image: pathlib.Path, address: pathlib.Path) -> None:
@@ -60,11 +60,12 @@ class Gate:
 
     @contextlib.contextmanager
     def hold(self, command: int, count: int) -> Iterator[None]:
-        """Hold back the replies to the next such requests, until the exit.
+        """Hold back the replies to the next requests until the block ends.
 
-        The requests themselves are done at once: what is read is read then.
+        The server still reads or writes at once.
 
-        :param count: how many
+        :param command: READ or WRITE; other requests are not held back
+        :param count: how many replies to hold back
         """
         with self._lock:
             self._command, self._count = command, count
@@ -77,19 +78,22 @@ class Gate:
                 self.release()
 
     def release(self) -> None:
-        """Send the reply that is held for the longest time."""
+        """Send the reply that has been held back longest."""
         with self._lock:
             reply = self._held.pop(0)
         self._send(reply)
 
     def wait_for_held(self, count: int, timeout: float) -> bool:
-        """Wait until so many are held; tell whether they are."""
+        """Wait until so many replies are held back, and tell if they are.
+
+        :param timeout: seconds
+        """
         return waiting.until(
             lambda: len(self._held) >= count, timeout=timeout, interval=0.01
         )
 
     def _send(self, reply: bytes) -> None:
-        # a client that has died needs none
+        # the client may have died
         with contextlib.suppress(OSError), self._sending:
             if self._client is not None:
                 self._client.sendall(reply)
@@ -103,11 +107,11 @@ class Gate:
                     while self._answer(stream.read):
                         pass
         except (OSError, struct.error):
-            # the client, or the gate, is gone
+            # the client or this server has closed its socket
             return
 
     def _negotiate(self, read: Callable[[int], bytes]) -> bool:
-        """Offer the one export; tell whether the client takes it."""
+        """Negotiate with the client; tell whether it opens the export."""
         self._send(struct.pack('>8s8sH', b'NBDMAGIC', b'IHAVEOPT', 1 | 2))
         read(4)
         while True:
@@ -126,7 +130,7 @@ class Gate:
         self._send(struct.pack('>QIII', magic, option, kind, len(data)) + data)
 
     def _answer(self, read: Callable[[int], bytes]) -> bool:
-        """Do one request; tell whether there may be more."""
+        """Answer one request; tell whether another one may follow."""
         _magic, _flags, command, handle, offset, length = struct.unpack(
             '>IHHQQI', read(28)
         )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A real guest that writes numbered records to all its disks."""
+"""A guest that writes numbered records to all its disks (init.c)."""
 
 import socket
 import uuid
@@ -20,20 +20,21 @@ _SECONDS = 30
 
 
 class Guest:
-    """One guest, wherever it runs.
+    """One guest of a lab, on either host.
 
-    :param hosts: both hosts of its lab
-    :param images: of its disks, vda first
-    :param region: bytes of each disk for records, from the first MiB on
+    :param hosts: both hosts of the lab
+    :param images: the images of the guest's disks, vda first
+    :param region: bytes of each disk for records, after the first MiB
     :param interval: seconds between two records of a disk
-    :param load: bytes/s of other writes, behind the region
+    :param load: other writes behind the region, in bytes/s for each disk
+    :param load_length: bytes behind the region that these writes go to
     :param chaos: seconds between two operations of a writer that writes,
-        zeroes and discards all over each disk, but not in the region; 0 for
-        no such writer
-    :param discards: chaos has discards, after which a disk may have anything
-        at their place: what was there, or zeroes
-    :param reader: seconds between two reads of 4 KiB anywhere on each disk;
-        0 for none, a microsecond for as many as there can be
+        zeroes and discards at random places outside of the region; 0 for no
+        such writer
+    :param discards: some operations of the chaos are discards; a discarded
+        place has its old data or zeroes
+    :param reader: seconds between two reads of 4 KiB at random places of each
+        disk; 0 for no reads, a microsecond for as many as possible
     """
 
     def __init__(
@@ -53,11 +54,11 @@ class Guest:
         self.name = f'guest-{self.uuid[:8]}'
         self.targets = [f'vd{"abcdefgh"[n]}' for n in range(len(images))]
         self.region = records.Region(offset=_MIB, length=region)
-        #: All that it writes to, with what is no record.
+        #: The records and the load together.
         self.written = records.Region(
             offset=_MIB, length=region + (load_length if load else 0)
         )
-        #: Whether it may write to any place of its disks.
+        #: Whether the guest writes at random places of its disks.
         self.writes_anywhere = bool(chaos)
         self._hosts = hosts
         self._images = images
@@ -78,7 +79,7 @@ class Guest:
         self.log = records.Log([each.outside(path) for each in hosts])
 
     def start(self, at: host.Host) -> None:
-        """Define and start it, and wait for a record on each disk."""
+        """Define and start the guest, and wait for a record on each disk."""
         connection = at.connect()
         try:
             connection.defineXML(self.xml()).create()
@@ -89,7 +90,7 @@ class Guest:
             self.log.wait_for_more(target, 1)
 
     def runs_on(self) -> str:
-        """The name of the host that it is active on; '' for none."""
+        """Return the name of the host that the guest runs on; '' for none."""
         active = [
             each.name
             for each in self._hosts
@@ -98,7 +99,7 @@ class Guest:
         return ','.join(active)
 
     def crashes(self) -> list[str]:
-        """Where QEMU has crashed, and what it said; in sentences."""
+        """Describe each crash of the guest's QEMU, with its last message."""
         found = []
         for each in self._hosts:
             log = each.outside(f'/var/log/libvirt/qemu/{self.name}.log')
@@ -109,33 +110,36 @@ class Guest:
         return found
 
     def end(self) -> None:
-        """Destroy and undefine it on both hosts."""
+        """Destroy and undefine the guest on both hosts."""
         self.log.stop()
         for each in self._hosts:
             each.end_guests(self.uuid)
 
     def pause(self, at: host.Host) -> None:
-        """Stop it, which makes QEMU write out what it holds of a qcow2."""
+        """Pause the guest, which makes QEMU write out the tables of qcow2."""
         connection = at.connect()
         connection.lookupByUUIDString(self.uuid).suspend()
         connection.close()
 
     def resume(self, at: host.Host) -> None:
+        """Resume the paused guest."""
         connection = at.connect()
         connection.lookupByUUIDString(self.uuid).resume()
         connection.close()
 
     def hush(self, at: host.Host) -> None:
-        """Have it write nothing until it is let go; it runs on meanwhile.
+        """Tell the guest to stop writing until :meth:`let_go`.
 
-        :raises AssertionError: it does not obey
+        The guest keeps running.
+
+        :raises AssertionError: the guest does not obey
         """
         self._order(at, b'q', quiet=True)
 
     def let_go(self, at: host.Host) -> None:
-        """Have it write again.
+        """Tell the guest to write again.
 
-        :raises AssertionError: it does not obey
+        :raises AssertionError: the guest does not obey
         """
         self._order(at, b'g', quiet=False)
 
@@ -145,7 +149,7 @@ class Guest:
         def obeyed() -> bool:
             if self.log.answers > heard and self.log.quiet is quiet:
                 return True
-            # an order may get lost like any byte of a serial line
+            # a serial line may lose the order
             with socket.socket(socket.AF_UNIX) as line:
                 line.connect(f'/proc/{at.pid}/root{self._orders}')
                 line.sendall(order)
@@ -153,8 +157,8 @@ class Guest:
 
         if not waiting.until(obeyed, timeout=_SECONDS, interval=0.1):
             raise AssertionError(
-                f'the guest takes no orders on host {at.name}; '
-                f'{self.log.errors[-3:]}'
+                f'the guest on host {at.name} does not answer the order '
+                f'{order!r}; its last errors: {self.log.errors[-3:]}'
             )
 
     def _domain_state(self, at: host.Host) -> int | None:
@@ -167,6 +171,7 @@ class Guest:
             connection.close()
 
     def xml(self) -> str:
+        """Return the definition of the guest's domain."""
         parameters = ' '.join(
             f'nbc.{name}={value}' for name, value in self._parameters.items()
         )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One host of the lab: namespaces, private directories, a libvirtd."""
+"""One host of the lab: its namespaces, directories and libvirtd."""
 
 import concurrent.futures
 import os
@@ -19,7 +19,8 @@ from nova_blockcopy.tests.lab import namespaces
 
 T = TypeVar('T')
 
-#: Where a host's own directories lie for it, and their names outside.
+#: Paths of a host's own directories inside its namespaces, and their names in
+#: the directory of the host outside.
 _LIBVIRT = {
     '/var/lib/libvirt': 'lib',
     '/var/log/libvirt': 'log',
@@ -27,30 +28,31 @@ _LIBVIRT = {
     '/etc/libvirt': 'etc',
 }
 _SOCKET = 'run/libvirt/libvirt-sock'
-#: /sys shows the network devices of the namespace that it was mounted in.
+#: A sysfs shows the network devices of the namespace that mounted the sysfs.
 _OWN_SYSFS = (
     'mount --rbind /sys/fs/cgroup /run/cgroup',
     'mount --types sysfs sysfs /sys',
     'mount --move /run/cgroup /sys/fs/cgroup',
 )
-#: libvirtd resolves these names when it starts, whatever qemu.conf says.
+#: libvirtd resolves these names at its start, even if qemu.conf sets others.
 _PASSWD = 'libvirt-qemu:x:64055:64055::/nonexistent:/usr/sbin/nologin\n'
 _GROUP = 'libvirt-qemu:x:64055:\nkvm:x:64056:\n'
 _SECONDS = 30
 
 
 class LabError(Exception):
-    """The lab cannot do what it was asked to; the message says why."""
+    """The lab cannot do a task; the message says why."""
 
 
 class Host:
     """One of the two hosts.
 
     :param name: 'a' or 'b'
-    :param address: of its only interface
-    :param directory: of the lab; the host's own are below it
-    :param mounts: more directories of its own, and their names outside
-    :param files: shell commands that bring it the files of another system
+    :param address: the IP address of the only network interface
+    :param directory: the directory of the lab, for the host's directories
+    :param mounts: more directories of the host's own: paths inside its
+        namespaces, and names outside
+    :param files: shell commands that mount the files of another system
     """
 
     def __init__(
@@ -77,11 +79,14 @@ class Host:
 
     @property
     def pid(self) -> int:
-        """The process that holds the namespaces."""
+        """The id of the process that holds the namespaces."""
         return int(self._pid_file.read_text())
 
     def up(self) -> None:
-        """Make the namespaces; the network is the lab's to connect."""
+        """Make the namespaces; :meth:`lab.Lab.up` connects the network.
+
+        :raises LabError: the namespaces cannot be made
+        """
         self._write_files()
         script = '\n'.join(
             [
@@ -111,7 +116,10 @@ class Host:
         self._pid_file.write_text(str(holder.pid))
         assert holder.stdout is not None
         if holder.stdout.readline() != 'up\n':
-            raise LabError(f'The namespaces of host {self.name} failed.')
+            raise LabError(
+                f'The namespaces of host {self.name} cannot be set up; see '
+                f'the messages above.'
+            )
 
     def _mounts(self) -> dict[str, str]:
         files = {f'/etc/{name}': name for name in ('passwd', 'group', 'hosts')}
@@ -153,20 +161,23 @@ class Host:
             (self.directory / name).write_text('\n'.join(lines) + '\n')
 
     def start_libvirtd(self) -> None:
-        """Start it; ``wait_for_libvirtd`` tells when it answers."""
+        """Start libvirtd; ``wait_for_libvirtd`` waits for its answers."""
         out = self.directory / 'libvirtd.out'
         self.start('libvirtd', '--listen', log=out)
 
     def wait_for_libvirtd(self) -> None:
-        """Wait until it answers.
+        """Wait until libvirtd answers.
 
-        :raises LabError: with the end of its log
+        :raises LabError: libvirtd does not answer; the message has the end
+            of its output
         """
         if not waiting.until(self._answers, timeout=_SECONDS, interval=0.05):
             log = (self.directory / 'libvirtd.out').read_text()[-1000:]
-            raise LabError(f'libvirtd of host {self.name} is silent: {log}')
-        # it asks QEMU for its abilities when it is first used, which takes
-        # seconds; a host in service has done so
+            raise LabError(
+                f'libvirtd of host {self.name} does not answer: {log}'
+            )
+        # libvirtd probes QEMU's capabilities at the first use, which takes
+        # seconds; on a host in service, that has happened
         connection = self.connect()
         connection.getVersion()
         connection.close()
@@ -179,15 +190,15 @@ class Host:
         return True
 
     def connect(self) -> libvirt.virConnect:
-        """Connect to its libvirtd, from anywhere on the machine."""
+        """Connect to the host's libvirtd from outside its namespaces."""
         return libvirt.open(
             f'qemu:///system?socket=/proc/{self.pid}/root/{_SOCKET}'
         )
 
     def end_guests(self, uuid: str | None = None) -> None:
-        """Destroy and undefine what its libvirtd knows.
+        """Destroy and undefine guests of this host.
 
-        :param uuid: of the only guest to end; None for all
+        :param uuid: the only guest to end; None for all guests
         """
         connection = self.connect()
         for domain in connection.listAllDomains():
@@ -201,7 +212,7 @@ class Host:
         connection.close()
 
     def outside(self, path: str | pathlib.Path) -> pathlib.Path:
-        """Where a path of the host's own lies for the rest of the machine."""
+        """Return the path outside the namespaces for a path on the host."""
         for inside, name in self._mounts().items():
             if pathlib.Path(path).is_relative_to(inside):
                 relative = pathlib.Path(path).relative_to(inside)
@@ -209,13 +220,13 @@ class Host:
         return pathlib.Path(path)
 
     def call(self, function: Callable[..., T], *args: Any, **kw: Any) -> T:
-        """Run a function in a thread that lives on this host."""
+        """Run a function in a thread of this host and return its result."""
         return self.submit(function, *args, **kw).result()
 
     def submit(
         self, function: Callable[..., T], *args: Any, **kw: Any
     ) -> 'concurrent.futures.Future[T]':
-        """The same, without waiting for it."""
+        """Run a function in a thread of this host, without waiting."""
         if self._pool is None:
             self._pool = concurrent.futures.ThreadPoolExecutor(
                 16, initializer=namespaces.enter, initargs=(self.pid,)
@@ -225,8 +236,9 @@ class Host:
     def run(
         self, *argv: str, check: bool = True, timeout: int = 120
     ) -> 'subprocess.CompletedProcess[str]':
-        """Run a command on this host, with its output captured.
+        """Run a command on this host and capture its output.
 
+        :param check: raise ``CalledProcessError`` if the command fails
         :param timeout: seconds
         """
         return subprocess.run(
@@ -240,8 +252,9 @@ class Host:
     def start(self, *argv: str, log: pathlib.Path) -> int:
         """Start a command on this host that outlives the caller.
 
-        :param log: what its output is added to, as named outside
-        :returns: the number of its process
+        :param log: the file that its output is appended to, as a path outside
+            the namespaces
+        :returns: the process id
         """
         with log.open('ab') as out:
             return subprocess.Popen(
@@ -253,19 +266,19 @@ class Host:
             ).pid
 
     def shell(self) -> int:
-        """A shell for a person."""
+        """Run an interactive shell on this host, and return its exit code."""
         prompt = f'PS1=[{self.hostname}] \\w# '
         return self.interact('env', prompt, 'bash', '--norc')
 
     def interact(self, *argv: str) -> int:
-        """Run a command for a person, who sees its output.
+        """Run a command on this host that uses the terminal of the caller.
 
-        :returns: its exit code
+        :returns: the exit code
         """
         return subprocess.call([*self._inside(), *argv])
 
     def processes(self) -> list[psutil.Process]:
-        """All that runs on this host, apart from what holds it."""
+        """Return all processes of this host but the namespaces' holder."""
         found = []
         for pid in namespaces.members(self.pid):
             try:
@@ -275,11 +288,14 @@ class Host:
         return found
 
     def missing_mount_points(self) -> list[str]:
-        """Directories of its own that no package left on this machine."""
+        """Return the mount points that do not exist on this machine."""
         return [path for path in self._directories if not os.path.isdir(path)]
 
     def down(self) -> None:
-        """End everything on this host, then the host."""
+        """End all processes of this host and remove its namespaces.
+
+        :raises LabError: a process does not end
+        """
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
             self._pool = None
@@ -288,13 +304,15 @@ class Host:
         if not psutil.pid_exists(self.pid):
             return
         if not waiting.until(self._emptied, timeout=_SECONDS):
-            raise LabError(f'Host {self.name} has processes that do not end.')
+            raise LabError(
+                f'Processes of host {self.name} do not end after SIGKILL.'
+            )
         holder = psutil.Process(self.pid)
         _kill(holder)
         psutil.wait_procs([holder], timeout=_SECONDS)
 
     def _emptied(self) -> bool:
-        """Kill all there is; tell whether there was nothing."""
+        """Kill all processes of this host; tell whether there were none."""
         running = self.processes()
         for process in running:
             _kill(process)

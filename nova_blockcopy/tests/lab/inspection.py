@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An inspection of a migration: is all that a guest sees on both sides?
+"""An inspection of a migration: do both sides have the same content?
 
-The journal, the records and libvirt tell what should be there. This reads
-what is there.
+The inspection reads every byte of the exports and of the bases, and does not
+rely on the journal, the guest's records or libvirt.
 """
 
 import json
@@ -24,14 +24,15 @@ _TICK = 0.02
 
 
 class Inspection:
-    """A listener of one migration, which compares all disks when ready.
+    """A listener of one migration that compares all disks in state READY.
 
-    The guest is hushed for that, and paused so that QEMU writes out what it
-    holds of a qcow2; then it goes on. Being a context manager, it removes
-    what it has read.
+    The inspection tells the guest to stop writing and pauses it, so that QEMU
+    writes out the tables of qcow2 images. After the comparison, the guest
+    runs and writes again. The inspection is a context manager, which removes
+    its copies of the disks.
 
-    :param until_end: the guest stays hushed, so that what arrived can be
-        compared too, by :meth:`arrived`
+    :param until_end: the guest does not write again before :meth:`arrived`,
+        which compares the disks after the migration
     :param then: called after the comparison, while the migration waits
     """
 
@@ -42,14 +43,14 @@ class Inspection:
         until_end: bool = False,
         then: Callable[[], None] = lambda: None,
     ) -> None:
-        #: What differed when all copies were ready.
+        #: The disks whose two sides differed in state READY.
         self.differences: list[contents.Difference] = []
-        #: Whether that was found out.
+        #: Whether the comparison is complete.
         self.done = False
         self._made = made
         self._until_end = until_end
         self._then = then
-        #: Why it was not.
+        #: The error that the comparison failed with.
         self.failure: Exception | None = None
         self._directory = pathlib.Path(
             tempfile.mkdtemp(prefix='contents-', dir=made.lab.directory)
@@ -62,34 +63,34 @@ class Inspection:
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def __call__(self, now: progress.Progress) -> None:
-        """Take in a progress; the first one that is ready counts."""
+        """Inspect the disks at the first progress in state READY."""
         if now.state is not states.State.READY or self.done or self.failure:
             return
         try:
             self._inspect()
-        except Exception as e:  # the engine only logs what a listener raises
+        except Exception as e:  # the engine logs errors of listeners only
             self.failure = e
             raise
         finally:
             self._then()
 
     def check(self) -> list[contents.Difference]:
-        """What differed when all copies were ready.
+        """Return the differences in state READY.
 
-        :raises AssertionError: that was not found out
+        :raises AssertionError: the disks were not compared
         """
         if self.failure is not None:
             raise AssertionError(
                 f'the inspection failed: {self.failure!r}'
             ) from self.failure
         if not self.done:
-            raise AssertionError('the migration did not get ready')
+            raise AssertionError('the migration did not reach state READY')
         return self.differences
 
     def arrived(self) -> list[contents.Difference]:
-        """What differs now from what there was when all copies were ready.
+        """Compare the disks after the migration with those in state READY.
 
-        Lets the guest go. To be called once, at the end of the migration.
+        The guest writes again afterwards. Call this once.
         """
         guest, away = self._made.guest, self._made.away
         guest.pause(away)
@@ -107,8 +108,8 @@ class Inspection:
         guest, away = self._made.guest, self._made.away
         guest.hush(away)
         _drain(away, guest.uuid)
-        # which makes QEMU write out its tables, of the copies' targets too:
-        # do_vm_stop() in system/cpus.c flushes all that has a name
+        # A pause makes QEMU write out the tables of qcow2, of the copies'
+        # targets, too: do_vm_stop() in system/cpus.c flushes all named nodes.
         guest.pause(away)
         xml = self._definition(away)
         nodes, targets = contents.sources(xml), contents.mirrors(xml)
@@ -140,13 +141,14 @@ class Inspection:
 
 
 def _drain(at: host.Host, guest: str) -> None:
-    """Wait until nothing is left to copy; the guest writes nothing more.
+    """Wait until the copies have copied all writes of a guest that is quiet.
 
-    A copy learns of new writes only when it looks, so its figures may be
-    old; its bitmap never is. What has been taken off the bitmap, but is not
-    written yet, is in the figures (mirror_run() in QEMU's block/mirror.c).
+    The figures of a job may be old, because the job reads its dirty bitmap
+    from time to time. The bitmap itself is never old. Data that has left the
+    bitmap, but is not written yet, is in the figures (mirror_run() in QEMU's
+    block/mirror.c). So both are checked.
 
-    :raises AssertionError: there is always something left
+    :raises AssertionError: data is left after the time limit
     """
 
     def drained() -> bool:
@@ -162,7 +164,7 @@ def _drain(at: host.Host, guest: str) -> None:
         )
 
     if not waiting.until(drained, timeout=_SECONDS, interval=_TICK):
-        raise AssertionError('the copies never catch up')
+        raise AssertionError(f'the copies did not catch up in {_SECONDS} s')
 
 
 def _ask(at: host.Host, guest: str, command: str) -> Any:

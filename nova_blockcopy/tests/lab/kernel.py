@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the test guest boots: a kernel of the distribution, and our init.
+"""The kernel and the root file system of the test guest.
 
-The kernel is fetched as a package and unpacked into a cache, so that the
-machine's own boot is not touched.
+The kernel is a package of the distribution. The package is downloaded and
+unpacked into a cache, so the machine's own boot does not change. The root
+file system has the lab's own init (init.c).
 """
 
 import functools
@@ -25,13 +26,13 @@ _MODULES = (
     'virtio_pci',
     'virtio_blk',
 )
-#: Packages that lead to a small kernel, by distribution.
+#: Meta packages of a small kernel, by distribution.
 _META = {'debian': 'linux-image-cloud-amd64', 'ubuntu': 'linux-image-virtual'}
 _INIT = pathlib.Path(__file__).with_name('init.c')
 
 
 def cache() -> pathlib.Path:
-    """Where kernels are kept between labs."""
+    """Return the directory that keeps kernels between labs."""
     default = pathlib.Path.home() / '.cache' / 'nova-blockcopy'
     path = pathlib.Path(os.environ.get('NOVA_BLOCKCOPY_CACHE', default))
     path.mkdir(parents=True, exist_ok=True)
@@ -40,12 +41,12 @@ def cache() -> pathlib.Path:
 
 @functools.cache
 def image() -> pathlib.Path:
-    """The kernel, fetched if need be."""
+    """Return the path of the kernel, and download the kernel if needed."""
     target = cache() / 'kernel'
     if not target.is_dir():
         with tempfile.TemporaryDirectory(dir=cache()) as scratch:
             unpacked = _fetch(pathlib.Path(scratch))
-            # renamed when it is whole: another process may do the same
+            # renamed when complete, as another process may do the same
             if not target.is_dir():
                 os.rename(unpacked, target)
     return next(target.glob('boot/vmlinuz-*'))
@@ -53,7 +54,7 @@ def image() -> pathlib.Path:
 
 @functools.cache
 def initramfs() -> pathlib.Path:
-    """The root file system: our init and the modules for its disks."""
+    """Return the path of the initramfs: our init and the disks' modules."""
     key = hashlib.sha256(_INIT.read_bytes() + str(image()).encode())
     target = cache() / f'initramfs-{key.hexdigest()[:16]}'
     if not target.exists():
@@ -83,8 +84,8 @@ def _fetch(scratch: pathlib.Path) -> pathlib.Path:
     meta = next((_META[name] for name in names if name in _META), None)
     if meta is None:
         raise host.LabError(
-            f'No kernel for the test guest is known on {system["ID"]}; the '
-            f'lab runs on Debian and Ubuntu.'
+            f'The lab has no kernel package for {system["ID"]}; use Debian '
+            f'or Ubuntu.'
         )
     for package in _kernel_packages(meta):
         _run('apt-get', 'download', '-qq', package, cwd=scratch)
@@ -94,7 +95,7 @@ def _fetch(scratch: pathlib.Path) -> pathlib.Path:
 
 
 def _kernel_packages(meta: str) -> list[str]:
-    """Follow a meta package to the packages that it stands for."""
+    """Return the packages with a kernel that a meta package depends on."""
     wanted = ('linux-image-', 'linux-modules-')
     found: list[str] = []
     ahead = [meta]
@@ -107,7 +108,9 @@ def _kernel_packages(meta: str) -> list[str]:
             found.append(name)
         ahead += [need for need in kernels if need not in (*found, *ahead)]
     if not found:
-        raise host.LabError(f'Package {meta} leads to no kernel.')
+        raise host.LabError(
+            f'Package {meta} depends on no kernel; run "apt-get update".'
+        )
     return found
 
 

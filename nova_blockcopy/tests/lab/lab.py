@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The whole lab: two hosts and their link, from up to down."""
+"""The whole lab: two hosts and the link between them."""
 
 import concurrent.futures
 import contextlib
@@ -20,9 +20,10 @@ from nova_blockcopy.tests.lab import host
 from nova_blockcopy.tests.lab import root
 
 DEV = pathlib.Path('/dev')
-#: On a file system that takes O_DIRECT, which tmpfs does not everywhere.
+#: Must be on a file system with O_DIRECT, which not every tmpfs has.
 BASE = pathlib.Path('/var/tmp/nova-blockcopy-lab')
-#: Programs and their packages: of the machine, and of its hosts.
+#: Programs that the machine needs, and their packages; then those that a host
+#: needs.
 _PROGRAMS = {
     'ip': 'iproute2',
     'unshare': 'util-linux',
@@ -52,8 +53,9 @@ _HOST_PROGRAMS = {
 class Lab:
     """Two hosts, ``a`` and ``b``, and the link between them.
 
-    :param name: unique on the machine; made up if not given
-    :param mounts: more directories of each host's own, and their names
+    :param name: unique on the machine; a random name if None
+    :param mounts: more directories of each host's own: paths inside its
+        namespaces, and names outside
     """
 
     def __init__(
@@ -71,14 +73,15 @@ class Lab:
 
     @property
     def authority(self) -> certificates.Authority:
-        """Which all hosts trust."""
+        """The certificate authority that both hosts trust."""
         return certificates.Authority(self.directory / 'authority')
 
     def up(self, *, owned: bool = True) -> None:
-        """Bring it up; what was begun is taken down if that fails.
+        """Start both hosts and connect them; a failure ends both again.
 
-        :param owned: it ends with this process, at the latest by a sweep
-        :raises LabError: it cannot run here, and why
+        :param owned: the lab belongs to this process, so a sweep ends the lab
+            after the end of this process
+        :raises LabError: the lab cannot run on this machine
         """
         lacking = missing()
         if lacking:
@@ -86,7 +89,8 @@ class Lab:
         with _locked():
             if self.directory.exists():
                 raise host.LabError(
-                    f'Lab "{self.name}" is up already, or was not taken down.'
+                    f'Lab "{self.name}" exists already; end it with '
+                    f'"tools/lab down" or "tools/lab sweep".'
                 )
             _make_mount_points(self.hosts)
             (self.directory / 'host').mkdir(parents=True)
@@ -108,7 +112,7 @@ class Lab:
             raise
 
     def down(self) -> None:
-        """End it; leaves nothing behind, whatever state it is in."""
+        """End the lab in any state, and remove all its files and devices."""
         for each in self.hosts:
             each.down()
         if not self.directory.exists():
@@ -120,7 +124,7 @@ class Lab:
             _remove_mount_points()
 
     def empty(self) -> None:
-        """End all guests, and remove what they and migrations have left."""
+        """End all guests, and remove their images, journals and deltas."""
         self.set_link_rate(None)
         for each in self.hosts:
             each.end_guests()
@@ -138,7 +142,7 @@ class Lab:
             each.run('rm', '-rf', '/run/nova-blockcopy')
 
     def set_link_rate(self, mbit: int | None) -> None:
-        """Limit the link, each way, in Mbit/s; None lifts the limit."""
+        """Limit each direction of the link in Mbit/s; None for no limit."""
         for each in self.hosts:
             tc = ('tc', 'qdisc')
             each.run(*tc, 'del', 'dev', 'eth0', 'root', check=False)
@@ -165,13 +169,13 @@ class Lab:
 
 
 def missing() -> list[str]:
-    """What this machine lacks for a lab, in sentences; empty if nothing."""
+    """Describe in sentences all that this machine lacks for a lab."""
     if os.geteuid():
-        return ['The lab needs root: for namespaces and loop devices.']
+        return ['Run the lab as root, for its namespaces and loop devices.']
     of = root.chosen()
     programs = _PROGRAMS if of else {**_PROGRAMS, **_HOST_PROGRAMS}
     found = [
-        f'"{program}" is not installed; its package is {package} '
+        f'"{program}" is not installed; install package {package} '
         f'(see bindep.txt).'
         for program, package in programs.items()
         if shutil.which(program) is None
@@ -179,8 +183,8 @@ def missing() -> list[str]:
     lacking = [name for name in _HOST_PROGRAMS if root.which(name) is None]
     if of and lacking:
         found.append(
-            f'{of}, which {root.VARIABLE} names, lacks {", ".join(lacking)}; '
-            f'"tools/lab root trixie" makes a root.'
+            f'{root.VARIABLE} names {of}, which lacks {", ".join(lacking)}; '
+            f'make a root with "tools/lab root trixie".'
         )
     if not os.path.exists('/dev/loop-control'):
         found.append('This kernel has no loop devices (/dev/loop-control).')
@@ -189,14 +193,14 @@ def missing() -> list[str]:
         stderr=subprocess.DEVNULL,
     ):
         found.append(
-            'Namespaces cannot be made here; in a container, run it '
-            'privileged.'
+            'Namespaces cannot be made here; if this is a container, run the '
+            'container privileged.'
         )
     return found
 
 
 def sweep() -> list[str]:
-    """Take down the labs whose owners are dead; returns their names."""
+    """End the labs whose owners are dead, and return their names."""
     swept = []
     for directory in BASE.glob('*/owner'):
         owner = directory.read_text()
@@ -208,7 +212,10 @@ def sweep() -> list[str]:
 
 
 def attach(lab_directory: pathlib.Path, image: pathlib.Path) -> str:
-    """Make a block device of a file; the lab detaches it at the latest."""
+    """Attach a file to a loop device, and return the path of the device.
+
+    The end of the lab detaches the device.
+    """
     device = subprocess.run(
         ['losetup', '--find', '--show', str(image)],
         check=True,
@@ -220,7 +227,8 @@ def attach(lab_directory: pathlib.Path, image: pathlib.Path) -> str:
 
 
 def detach(device: pathlib.Path) -> None:
-    # it may be gone: a device is detached when its last user ends
+    """Detach a loop device, if it is attached."""
+    # the end of its last user may have detached the device
     subprocess.run(
         ['losetup', '--detach', str(device)],
         check=False,
@@ -233,7 +241,7 @@ def _me() -> str:
 
 
 def _start(pid: int) -> str:
-    """A process, told apart from a later one with the same number."""
+    """Identify a process by pid and start time, as a pid can be reused."""
     try:
         return f'{pid} {psutil.Process(pid).create_time()}'
     except psutil.NoSuchProcess:
@@ -250,27 +258,27 @@ def _make_mount_points(hosts: Iterable[host.Host]) -> None:
 
 
 def _remove_mount_points() -> None:
-    """Remove what the first lab had to make, when the last one goes."""
+    """Remove the mount points that labs made, if no lab is left."""
     if any(path.is_dir() for path in BASE.iterdir()):
         return
     made = BASE / '.made'
     if made.exists():
         for path in made.read_text().splitlines():
-            with contextlib.suppress(OSError):  # no longer only ours
+            with contextlib.suppress(OSError):  # others use the directory
                 os.rmdir(path)
         made.unlink()
 
 
 @contextlib.contextmanager
 def _locked() -> Iterator[None]:
-    """Keep labs from making and removing the same directories at once."""
-    # a directory can be locked as well, and stays when the last lab goes
+    """Lock out other labs that make or remove the same directories."""
+    # locks the parent directory, which stays when the last lab ends
     lock = os.open(BASE.parent, os.O_RDONLY)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         BASE.mkdir(exist_ok=True)
         yield
-        with contextlib.suppress(OSError):  # other labs are there
+        with contextlib.suppress(OSError):  # other labs exist
             BASE.rmdir()
     finally:
         os.close(lock)

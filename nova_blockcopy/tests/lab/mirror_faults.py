@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Faults of QEMU's mirror job, each with the least that shows it.
+"""Faults of QEMU's mirror job, each with a minimal reproduction.
 
-``python -m nova_blockcopy.tests.lab.mirror_faults`` shows which of them the
-QEMU of this machine has. It needs neither root nor a guest: the job runs in
-a qemu-storage-daemon, and qemu-io writes what a guest would.
+``python -m nova_blockcopy.tests.lab.mirror_faults`` shows which faults the
+QEMU of this machine has. The command needs neither root nor a guest: the job
+runs in a qemu-storage-daemon, and qemu-io writes in place of a guest.
 
-All copies are like libvirt's shallow ones to an image that exists: ``sync``
-is ``top``, and the target is open without its backing file.
+All copies are like libvirt's shallow copies to an existing image: ``sync`` is
+``top``, and the target is open without its backing file.
 """
 
 import contextlib
@@ -31,20 +31,23 @@ KIB = 1024
 MIB = 1024 * KIB
 CLUSTER = 64 * KIB
 SECTOR = 512
-#: A size between the two, and a sector of many devices.
+#: A size between sector and cluster; many devices have sectors of this size.
 PAGE = 4096
 _SIZE = 4 * MIB
 #: Room for the metadata of a qcow2 file, where its file cannot grow.
 _ROOM = 2 * _SIZE
 _SECONDS = 10
-#: For how long to wait for what happens at once if it happens at all.
+#: Seconds to wait for an effect that comes at once or never.
 _GRACE = 2
 _WORDS = {True: 'yes', False: 'no'}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What the engine chooses, for a copy."""
+    """The settings of a copy that the engine chooses.
+
+    ``granularity`` is in bytes.
+    """
 
     granularity: int = SECTOR
     synchronous: bool = False
@@ -53,15 +56,15 @@ class Settings:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What became of a copy."""
+    """The result of a copy."""
 
-    #: the daemon ended by itself, with these last words
+    #: The daemon crashed; this is the last line of its log.
     died: str | None = None
-    #: the job ended with this error
+    #: The job ended with this error.
     error: str | None = None
-    #: the target's content is not the source's
+    #: The content of the target differs from the source.
     differs: bool = False
-    #: the target's metadata is wrong, says qemu-img
+    #: "qemu-img check" finds errors in the target's metadata.
     corrupt: bool = False
 
     @property
@@ -81,17 +84,17 @@ class Outcome:
 
 
 class Died(Exception):
-    """The daemon has ended; the message is what it said at last."""
+    """The daemon has crashed; the message is the last line of its log."""
 
 
 class Failed(Exception):
-    """The job has ended with an error, which is the message."""
+    """The job has failed; the message is QEMU's error."""
 
 
 class Daemon:
-    """A qemu-storage-daemon that runs from entry to exit.
+    """A qemu-storage-daemon that runs inside a ``with`` block.
 
-    :param directory: where its sockets and its log are
+    :param directory: for the daemon's sockets and log
     """
 
     def __init__(self, directory: pathlib.Path) -> None:
@@ -114,7 +117,7 @@ class Daemon:
                 stdout=log,
                 stderr=log,
             )
-        # an abort is expected, and its core is of no use
+        # some faults abort the daemon, and nobody needs its core
         resource.prlimit(self._process.pid, resource.RLIMIT_CORE, (0, 0))
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.settimeout(_SECONDS)
@@ -137,9 +140,10 @@ class Daemon:
         self._socket.close()
 
     def execute(self, command: str, **arguments: object) -> Any:
-        """Execute a command of QMP.
+        """Execute a QMP command and return its result.
 
-        :raises Died: the daemon has ended, before or by that
+        :raises Died: the daemon crashed
+        :raises Failed: the command failed
         """
         request = {
             'execute': command,
@@ -164,13 +168,13 @@ class Daemon:
         raise Died(self._log.read_text().splitlines()[-1])
 
     def add(self, name: str, driver: str, **options: object) -> None:
-        """Open an image, or what lies below one."""
+        """Add a block node by ``blockdev-add``."""
         self.execute('blockdev-add', node_name=name, driver=driver, **options)
 
     def write(self, *commands: str) -> None:
-        """Write to the source, as a guest does; see qemu-io(1).
+        """Write to the source as a guest would; see qemu-io(1).
 
-        :raises Died: the daemon ended while it was written to
+        :raises Died: the daemon crashed meanwhile
         """
         done = _io('raw', f'nbd+unix:///source?socket={self._nbd}', *commands)
         if done.returncode:
@@ -178,7 +182,7 @@ class Daemon:
             raise RuntimeError(done.stderr)
 
     def export(self, name: str) -> None:
-        """Let it be written to."""
+        """Export a node over NBD, writable, under the name ``source``."""
         self.execute(
             'block-export-add',
             type='nbd',
@@ -189,7 +193,7 @@ class Daemon:
         )
 
     def mirror(self, settings: Settings) -> None:
-        """Start the job, and wait until it is ready."""
+        """Start the mirror job and wait until the job is ready."""
         self.execute(
             'blockdev-mirror',
             job_id='job',
@@ -205,9 +209,9 @@ class Daemon:
         self.wait_for(self.ready)
 
     def ready(self) -> bool:
-        """Everything is copied.
+        """Tell whether the job is ready and has copied everything.
 
-        :raises Failed: it cannot be, for the job has failed
+        :raises Failed: the job has failed
         """
         job = self.job()
         copied: int = job['current-progress']
@@ -215,9 +219,9 @@ class Daemon:
         return bool(job['status'] == 'ready' and copied == total)
 
     def job(self) -> dict[str, Any]:
-        """The job, as QMP shows it.
+        """Return the job as ``query-jobs`` shows it.
 
-        :raises Failed: it has failed
+        :raises Failed: the job has failed
         """
         job: dict[str, Any] = self.execute('query-jobs')[0]
         if 'error' in job:
@@ -225,7 +229,7 @@ class Daemon:
         return job
 
     def complete(self) -> None:
-        """Complete the job, and end: all that is in memory is written."""
+        """Complete the job and end the daemon, which writes out its caches."""
         self.wait_for(self.ready)
         self.execute('job-complete', id='job')
         self.wait_for(lambda: self.job()['status'] == 'concluded')
@@ -234,7 +238,7 @@ class Daemon:
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Let the job find at once all that is written meanwhile."""
+        """Pause the job, so that it later finds all new writes at once."""
         self.execute('job-pause', id='job')
         self.wait_for(lambda: self.job()['status'] in ('paused', 'standby'))
         yield
@@ -242,7 +246,9 @@ class Daemon:
 
     @contextlib.contextmanager
     def progress(self, count: int) -> Iterator[None]:
-        """Wait until more was copied, unless that does not come.
+        """Wait at the end of a ``with`` block until more data is copied.
+
+        The wait ends without an error if the job does not go on.
 
         :param count: bytes
         """
@@ -257,9 +263,15 @@ class Daemon:
     def wait_for(
         self, condition: Callable[[], bool], timeout: float = _SECONDS
     ) -> None:
-        """Wait for something that must happen."""
+        """Wait for a condition that must come true.
+
+        :param timeout: seconds
+        :raises RuntimeError: the condition did not come true in time
+        """
         if not waiting.until(condition, timeout=timeout, interval=0.01):
-            raise RuntimeError('The daemon, or its job, does not get on.')
+            raise RuntimeError(
+                f'The daemon or its job makes no progress for {timeout} s.'
+            )
 
     def _connected(self) -> bool:
         try:
@@ -270,13 +282,13 @@ class Daemon:
 
 
 class Scene:
-    """A source with a backing file, a target, and what has both open.
+    """A source with a backing file, a target, and a daemon with both open.
 
-    The source's frozen layers are a raw image; what a guest writes goes to a
-    qcow2 image above that.
+    The frozen layer of the source is a raw image. The writes of a guest go to
+    a qcow2 image on top of that layer.
 
-    :param directory: where the images are
-    :param cluster: the cluster size of the source, in bytes
+    :param directory: for the images
+    :param cluster: cluster size of the source in bytes
     """
 
     def __init__(self, directory: pathlib.Path, cluster: int) -> None:
@@ -307,12 +319,12 @@ class Scene:
         target: gate.Gate | None = None,
         alignment: int | None = None,
     ) -> None:
-        """Let the daemon open both, and export the source.
+        """Let the daemon open source and target, and export the source.
 
-        :param frozen: what the backing file is reached through
-        :param source: what the source is reached through
-        :param target: what the target is reached through
-        :param alignment: what the target's storage asks for
+        :param frozen: a gate between the daemon and the backing file
+        :param source: a gate between the daemon and the source
+        :param target: a gate between the daemon and the target
+        :param alignment: request alignment of the target's storage in bytes
         """
         daemon = self.daemon
         self._open_storage('frozen', self.frozen, frozen)
@@ -346,7 +358,7 @@ class Scene:
         self.daemon.add(node, 'nbd', server=server)
 
     def verdict(self) -> Outcome:
-        """Compare the images, once the daemon has ended."""
+        """Compare the images after the end of the daemon."""
         compared = _img(
             *('compare', '-q', '-f', 'qcow2', '-F', self.target_format),
             *(self.source, self.target),
@@ -355,13 +367,13 @@ class Scene:
         corrupt = False
         if self.target_format == 'qcow2':
             checked = _img('check', '-q', self.target, check=False)
-            # 3: clusters are lost, which harms nothing
+            # 3 means leaked clusters, which do no harm
             corrupt = checked.returncode not in (0, 3)
         return Outcome(differs=compared.returncode != 0, corrupt=corrupt)
 
 
 def _write_unaligned_run(scene: Scene, settings: Settings) -> None:
-    """A guest writes 1 MiB from within a cluster of the target on."""
+    """A guest writes 1 MiB that begins inside a cluster of the target."""
     scene.layer_target()
     with scene.daemon as daemon:
         scene.open()
@@ -382,11 +394,12 @@ def _write_sector(scene: Scene, settings: Settings) -> None:
 
 
 def _overtake(scene: Scene, settings: Settings) -> None:
-    """A guest writes to a cluster whose first page is being copied.
+    """A guest writes to a cluster while the job copies its first page.
 
-    The copy of that page reads the rest of the cluster from the frozen image,
-    and that is held. Another copy begins before, and ends first: the job
-    begins nothing new for as long as the first of all is under way.
+    The copy of that page reads the rest of the cluster from the frozen image.
+    The gates hold back that read, and the write of an earlier copy. The
+    earlier copy ends first, because the job starts no new copy while its
+    oldest copy is in progress.
     """
     scene.layer_target()
     with scene.target.open('r+b') as image:
@@ -415,9 +428,9 @@ def _overtake(scene: Scene, settings: Settings) -> None:
 def _write_zeroes(scene: Scene, settings: Settings) -> None:
     """A guest writes data and zeroes into a cluster, and data elsewhere.
 
-    The cluster reads as zeroes before, but has its place in the file. The
-    write to that place is held. The source is behind a gate, too, for that
-    answers in the order in which it was asked.
+    Before, the cluster reads as zeroes but is allocated in the file. The gate
+    holds back the write to that place. The source has a gate, too, because a
+    gate answers requests in their order.
     """
     scene.frozen.write_bytes(bytes(_SIZE))
     scene.detect_zeroes = settings.detect_zeroes
@@ -447,7 +460,7 @@ def _write_zeroes(scene: Scene, settings: Settings) -> None:
 
 
 def _write_to_coarse_target(scene: Scene, settings: Settings) -> None:
-    """A guest writes 1 MiB from within a block of a raw target on."""
+    """A guest writes 1 MiB that begins inside a block of a raw target."""
     scene.target_format = 'raw'
     scene.target.write_bytes(scene.frozen.read_bytes())
     with scene.daemon as daemon:
@@ -463,15 +476,15 @@ Version = tuple[int, ...]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Fault:
-    """Something that QEMU does wrong with some settings.
+    """A fault of QEMU's mirror job that depends on the settings of a copy.
 
-    :param attempt: copies, and writes what shows it
-    :param unsafe: settings that show it
-    :param safe: settings that do not
-    :param symptom: what is seen with the unsafe ones
-    :param repaired: for each series of QEMU the release with the repair; the
-        last one stands for all that follow, too
-    :param cluster: the cluster size of the source, in bytes
+    :param attempt: copies and writes in the way that triggers the fault
+    :param unsafe: settings with which the fault occurs
+    :param safe: settings with which the fault does not occur
+    :param symptom: a part of the outcome with the unsafe settings
+    :param repaired: for each release series of QEMU, the release with the
+        repair; later series than the last one have the repair, too
+    :param cluster: cluster size of the source in bytes
     """
 
     name: str
@@ -483,7 +496,7 @@ class Fault:
     cluster: int = CLUSTER
 
     def expected(self, version: Version) -> bool:
-        """Tell whether this QEMU is known to have it."""
+        """Tell whether a version of QEMU is known to have the fault."""
         if self.repaired and version >= self.repaired[-1]:
             return False
         return not any(
@@ -492,7 +505,7 @@ class Fault:
         )
 
     def outcome(self, settings: Settings) -> Outcome:
-        """Try with these settings what becomes of a copy."""
+        """Run the attempt with these settings and return the result."""
         with tempfile.TemporaryDirectory(prefix='mirror-') as directory:
             scene = Scene(pathlib.Path(directory), self.cluster)
             try:
@@ -504,7 +517,7 @@ class Fault:
             return scene.verdict()
 
 
-#: All that is known. QEMU 7.2.22 and 10.0.13 were tried.
+#: All known faults. QEMU 7.2.22 and 10.0.13 were tried.
 FAULTS = (
     Fault(
         name='unaligned run',
@@ -548,7 +561,7 @@ FAULTS = (
 
 
 def version() -> Version:
-    """Return the version of the QEMU that is tried."""
+    """Return the version of the machine's QEMU."""
     said = subprocess.run(
         ['qemu-storage-daemon', '--version'],
         check=True,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Entering the namespaces of another process, for one thread only."""
+"""Entering the namespaces of another process by a single thread."""
 
 import ctypes
 import os
@@ -10,13 +10,14 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def enter(pid: int) -> None:
-    """Move the calling thread for good; its threads and children follow.
+    """Move the calling thread into a process's namespaces, for good.
 
-    A thread that shares its working directory with others cannot change
-    its mount namespace, so it stops sharing first.
+    Later threads and children of the calling thread are there, too. A thread
+    that shares its working directory with others cannot change its mount
+    namespace, so the thread stops sharing first.
     """
     _check(_libc.unshare(_CLONE_FS))
-    # opened before any is entered: /proc is another one afterwards
+    # all are opened before the first is entered, which changes /proc
     fds = [os.open(f'/proc/{pid}/ns/{kind}', os.O_RDONLY) for kind in _KINDS]
     for fd in fds:
         _check(_libc.setns(fd, 0))
@@ -24,7 +25,7 @@ def enter(pid: int) -> None:
 
 
 def members(pid: int) -> list[int]:
-    """Processes in the mount namespace of a process, without itself."""
+    """Return the other processes in the mount namespace of a process."""
     ours = _namespace(str(pid))
     return [
         int(entry)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The guest's records: what it was told is written, and what is there.
+"""The records of a guest: their reports on the console, and their check.
 
-The guest reports a record on its console only after its disk acknowledged
-it. Those reports are the claim; the image is checked against them.
+The guest reports a record on its console only after the disk has acknowledged
+the write. The check looks for each reported record in the image.
 """
 
 import dataclasses
@@ -17,10 +17,10 @@ from collections.abc import Iterable
 from nova_blockcopy.runtime import waiting
 
 RECORD = 512
-#: As in init.c.
+#: The same as in init.c.
 _STRIDE = 7919
 _LINE = re.compile(rb'^(?P<kind>[wecr]) (?P<disk>[a-z]) (?P<n>\d+)')
-#: Whether it writes nothing any more, by what it says when it takes an order.
+#: The guest's answers to orders, and whether the guest is quiet then.
 _ANSWERS = {b'quiet': True, b'going': False}
 _SECONDS = 60
 _TICK = 0.005
@@ -28,7 +28,7 @@ _TICK = 0.005
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Region:
-    """Where on a disk the records are; bytes."""
+    """The part of a disk that has the records; in bytes."""
 
     offset: int
     length: int
@@ -38,15 +38,16 @@ class Region:
         return self.length // RECORD
 
     def position(self, number: int) -> int:
-        """Where in the region a record is."""
+        """Return the offset of a record in the region, in bytes."""
         return number * _STRIDE % self.slots * RECORD
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """Of one disk: acknowledged records, and those that are not there.
+    """The check of one disk: how many records are written and not intact.
 
-    A missing record's place is empty; a wrong one's has something else.
+    The place of a missing record has zeroes. The place of a wrong record has
+    other data.
     """
 
     disk: str
@@ -60,9 +61,10 @@ class Verdict:
 
 
 class Log:
-    """Follows the consoles of one guest, and stamps what they say.
+    """Follows the consoles of one guest and counts the reports on them.
 
-    :param consoles: its console on each host, which need not exist yet
+    :param consoles: the file of the console on each host; a file may not
+        exist yet
     """
 
     def __init__(self, consoles: Iterable[pathlib.Path]) -> None:
@@ -73,7 +75,7 @@ class Log:
         self._chaos: dict[str, int] = {}
         self._reads: dict[str, list[tuple[float, int]]] = {}
         self._stamps: list[float] = []
-        #: How many orders the guest has answered, and the last answer.
+        #: How many orders the guest has answered, and whether it is quiet.
         self.answers = 0
         self.quiet = False
         self.errors: list[str] = []
@@ -81,23 +83,31 @@ class Log:
         self._thread = threading.Thread(target=self._follow, daemon=True)
 
     def start(self) -> None:
+        """Start to follow the consoles."""
         self._thread.start()
 
     def stop(self) -> None:
+        """Stop to follow the consoles, after a last read."""
         self._stopped.set()
         if self._thread.is_alive():
             self._thread.join()
 
     def written(self, target: str) -> int:
-        """How many records of a disk were acknowledged."""
+        """Return how many records of a disk were acknowledged."""
         return self._written.get(target[-1], 0)
 
     def wait_for_more(self, target: str, records: int) -> None:
-        """Wait until so many more records of a disk are acknowledged."""
+        """Wait until the given number of further records is acknowledged.
+
+        :raises AssertionError: the guest does not write them in time
+        """
         self._wait(lambda: self.written(target), records, target)
 
     def wait_for_chaos(self, target: str, operations: int) -> None:
-        """Wait until a disk has seen so much more chaos."""
+        """Wait for the given number of further operations of chaos.
+
+        :raises AssertionError: the guest does not do them in time
+        """
         self._wait(lambda: self.chaos(target), operations, target)
 
     def _wait(self, count: Callable[[], int], more: int, target: str) -> None:
@@ -106,18 +116,22 @@ class Log:
             lambda: count() >= goal, timeout=_SECONDS, interval=0.02
         ):
             raise AssertionError(
-                f'the guest does not write to {target}: '
-                f'{count()} of {goal}; {self.errors[-3:]}'
+                f'the guest does not write to {target}: {count()} of {goal} '
+                f'operations after {_SECONDS} s; its last errors: '
+                f'{self.errors[-3:]}'
             )
 
     def chaos(self, target: str) -> int:
-        """How many operations of chaos a disk has seen, about."""
+        """Return about how many operations of chaos a disk has seen."""
         return self._chaos.get(target[-1], 0)
 
     def read_rate(self, target: str, begin: float, end: float) -> float:
-        """Reads of a disk per second, between two times of this clock.
+        """Return the reads of a disk per second between two times.
 
-        It is 0 if the guest did not report twice in that time.
+        The rate is 0 if the guest did not report twice in that time.
+
+        :param begin: seconds of the monotonic clock
+        :param end: seconds of the monotonic clock
         """
         seen = [
             (stamp, count)
@@ -130,7 +144,10 @@ class Log:
         return (high - low) / (last - first)
 
     def longest_gap(self, since: float = 0) -> float:
-        """Seconds between two acknowledgements, whatever the disk."""
+        """Return the longest time between two records, in seconds.
+
+        :param since: seconds of the monotonic clock
+        """
         stamps = [stamp for stamp in self._stamps if stamp >= since]
         return max(
             (later - earlier for earlier, later in itertools.pairwise(stamps)),
@@ -176,9 +193,8 @@ class Log:
             case b'r':
                 self._reads.setdefault(disk, []).append((now, number))
             case _:
-                # a line may be lost with a paused console, a record never:
-                # they are written in order, so the number tells how many
-                # there are
+                # A paused console may lose a line. The records are written
+                # in order, so the number tells how many there are.
                 self._written[disk] = max(
                     self._written.get(disk, 0), number + 1
                 )
@@ -186,14 +202,18 @@ class Log:
 
 
 def expected(disk: str, number: int) -> bytes:
-    """The bytes of one record, as init.c writes them."""
+    """Return the bytes of one record, as init.c writes them."""
     return (b'nbcrec_' + disk[-1].encode() + number.to_bytes(8, 'little')) * (
         RECORD // 16
     )
 
 
 def check(disk: str, content: bytes, region: Region, written: int) -> Verdict:
-    """Compare a region with what its guest was told is written there."""
+    """Look in a region for all records that the guest has reported.
+
+    :param content: the bytes of the region
+    :param written: how many records the guest has reported
+    """
     missing = wrong = 0
     for number in range(written):
         at = region.position(number)

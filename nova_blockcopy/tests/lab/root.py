@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Another release of Debian, whose libvirt and QEMU the hosts of a lab run.
+"""Roots: another release of Debian for the hosts of a lab.
 
-A root is a directory with a minimal system of that release. A host mounts
-its ``/usr`` and ``/etc`` over those of the machine, in overlays of its own:
-nothing is written to the root, and any number of labs share it. All else is
-the machine's, so images and code lie at the same paths.
+A root is a directory with a minimal system of that release. The hosts run the
+libvirt and the QEMU of the root. Each host mounts ``/usr`` and ``/etc`` of the
+root over those of the machine. The mounts are overlays of the host, so
+nothing is written to the root, and any number of labs can share the root. All
+other directories are the machine's, so images and code have the same paths.
 
-The process that drives a lab brings its Python from outside. Its threads on
-a host find their modules, but not always the libraries of those that are not
-Python: a newer libsqlite3 needs a newer libc than the process has. So such
-modules are imported before a thread enters a host.
+The process that drives a lab uses the machine's Python. Its threads on a host
+find their Python modules, but not always the libraries of extension modules:
+a newer libsqlite3 needs a newer libc than the process has. So the process
+imports such modules before a thread enters a host.
 """
 
 import contextlib
@@ -26,11 +27,12 @@ from collections.abc import Iterator
 
 from nova_blockcopy.tests.lab import host
 
-#: Where roots are made.
+#: The directory of all roots.
 ROOTS = pathlib.Path('/var/tmp/nova-blockcopy-roots')
-#: Names the root of all labs; without it, hosts run the machine's programs.
+#: The environment variable with the path of the root; if the variable is not
+#: set, hosts run the machine's programs.
 VARIABLE = 'NOVA_BLOCKCOPY_LAB_ROOT'
-#: What bindep.txt asks for on a host of a lab.
+#: The packages that bindep.txt lists for a host of a lab.
 _PACKAGES = (
     'e2fsprogs',
     'hostname',
@@ -43,14 +45,15 @@ _PACKAGES = (
     'qemu-utils',
     'util-linux',
 )
-#: Says what a whole root was made of.
+#: A file in each complete root, which lists the packages of the root.
 _STAMP = 'etc/nova-blockcopy-lab'
-#: What a host takes from a root, and where it prepares that.
+#: The directories that a host takes from a root, and the directory in which
+#: the host prepares them.
 _TREES = ('/etc', '/usr')
 _SCRATCH = '/run/root'
-#: Runs in namespaces of its own, which end what packages may have started,
-#: and whose mounts nobody else sees. debootstrap cannot tell alternatives
-#: among packages apart, so apt installs them.
+#: Runs in PID and mount namespaces of its own. Their end stops daemons that
+#: packages have started, and hides the mounts from others. debootstrap cannot
+#: choose among alternative packages, so apt installs the packages.
 _MAKE = '''
 set -e
 release=$1 mirror=$2 root=$3
@@ -65,16 +68,16 @@ chroot "$root" apt-get clean
 
 
 def chosen() -> pathlib.Path | None:
-    """The root that labs are to use; None if it is the machine's own."""
+    """Return the root that labs use; None for the machine's own system."""
     path = os.environ.get(VARIABLE)
     return pathlib.Path(path).absolute() if path else None
 
 
 def make(release: str) -> pathlib.Path:
-    """Make the root of a release of Debian, unless it is there already.
+    """Make the root of a Debian release, unless the root exists already.
 
-    :returns: where it is
-    :raises LabError: it cannot be made here, and why
+    :returns: the path of the root
+    :raises LabError: the root cannot be made
     """
     target = ROOTS / release
     with _locked():
@@ -82,8 +85,8 @@ def make(release: str) -> pathlib.Path:
             return target
         for path in (target, *ROOTS.glob(f'.{release}-*')):
             shutil.rmtree(path, ignore_errors=True)
-        # renamed when it is whole; of a new name, as what made another one
-        # may have outlived its caller
+        # Renamed when complete. The name is new each time, because processes
+        # of an interrupted attempt may still write to their directory.
         unfinished = pathlib.Path(
             tempfile.mkdtemp(dir=ROOTS, prefix=f'.{release}-')
         )
@@ -98,7 +101,7 @@ def make(release: str) -> pathlib.Path:
 
 
 def which(program: str) -> str | None:
-    """Where a program of the hosts lies for the machine, if it is there."""
+    """Return the path of a program of the hosts, as the machine sees it."""
     root = chosen()
     if root is None:
         return shutil.which(program)
@@ -108,9 +111,9 @@ def which(program: str) -> str | None:
 
 
 def mounts(root: pathlib.Path) -> list[str]:
-    """Shell commands that give a new mount namespace the files of a root.
+    """Return shell commands that mount the files of a root.
 
-    ``/run`` must be the namespace's own already.
+    The commands run in a new mount namespace that has its own ``/run``.
     """
     lines = []
     for tree in _TREES:
@@ -126,17 +129,18 @@ def mounts(root: pathlib.Path) -> list[str]:
             f'mkdir -p {_SCRATCH}{_whole(path)}',
             f'mount --rbind {path} {_SCRATCH}{_whole(path)}',
         ]
-    # a host mounts its own over it
+    # a host mounts its own file there
     lines.append(f'touch {_SCRATCH}/etc/whole/hosts')
-    # all at once: a program of one and libraries of the other do not fit
+    # The moves come last and together: a program of one system does not run
+    # with libraries of the other.
     lines += [f'mount --move {_SCRATCH}{t}/whole {t}' for t in _TREES]
     return lines
 
 
 def kept(paths: Iterable[str]) -> list[str]:
-    """Directories below a root's that hosts still see of the machine's.
+    """Return directories of the machine that hosts see inside a root's.
 
-    :param paths: what Python is loaded from
+    :param paths: the directories that Python loads modules from
     """
     below = {
         path
@@ -152,7 +156,7 @@ def kept(paths: Iterable[str]) -> list[str]:
 
 
 def _python() -> list[str]:
-    """Directories that modules may be imported from, now or later."""
+    """Return the directories that Python may import modules from."""
     own = pathlib.Path(__file__).parents[3]
     found = [
         *(sys.prefix, str(own), *sys.path),
@@ -162,7 +166,7 @@ def _python() -> list[str]:
 
 
 def _whole(path: str) -> str:
-    """Where a path lies in the trees that are being prepared."""
+    """Return the place of a path in the prepared directories."""
     _, tree, rest = path.split('/', 2)
     return f'/{tree}/whole/{rest}'
 
@@ -177,10 +181,13 @@ def _made_of(root: pathlib.Path) -> tuple[str, ...] | None:
 def _fill(release: str, root: pathlib.Path) -> None:
     if shutil.which('debootstrap') is None:
         raise host.LabError(
-            '"debootstrap" is not installed; its package is debootstrap '
+            '"debootstrap" is not installed; install package debootstrap '
             '(see bindep.txt).'
         )
-    print(f'Making a root of {release}, for a minute', file=sys.stderr)
+    print(
+        f'Making a root of {release}, which takes about a minute',
+        file=sys.stderr,
+    )
     done = subprocess.run(
         [
             *('unshare', '--mount', '--pid', '--fork', '--kill-child'),
@@ -201,7 +208,7 @@ def _fill(release: str, root: pathlib.Path) -> None:
 
 
 def _mirror() -> str:
-    """Where this machine gets Debian's packages from."""
+    """Return the URI from which this machine's apt gets Debian packages."""
     found = _output(
         *('apt-get', 'indextargets', '--format', '$(REPO_URI)'),
         *('Created-By: Packages', 'Component: main'),
@@ -209,14 +216,18 @@ def _mirror() -> str:
     )
     if not found:
         raise host.LabError(
-            'apt knows no mirror of Debian; is there one in its sources, and '
-            'was "apt-get update" run?'
+            'apt knows no mirror of Debian; add one to its sources, and run '
+            '"apt-get update".'
         )
     return found[0]
 
 
 def _environment() -> dict[str, str]:
-    """What debootstrap and apt run with; only apt reads apt's proxy."""
+    """Return the environment of debootstrap and apt.
+
+    The proxies of apt's configuration are added, because debootstrap does not
+    read that configuration.
+    """
     proxies = {
         f'{kind}_proxy': proxy[0]
         for kind in ('http', 'https')
@@ -234,7 +245,7 @@ _DUMP = ('apt-config', 'dump', '--no-empty', '--format', '%v%n')
 
 
 def _output(*argv: str) -> list[str]:
-    """The lines that a command prints; none where it does not exist."""
+    """Return the words that a command prints; none if it is not installed."""
     try:
         done = subprocess.run(
             argv, check=False, capture_output=True, text=True
@@ -246,7 +257,7 @@ def _output(*argv: str) -> list[str]:
 
 @contextlib.contextmanager
 def _locked() -> Iterator[None]:
-    """Keep others from making the same root at once."""
+    """Lock out other processes that make a root."""
     ROOTS.mkdir(parents=True, exist_ok=True)
     lock = os.open(ROOTS, os.O_RDONLY)
     try:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A guest with disks on host a, bases on host b, and the engine between.
+"""Scenes: a guest with disks on host a, bases on host b, and the engine.
 
-What the functional tests, the demo and benchmarks start from.
+The functional tests, the demo and the benchmarks start from a scene.
 """
 
 import dataclasses
@@ -34,7 +34,7 @@ MIB = 1024 * 1024
 
 
 def settings(at: host.Host, **overrides: Any) -> conf.Settings:
-    """The engine's settings on one host of a lab."""
+    """Return the engine's settings on one host of a lab."""
     options = cfg.ConfigOpts()
     conf.register_opts(options)
     options([])
@@ -54,11 +54,11 @@ def settings(at: host.Host, **overrides: Any) -> conf.Settings:
 
 @dataclasses.dataclass(slots=True, kw_only=True)
 class Scene:
-    """One guest and where it is to go.
+    """One guest, its host, and the host that it migrates to.
 
-    ``sources`` and ``bases`` are by target; ``contents`` are the checksums
-    of what the guest does not write to, from before the guest started; of a
-    guest that writes anywhere, there are none.
+    ``sources``, ``bases`` and ``contents`` are by target. ``contents`` has
+    the checksums of the parts that the guest does not write to, from before
+    its start. A guest that writes at random places has no checksums.
     """
 
     lab: labs.Lab
@@ -90,16 +90,15 @@ class Scene:
     ) -> 'Scene':
         """Make images and bases, and start the guest.
 
+        See :class:`guest.Guest` for ``interval``, ``load_length``, ``chaos``,
+        ``discards`` and ``reader``.
+
         :param kinds: one for each disk; see :meth:`disks.Maker.of_kind`
         :param size: bytes of each disk
-        :param data: bytes of each disk that are written beforehand
-        :param load: bytes/s of other writes of the guest to each disk, over
-            and over in so many bytes behind the records
-        :param base_kinds: in place of the same kinds as the disks
-        :param chaos: seconds between two operations all over each disk; see
-            :class:`guest.Guest`
-        :param discards: whether some of these are discards
-        :param reader: seconds between two reads of each disk
+        :param data: bytes of each disk that are filled before the start
+        :param region: bytes of each disk for records
+        :param load: other writes of the guest to each disk, in bytes/s
+        :param base_kinds: kinds of the bases; None = the same as the disks
         :param overrides: options of the engine
         """
         here, there = (
@@ -154,10 +153,11 @@ class Scene:
         bases: Mapping[str, model.BaseRequest] | None = None,
         **changes: Any,
     ) -> engine.Migration:
-        """The engine on both hosts, ready to run where the guest is.
+        """Return a migration of the guest, which is ready to run.
 
-        :param bases: in place of the ones that were made
-        :param changes: of the request, or options of the engine
+        :param listener: called with the progress
+        :param bases: requests for other bases than those of the scene
+        :param changes: fields of the request, or options of the engine
         """
         fields = {field.name for field in dataclasses.fields(engine.Request)}
         request = engine.Request(
@@ -193,9 +193,10 @@ class Scene:
         )
 
     def settle(self) -> model.Role | None:
-        """What the engine does after a crash, on both hosts.
+        """Let the engine settle the migration on both hosts after a crash.
 
-        :returns: where the guest is at home now; None if nothing was left
+        :returns: the side that the guest belongs to now; None if the source
+            has no journal of it
         """
         return self.home.call(self._settle)
 
@@ -217,7 +218,7 @@ class Scene:
         return side
 
     def reversed(self) -> 'Scene':
-        """The same guest on its way back, after it has arrived."""
+        """Return a scene for the way back of a guest that has migrated."""
         return dataclasses.replace(
             self,
             home=self.away,
@@ -227,12 +228,13 @@ class Scene:
         )
 
     def empty_bases(self) -> None:
-        """Make the bases as they were before anything was written there."""
+        """Make the bases empty again."""
         maker = disks.Maker(self.away, self.lab.directory)
         for base in self.bases.values():
             maker.empty(base)
 
     def base_requests(self) -> dict[str, model.BaseRequest]:
+        """Return requests for the bases of the scene, by target."""
         return {
             target: model.BaseRequest(
                 path=base.path,
@@ -244,13 +246,15 @@ class Scene:
         }
 
     def run(self, it: engine.Migration) -> journal.Record:
-        """Run a migration, and wait for it."""
+        """Run a migration on the guest's host, and wait for its end."""
         return self.home.call(it.run)
 
     def verdicts(self, at: host.Host) -> list[records.Verdict]:
-        """Account for every record, on the disks of the host it runs on.
+        """Check all records on the disks of a host.
 
-        The guest is paused by this, if it runs.
+        A running guest is paused and stays paused.
+
+        :param at: the host that the guest belongs to
         """
         if self.guest.runs_on():
             self.guest.pause(at)
@@ -258,7 +262,7 @@ class Scene:
         return self._verdicts(at)
 
     def interim_verdicts(self, at: host.Host) -> list[records.Verdict]:
-        """The same of a guest that goes on, after a pause."""
+        """Check all records of a running guest, which is paused meanwhile."""
         self.guest.pause(at)
         try:
             return self._verdicts(at)
@@ -277,10 +281,10 @@ class Scene:
         ]
 
     def changed(self, at: host.Host) -> list[str]:
-        """Disks of a paused guest that differ outside of the records.
+        """Return the disks of a paused guest with damage outside the records.
 
-        What a guest writes anywhere cannot be told from damage by this; see
-        :mod:`inspection`.
+        The check does not cover a guest that writes at random places; use
+        :mod:`inspection` for such a guest.
         """
         return [
             target
@@ -299,7 +303,7 @@ class Scene:
 
 
 def receiver(at: host.Host, **options: Any) -> dispatcher.Dispatcher:
-    """The engine's destination side; called in a thread of that host."""
+    """Return the engine's destination side; call this in a host's thread."""
     return dispatcher.Dispatcher(
         hypervisor.Hypervisor(at.hostname, hypervisor.Connector(at.uri)),
         settings(at, **options),
@@ -307,11 +311,12 @@ def receiver(at: host.Host, **options: Any) -> dispatcher.Dispatcher:
 
 
 def endpoint(at: host.Host) -> model.Endpoint:
+    """Return the addresses at which the other host reaches a host."""
     return model.Endpoint(uri=at.peer_uri, migrate_uri=f'tcp://{at.address}')
 
 
 def _digest(at: host.Host, disk: disks.Disk, region: records.Region) -> str:
-    """A checksum over all that a guest sees, but for its records."""
+    """Return a checksum of the guest-visible content without a region."""
     total = hashlib.sha256()
     with disks.opened(at, disk) as f:
         total.update(f.read(region.offset))
@@ -324,7 +329,7 @@ def _digest(at: host.Host, disk: disks.Disk, region: records.Region) -> str:
 def _prefill(
     at: host.Host, disk: disks.Disk, seed: int, offset: int, length: int
 ) -> None:
-    """Write data as a guest would have, before it starts."""
+    """Write data to a disk before the start of its guest."""
     if disk.image.format is model.ImageFormat.RAW:
         disks.fill(disk.file, seed, offset, length)
         return
@@ -335,6 +340,6 @@ def _prefill(
 
 
 def versions(at: host.Host) -> plan.Versions:
-    """Of a host's libvirt and QEMU; called in a thread of that host."""
+    """Return a host's versions; call this in a thread of the host."""
     connect = hypervisor.Connector(at.uri)
     return hypervisor.Hypervisor(at.hostname, connect).versions()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""tools/lab soak: a guest goes back and forth, again and again.
+"""tools/lab soak: migrate a guest back and forth many times.
 
-After each migration all records of the guest are looked for. A rare fault
-shows only in many of them.
+After each migration, the soak checks all records of the guest. Rare faults
+show only after many migrations.
 """
 
 import argparse
@@ -37,28 +37,29 @@ Listener = Callable[[progress.Progress], None]
 
 _KINDS = ('block', 'raw', 'qcow2', 'layered')
 _BOTH = 'both'
-#: Seconds between two records, and between two operations of chaos, of each
-#: disk.
+#: Seconds between two records of a disk, and between two operations of chaos.
 _INTERVAL = 0.01
 _CHAOS = 0.01
-#: Records of each disk before and after a migration.
+#: New records of each disk to wait for after a migration.
 _RECORDS = 3
-#: A guest is made anew when so much of its region is full.
+#: The share of a region above which a new guest takes over.
 _FULL = 0.8
-#: Seconds for which libvirtd stands still, and until it does so.
+#: Seconds for which libvirtd is stopped, and the longest delay before that.
 _STANDSTILL = (1.0, 12.0)
 _LAG = 0.5
 
 
 class Soak:
-    """The migrations of one guest after the other, on one lab.
+    """Migrates one guest after the other back and forth in one lab.
 
-    :param kinds: of the disks of each guest
+    :param kinds: kinds of the disks of each guest
     :param size: bytes of each disk
     :param region: bytes of each disk for records
-    :param chaos: each guest makes chaos, and all of it is compared
-    :param discards: some of the chaos are discards
-    :param disturbed: the destination's libvirtd stands still for a while
+    :param chaos: each guest writes at random places, and each migration is
+        inspected
+    :param discards: some operations of the chaos are discards
+    :param disturbed: stop the destination's libvirtd for a while
+    :param seed: seed of the random times
     """
 
     def __init__(
@@ -84,9 +85,9 @@ class Soak:
         self._made: scene.Scene | None = None
 
     def move(self, driver: str, mode: str) -> tuple[str, tally.Leg]:
-        """Do one migration.
+        """Run one migration.
 
-        :returns: from where to where, and what became of it
+        :returns: the direction, such as ``a to b``, and the result
         """
         made = self._made or self._set()
         way = f'{made.home.name} to {made.away.name}'
@@ -155,7 +156,7 @@ class Soak:
                 for target in made.guest.targets:
                     made.guest.log.wait_for_more(target, _RECORDS)
                 verdicts = made.interim_verdicts(at)
-        except Exception as e:  # whatever it is, the guest cannot be judged
+        except Exception as e:  # after any error, the guest counts as silent
             trouble.append(f'{type(e).__name__}: {e}')
             silent = True
         errors = [*made.guest.log.errors]
@@ -173,7 +174,7 @@ class Soak:
 
 
 def _settled(made: scene.Scene) -> host.Host | None:
-    """Have it settled as after a crash; where the guest is, if anywhere."""
+    """Settle a stuck migration; return the guest's host, None if unknown."""
     try:
         side = made.settle()
     except exception.BlockCopyError:
@@ -191,7 +192,10 @@ def _told(listeners: Sequence[Listener]) -> Listener:
 
 @contextlib.contextmanager
 def _disturbance(at: host.Host, chance: random.Random) -> Iterator[Listener]:
-    """Stop a host's libvirtd in the switchover; in the end it goes on."""
+    """Yield a listener that stops a host's libvirtd during the switchover.
+
+    At the end of the ``with`` block, libvirtd runs again.
+    """
     servers = [p for p in at.processes() if p.name() == 'libvirtd']
     standstill = chance.uniform(*_STANDSTILL)
     stop = threading.Timer(
@@ -224,9 +228,13 @@ def _send(processes: Sequence[psutil.Process], number: int) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run it; 0 if nothing was lost, 1 if something was, 2 if it cannot."""
+    """Run the soak.
+
+    :returns: 0 if no data was lost, 1 if some was, 2 if the soak cannot run
+    """
     options = _parser().parse_args(argv)
-    # errors are raised, and shown in the line of their migration
+    # the line of each migration shows its errors, so libvirt must not print
+    # them
     libvirt.registerErrorHandler(lambda *_ignored: None, None)
     logging.getLogger('nova_blockcopy').addHandler(logging.NullHandler())
     lab.sweep()
@@ -286,72 +294,74 @@ def _parser() -> argparse.ArgumentParser:
         '--kind',
         action='append',
         choices=_KINDS,
-        help='a disk of the guest; may be given more than once (default: two '
-        'of kind block)',
+        help='kind of a disk of the guest; give the option once for each disk '
+        '(default: two disks of kind block)',
     )
     add(
         '--mode',
         choices=[*(str(mode) for mode in model.Mode), _BOTH],
         default=_BOTH,
-        help='direct, seeded, or one after the other (default: both)',
+        help='the mode; both alternates between direct and seeded (default: '
+        'both)',
     )
     add(
         '--driver',
         choices=[*drivers.installed(), _BOTH],
         default=_BOTH,
-        help='the copy driver; both are libvirt and virsh by turns (default)',
+        help='the copy driver; both alternates between libvirt and virsh '
+        '(default: both)',
     )
     add(
         '--count',
         type=int,
         default=50,
         metavar='N',
-        help='migrations (default: 50)',
+        help='number of migrations (default: 50)',
     )
     writes = parser.add_mutually_exclusive_group()
     writes.add_argument(
         '--records',
         action='store_true',
-        help='the guest writes its records only (default)',
+        help='let the guest write records only (default)',
     )
     writes.add_argument(
         '--chaos',
         action='store_true',
-        help='besides, it writes, zeroes and discards anywhere; when all '
-        'copies are ready, both sides are compared byte for byte',
+        help='let the guest also write, zero and discard at random places; '
+        'compare both sides byte for byte when all copies are ready',
     )
     add(
         '--no-discards',
         action='store_true',
-        help='chaos without discards, which a synchronous copy does on both '
-        'sides, each of which may ignore a part of them',
+        help='leave discards out of the chaos: a synchronous copy discards on '
+        'both sides, and each side may ignore a part of a discard',
     )
     add(
         '--disturb',
         choices=['libvirtd'],
-        help='have libvirtd of the destination stand still for 1 to 12 s, '
-        'from the switchover on',
+        help='stop libvirtd of the destination for 1 to 12 s, from the '
+        'switchover on',
     )
     add(
         '--size',
         type=int,
         default=64,
         metavar='MiB',
-        help='of each disk (default: 64)',
+        help='size of each disk (default: 64)',
     )
     add(
         '--region',
         type=int,
         default=8,
         metavar='MiB',
-        help='of each disk for records; the guest is made anew when it is '
-        'nearly full (default: 8)',
+        help='space for records on each disk; a new guest takes over when it '
+        'is nearly full (default: 8)',
     )
     add(
         '--seed',
         type=int,
         default=0,
-        help='of the random times (default: 0)',
+        help='seed of the random times (default: 0)',
     )
     return parser
 

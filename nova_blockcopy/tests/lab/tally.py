@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tally of a soak: what became of its migrations. Pure."""
+"""The results of a soak's migrations, and their summary. Pure."""
 
 import collections
 import dataclasses
@@ -16,10 +16,10 @@ STUCK = 'stuck'
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Leg:
-    """One migration, and what was found after it.
+    """The result of one migration.
 
-    ``trouble`` is what the engine or the guest said when something was not
-    as it should be. ``inspected`` tells whether the contents were compared.
+    ``trouble`` has the errors of the engine and of the guest. ``inspected``
+    tells whether the contents were compared.
     """
 
     ended: str
@@ -29,7 +29,7 @@ class Leg:
     verdicts: tuple[records.Verdict, ...] = ()
     crashes: tuple[str, ...] = ()
     trouble: tuple[str, ...] = ()
-    #: The guest does not write any more, or could not be looked at.
+    #: The guest does not write any more, or could not be checked.
     silent: bool = False
 
     @property
@@ -60,7 +60,7 @@ class Leg:
 
 
 def summary(legs: Iterable[Leg]) -> str:
-    """What a soak comes to, in a line."""
+    """Summarise the migrations of a soak in one line."""
     legs = tuple(legs)
     ends = collections.Counter(leg.ended for leg in legs)
     differing = sum(

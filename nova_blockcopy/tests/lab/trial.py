@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One migration in a scene, timed, with all records accounted for."""
+"""One migration of a scene, with its times and a check of all records."""
 
 import contextlib
 import dataclasses
@@ -23,7 +23,7 @@ from nova_blockcopy.tests.lab import scene
 
 Listener = Callable[[progress.Progress], None]
 
-#: Records of each disk that a guest writes before and after it moves.
+#: Records of each disk that the guest writes before and after its migration.
 _SETTLED = 100
 _TICK = 0.2
 _MOST_SECONDS = 24 * 3600
@@ -31,11 +31,12 @@ _MOST_SECONDS = 24 * 3600
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What a migration took, in seconds and bytes, and what it left.
+    """The times of a migration in seconds, its bytes, and its checks.
 
-    ``switchover_s`` and ``copy_s`` are None where they cannot be told
-    apart. ``began`` is when each state was first seen, from the beginning.
-    ``changed`` are disks that differ outside of the records.
+    ``switchover_s`` and ``copy_s`` are None for libvirt's own migration,
+    which does not separate the two. ``began`` has the seconds from the
+    beginning until each state was first seen. ``changed`` names the disks
+    that differ outside of the records.
     """
 
     total_s: float
@@ -53,7 +54,7 @@ class Outcome:
 
 
 class _Watch:
-    """Notes when each state began, and the last figures."""
+    """Notes when each state began, and the bytes that were copied."""
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
@@ -73,9 +74,9 @@ def by_engine(
     *,
     damage: bool = False,
 ) -> Outcome:
-    """Move the guest of a scene by the engine.
+    """Migrate the guest of a scene by the engine.
 
-    :param damage: spoil two records afterwards, as a test of the checker
+    :param damage: damage two records afterwards, to test the check
     """
     watch = _Watch(listener)
     with _accounted(made, watch, damage) as outcomes:
@@ -90,9 +91,11 @@ def by_libvirt(
     bandwidth: int = 0,
     damage: bool = False,
 ) -> Outcome:
-    """Move it by ``virsh migrate --copy-storage-all``.
+    """Migrate the guest by ``virsh migrate --copy-storage-all``.
 
-    :param bandwidth: MiB/s; libvirt applies it to memory and to each disk
+    :param bandwidth: MiB/s; libvirt applies this limit to the memory and to
+        each disk
+    :param damage: damage two records afterwards, to test the check
     """
     watch = _Watch(listener)
     with _accounted(made, watch, damage) as outcomes:
@@ -113,7 +116,7 @@ def by_libvirt(
 def _accounted(
     made: scene.Scene, watch: _Watch, damage: bool
 ) -> Iterator[list[Outcome]]:
-    """Let the guest write before and after, then check what it wrote."""
+    """Measure the migration inside a ``with`` block, then check the disks."""
     outcomes: list[Outcome] = []
     _settle(made)
     watch.began = time.monotonic()
@@ -146,7 +149,7 @@ def _settle(made: scene.Scene) -> None:
 
 
 def _damage(made: scene.Scene, target: str) -> None:
-    """Make one record empty, and one another one."""
+    """Overwrite one record with zeroes and one with other data."""
     region = made.guest.region
     with disks.writable(made.bases[target]) as f:
         for number, content in ((0, bytes(records.RECORD)), (1, b'?' * 16)):
@@ -156,7 +159,7 @@ def _damage(made: scene.Scene, target: str) -> None:
 
 @contextlib.contextmanager
 def _definition(made: scene.Scene) -> Iterator[str]:
-    """The guest as it is to be on the other host, in a file."""
+    """Yield the path of a file with the definition for the other host."""
     printed = made.home.run(
         *('virsh', 'dumpxml', made.guest.uuid),
         *('--migratable', '--security-info'),
@@ -205,7 +208,7 @@ def _job_stats(at: host.Host, uuid: str) -> dict[str, int]:
     connection = at.connect()
     try:
         return dict(connection.lookupByUUIDString(uuid).jobStats())
-    except libvirt.libvirtError:  # it has moved
+    except libvirt.libvirtError:  # the guest has left this host
         return {}
     finally:
         connection.close()
