@@ -65,7 +65,7 @@ class CopyGroup:
         self._speeds = speeds
 
     def wait_for_begin(self) -> None:
-        """Wait until every job knows its data and tracks the guest's writes.
+        """Wait until every job has begun to track the guest's writes.
 
         :raises JobFailed: a job ended, or did not begin in time
         """
@@ -107,7 +107,7 @@ class CopyGroup:
     def look(self) -> tuple[model.DiskProgress, ...]:
         """Read all figures, and divide the limit over the jobs anew.
 
-        :raises JobFailed: a job ended, and its disk is not on its base
+        :raises JobFailed: a job ended without a pivot
         """
         statuses = self._driver.status(self._guest.uuid, *self._jobs)
         found = tuple(
@@ -131,7 +131,7 @@ class CopyGroup:
 
         :param done: called with each disk whose pivot is proven
         :raises NotReady: a job fell behind and did not catch up in time
-        :raises JobFailed: a job ended, and its disk is not on its base
+        :raises JobFailed: a job ended without a pivot
         """
         deadline = time.monotonic() + self._settings.pivot_timeout
         for disk, job in self._jobs.items():

@@ -51,7 +51,7 @@ class Job(abc.ABC):
         self._base = base
 
     def start(self, settings: model.CopySettings) -> None:
-        """Start the job, unless it runs or its pivot has happened."""
+        """Start the job, unless the job runs or has pivoted already."""
         if self._status() is None and not self.at_base():
             self._start(settings)
 
@@ -69,7 +69,7 @@ class Job(abc.ABC):
 
         :param status: the newest answer of the copy driver; None if the disk
             has no block job
-        :raises JobFailed: the job ended, and the disk is not on its base
+        :raises JobFailed: the job ended without a pivot
         """
         if status is not None:
             return model.DiskProgress(
@@ -96,11 +96,11 @@ class Job(abc.ABC):
         self._driver.set_speed(self._guest.uuid, self.disk, bytes_per_s)
 
     def pivot(self, timeout: float) -> None:
-        """Pivot the guest to the base, and prove that the guest uses it.
+        """Pivot the guest to the base, and prove that the guest uses the base.
 
         :param timeout: seconds, for all attempts together
         :raises NotReady: the job fell behind and did not catch up in time
-        :raises JobFailed: the job ended, and the disk is not on its base
+        :raises JobFailed: the job ended without a pivot
         :raises DriverTimeout: the job has not ended after the pivot
         """
         if self.at_base():
@@ -114,7 +114,7 @@ class Job(abc.ABC):
         self.look()
 
     def abort(self, timeout: float) -> None:
-        """Abort the job; the guest keeps the image that it used before.
+        """Abort the job; the guest keeps the present image.
 
         :param timeout: seconds
         :raises DriverTimeout: the job has not ended in time
@@ -159,7 +159,7 @@ class Job(abc.ABC):
 
 
 class CopyJob(Job):
-    """The copy of one disk into its base, on the destination.
+    """The copy of one disk into a base, on the destination.
 
     :param mode: the mode of the migration; the copy into a seeded base is
         shallow
@@ -209,7 +209,7 @@ class CopyJob(Job):
         """Check that the guest reads the layers that the copy relies on.
 
         libvirt silently turns a shallow copy into a full one if the live disk
-        has no layer below its top (qemuDomainBlockCopyCommon in libvirt's
+        has only one layer (qemuDomainBlockCopyCommon in libvirt's
         src/qemu/qemu_driver.c). A full copy writes zeroes to the base first.
 
         :raises JobFailed: the guest reads other layers

@@ -91,7 +91,7 @@ class Seeder:
         self._failed = 0
 
     def set_limit(self, bytes_per_s: int) -> None:
-        """Change the limit for pieces that begin later; 0 removes it."""
+        """Change the limit for pieces that begin later; 0 means no limit."""
         self._limit = bytes_per_s
 
     def run(self, cancelled: threading.Event, watch: progress.Watch) -> None:
@@ -190,7 +190,8 @@ class Seeder:
     def _take(self) -> tuple[_Work, model.Extent, int] | None:
         """Wait for the next piece; None at the end of the seeding.
 
-        :returns: the work, the piece, and its share of the limit in bytes/s
+        :returns: the work, the piece, and the piece's share of the limit in
+            bytes/s
         """
         with self._changed:
             while not self._ended:
@@ -211,7 +212,7 @@ class Seeder:
             return None
 
     def _share(self) -> int | None:
-        """Return the share of a piece in bytes/s; None if it must wait.
+        """Return a piece's share in bytes/s; None if the piece must wait.
 
         A share of 0 means that there is no limit.
         """
@@ -228,7 +229,7 @@ class Seeder:
     def _give_back(self, rate: int, until: float) -> None:
         """Free a share of the limit, but not before the piece's usual end.
 
-        qemu-img does not delay its first bytes and its last request. A small
+        qemu-img does not delay the first bytes and the last request. A small
         piece consists of nothing else, and would exceed the limit.
 
         :param until: the usual end, by the monotonic clock

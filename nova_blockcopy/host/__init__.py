@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Access to this host: its images, QEMU's programs, and its libvirt.
+"""Access to one host: images, QEMU's programs, and libvirt.
 
 Each module wraps one system outside of this process.
 """

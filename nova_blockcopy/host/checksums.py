@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checksums of parts of an image, to compare a base with its source.
+"""Checksums of parts of an image, to compare a base with the source.
 
 The code runs on both hosts. A checksum is SHA-256 in hexadecimal.
 """

@@ -29,13 +29,13 @@ class CommandTimeout(CommandFailed):
 
 
 def run(*argv: str, timeout: int) -> str:
-    """Run a command on this host and return its standard output.
+    """Run a command on this host and return the standard output.
 
     ``processutils.execute(timeout=)`` leaves the child running when the time
     has passed. This function kills the child.
 
     :param timeout: seconds
-    :raises CommandFailed: the command failed; the message has its standard
+    :raises CommandFailed: the command failed; the message has the standard
         error
     :raises CommandTimeout: the time has passed; the command was killed
     """
@@ -66,10 +66,10 @@ def run(*argv: str, timeout: int) -> str:
 def serve(listener: socket.socket, *argv: str, timeout: int) -> None:
     """Start a server on this host with a socket that listens already.
 
-    The server must put itself into the background when it is ready.
+    The server must put itself into the background when ready.
 
     :param timeout: seconds until the server is in the background
-    :raises CommandFailed: the server failed; the message has its standard
+    :raises CommandFailed: the server failed; the message has the standard
         error
     :raises CommandTimeout: the time has passed; the server was killed
     """

@@ -25,9 +25,9 @@ _SLOWEST = 4 * bandwidth.MIB
 
 
 def create(image: model.Image, size: int, timeout: int) -> None:
-    """Create an empty overlay on top of its backing image, durably.
+    """Create an empty overlay on top of a backing image, durably.
 
-    :param image: the overlay, with its backing image
+    :param image: the overlay, with the backing image
     :param size: virtual size of the overlay in bytes
     :param timeout: seconds
     :raises ImageError: the overlay could not be created
@@ -48,7 +48,7 @@ def _create(path: str, below: Sequence[str], size: int, timeout: int) -> None:
 
 
 def stand_on(image: model.Image, timeout: int) -> None:
-    """Write the backing image of a qcow2 on this host into its header.
+    """Write the path of the backing image into the header of a qcow2.
 
     :param timeout: seconds
     :raises ImageError: the header cannot be written
@@ -113,7 +113,7 @@ def remove(paths: Sequence[str]) -> None:
 
 @privsep.entrypoint
 def allocated(path: str) -> int:
-    """Return the bytes that an overlay occupies on its file system.
+    """Return the bytes that an overlay occupies in the file system.
 
     :raises ImageError: the overlay does not exist
     """
@@ -127,7 +127,7 @@ def allocated(path: str) -> int:
 def check_room(directory: str, least: int) -> None:
     """Check that a directory has room for overlays to grow.
 
-    :param directory: created if it does not exist
+    :param directory: created if missing
     :param least: free space that is needed, in MiB
     :raises NoRoom: less is free, or the directory cannot be used
     """

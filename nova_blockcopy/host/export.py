@@ -51,9 +51,9 @@ class Exporter:
     def start(self, planned: model.Export, image: model.Image) -> model.Export:
         """Serve an image.
 
-        :param planned: the export without its address. Its name is no
+        :param planned: the export without an address. The name is no
             secret: qemu-nbd lists the name to each client that asks.
-        :returns: the export with its address, port, size and server
+        :returns: the export with address, port, size and server process
         :raises ExportError: no server could be started
         """
         wanted = self._settings
@@ -86,9 +86,9 @@ class Exporter:
         )
 
     def revive(self, export: model.Export, image: model.Image) -> model.Export:
-        """Start a server again at its address and port, if it has ended.
+        """Start a server that has ended again, at the same address and port.
 
-        :returns: the export with the process of its server
+        :returns: the export with the server process
         :raises ExportError: the server could not be started
         """
         if self.alive(export):
@@ -132,7 +132,7 @@ class Exporter:
         return _server(export.name) is not None
 
     def _serve(self, export: model.Export, image: model.Image) -> int | None:
-        """Start a server and return its process id; None if the port is taken.
+        """Start a server and return the pid; None if the port is taken.
 
         The server bypasses the page cache, because the guest's QEMU may
         write to the same image.
@@ -161,7 +161,7 @@ class Exporter:
         if pid is None:
             raise exception.ExportError(
                 path=export.disk,
-                reason='qemu-nbd ended after its start.',
+                reason='qemu-nbd ended right after the start.',
             )
         return pid
 
@@ -236,7 +236,7 @@ def _processes(name: str) -> Iterator[psutil.Process]:
 
 
 def _runs(process: psutil.Process) -> bool:
-    """Tell whether a process has its files open; a zombie has closed them."""
+    """Tell whether a process has files open; a zombie has closed them."""
     try:
         return bool(
             process.is_running() and process.status() != psutil.STATUS_ZOMBIE

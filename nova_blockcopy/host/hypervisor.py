@@ -22,7 +22,7 @@ Connect = Callable[[], libvirt.virConnect]
 
 
 class Power(enum.StrEnum):
-    """The state of a guest on one host, as far as a migration needs it."""
+    """The states of a guest on one host that a migration tells apart."""
 
     RUNNING = 'running'
     PAUSED = 'paused'
@@ -75,8 +75,7 @@ class Connector:
     def __call__(self) -> libvirt.virConnect:
         with self._lock:
             if self._connection is None or not self._alive():
-                # without a handler, libvirt prints each error besides
-                # raising it
+                # without a handler, libvirt also prints each error
                 libvirt.registerErrorHandler(_silent, None)
                 self._connection = libvirt.open(self._uri)
             return self._connection
@@ -117,7 +116,7 @@ class Hypervisor:
     @_patient
     def versions(self) -> plan.Versions:
         """Return the versions of libvirt and of QEMU on this host."""
-        with self.translated('tell its version'):
+        with self.translated('report the versions'):
             connection = self.connect()
             return plan.Versions(
                 libvirt=connection.getLibVersion(),
@@ -126,7 +125,7 @@ class Hypervisor:
 
     @_patient
     def find(self, guest: str) -> 'Guest | None':
-        """Look up a guest by UUID or name; None if it is not defined."""
+        """Look up a guest by UUID or name; None if no such guest exists."""
         with self.translated(f'look up guest "{guest}"'):
             for lookup in ('lookupByUUIDString', 'lookupByName'):
                 connection = self.connect()
@@ -163,7 +162,7 @@ class Hypervisor:
 class Guest:
     """One guest on one host.
 
-    The guest may have been removed from the host since it was looked up.
+    The guest may have been removed from the host after the lookup.
     Methods raise the same errors as those of :class:`Hypervisor`.
     """
 
@@ -193,7 +192,7 @@ class Guest:
         )
 
     def running_xml(self) -> str:
-        """Return the running domain's XML, with its block jobs."""
+        """Return the running domain's XML, with the block jobs."""
         return self._xml(0)
 
     @_patient
@@ -234,7 +233,7 @@ class Guest:
                 self.resume()
 
     def wake(self) -> None:
-        """Resume the guest if it is paused, by an I/O error or otherwise."""
+        """Resume a guest that is paused, by an I/O error or otherwise."""
         if self.power() in (Power.PAUSED, Power.IO_ERROR):
             self.resume()
 
@@ -247,7 +246,7 @@ class Guest:
     def migrate(
         self, uri: str, parameters: dict[str, Any], flags: int
     ) -> None:
-        """Run a live migration from this host and wait until it is done.
+        """Run a live migration from this host and wait for the end.
 
         :param uri: the other host's libvirt, as seen from this host
         :param parameters: typed parameters of ``virDomainMigrateToURI3``
@@ -298,7 +297,7 @@ class Guest:
 
     @_patient
     def undefine(self) -> None:
-        """Remove the guest's persistent definition, but keep its NVRAM.
+        """Remove the guest's persistent definition, but keep the NVRAM.
 
         A guest that is not defined is no error.
         """

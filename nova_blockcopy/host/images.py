@@ -55,11 +55,11 @@ def kind(path: str) -> model.ImageKind:
 
 
 def describe(path: str, format_: model.ImageFormat) -> model.Image:
-    """Return an image of this host, with the chain that its header names.
+    """Return an image of this host, with the chain that the headers name.
 
     Use this only for images that this host's administrator made: a header
     that a guest can write is never trusted. Each header must declare the
-    format of its backing image.
+    format of the backing image.
 
     :raises ImageError: an image cannot be read, or a format is not declared
     """
@@ -109,9 +109,9 @@ def length(path: str) -> int:
 def alignment(path: str) -> int:
     """Return the alignment in bytes that QEMU may need for direct writes.
 
-    A block device needs its logical sector. For a file, the alignment depends
-    on the file system; QEMU probes for it and does not exceed a page
-    (raw_probe_alignment, block/file-posix.c), so a page is returned.
+    A block device needs the logical sector size. For a file, QEMU probes for
+    the alignment, but does not exceed a page (raw_probe_alignment,
+    block/file-posix.c), so the size of a page is returned.
 
     :raises ImageError: the image cannot be read
     """
@@ -301,17 +301,17 @@ def _held_by_kernel(path: str) -> bool:
 
 
 def extend_for_export(image: model.Image, timeout: int) -> int:
-    """Lengthen an image to the largest size that its guest can give it.
+    """Lengthen an image to the largest size that the guest can cause.
 
-    An NBD export has a fixed length, but a qcow2 file grows while its guest
-    writes. So the file gets a hole at its end. The new length is the space in
+    An NBD export has a fixed length, but a qcow2 file grows while the guest
+    writes. So the file gets a hole at the end. The new length is the space in
     use plus the space for a fully written image. QEMU takes free clusters
     first, so the file never grows beyond that length. A raw image keeps its
     length.
 
     The space in use is the allocated space, so a second export adds nothing.
-    With internal snapshots or bitmaps it is the whole file, because these can
-    keep clusters that are holes.
+    With internal snapshots or bitmaps, the whole file counts, because these
+    can keep clusters that are holes.
 
     :param timeout: seconds
     :returns: bytes to export

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A check that the destination's libvirt can be reached from the source.
 
-The source checks this before it changes anything. Otherwise seeding could
-take hours before the switchover fails.
+The source checks this before any change. Otherwise seeding could take hours
+before the switchover fails.
 """
 
 import socket

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The libvirt live migration of memory and device state.
 
-The source runs it for the switchover. The destination runs it to send the
-guest back.
+The source migrates the guest for the switchover. The destination does so to
+send the guest back.
 """
 
 import threading
@@ -42,8 +42,8 @@ def run(
     :param unsafe: an image is a local file; libvirt refuses such a migration
         without ``VIR_MIGRATE_UNSAFE``
     :param cancelled: aborts the migration when set
-    :param settings: encryption of the migration stream, the time limit of the
-        migration, and the time limit of its abort
+    :param settings: encryption of the migration stream, and the time limits
+        of the migration and of an abort
     :raises SwitchoverError: the guest has not moved, or the migration could
         not be aborted
     :raises Aborted: ``cancelled`` was set and the guest has not moved
@@ -74,7 +74,7 @@ def run(
 
 
 def _end(guest: hypervisor.Guest, work: task.Task, timeout: float) -> None:
-    """Abort the migration repeatedly until libvirt has ended it.
+    """Abort the migration repeatedly until libvirt has ended the job.
 
     One abort is not enough: libvirt may not have started the job yet.
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Copying a piece of an exported image into an image of this host.
 
-The code runs on the destination. Each piece has its own ``qemu-img convert``
-process, which keeps several requests in flight, skips holes and obeys a rate
-limit. The contributor guide compares this with other ways.
+The code runs on the destination. One ``qemu-img convert`` process copies each
+piece. The process keeps several requests in flight, skips holes and obeys a
+rate limit. The contributor guide compares this with other ways.
 """
 
 import json
@@ -30,7 +30,7 @@ def is_serial(seed: model.Seed) -> bool:
 
 
 def begin(seed: model.Seed, length: int) -> bool:
-    """Prepare a target before its first piece.
+    """Prepare a target before the first piece.
 
     :param length: bytes to write
     :returns: whether the target is all zeroes now
@@ -44,7 +44,7 @@ def begin(seed: model.Seed, length: int) -> bool:
 
 
 def fit(seed: model.Seed) -> None:
-    """Set a target file to the length of its source, which may have grown.
+    """Set a target file to the length of the source, which may have grown.
 
     :raises ImageError: the length cannot be changed
     """
@@ -92,7 +92,7 @@ def run(
     :param zeroed: the target has zeroes at the place of the piece
     :param encryption: TLS for the export; None for clear text
     :param timeout: seconds
-    :raises CommandFailed: qemu-img failed; the message has its standard error
+    :raises CommandFailed: qemu-img failed; the message has the standard error
     """
     options = ['-n', '-W', '-m', str(_REQUESTS), '-t', 'writeback']
     if zeroed:
