@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""tools/cloud: a whole OpenStack on one machine, for people."""
+"""tools/cloud: a whole OpenStack on one machine, to try and to test with."""
 
 import argparse
 import sys
@@ -14,7 +14,8 @@ from nova_blockcopy.tests.lab import host
 
 def main() -> int:
     arguments = _parser().parse_args()
-    # it would print each attempt to reach a libvirtd that starts
+    # without a handler, libvirt prints each failed attempt to reach a libvirtd
+    # that starts
     libvirt.registerErrorHandler(lambda *_ignored: None, None)
     try:
         return _COMMANDS[arguments.command](cloud.Cloud(), arguments)
@@ -27,23 +28,32 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog='tools/cloud', description=__doc__)
     commands = parser.add_subparsers(dest='command', required=True)
     up = commands.add_parser(
-        'up', help='bring it up, or restart the computes otherwise'
-    )
-    up.add_argument('--images', choices=compute.IMAGES, help='default: qcow2')
-    up.add_argument(
-        '--driver', help=f'compute_driver; default: {compute.DRIVER}'
+        'up',
+        help='start the cloud, or restart its computes with other settings',
     )
     up.add_argument(
-        '--nova', metavar='VERSION', help='of Nova; default: as in tox.ini'
+        '--images',
+        choices=compute.IMAGES,
+        help='[libvirt] images_type (default: qcow2)',
     )
-    commands.add_parser('down', help='end it; nothing is left behind')
-    commands.add_parser('status', help='what is up, and where its log is')
-    commands.add_parser('sweep', help='end clouds whose owners are dead')
+    up.add_argument(
+        '--driver', help=f'compute_driver (default: {compute.DRIVER})'
+    )
+    up.add_argument(
+        '--nova',
+        metavar='VERSION',
+        help='version of Nova (default: as in tox.ini)',
+    )
+    commands.add_parser('down', help='end the cloud and remove its files')
+    commands.add_parser('status', help='show the services and their logs')
+    commands.add_parser('sweep', help='end the clouds of dead processes')
     client = commands.add_parser(
-        'openstack', help='the client, as administrator', add_help=False
+        'openstack',
+        help='run the openstack client as administrator',
+        add_help=False,
     )
     client.add_argument('arguments', nargs=argparse.REMAINDER)
-    shell = commands.add_parser('shell', help='a shell on a host')
+    shell = commands.add_parser('shell', help='open a shell on a host')
     shell.add_argument('host', choices=['a', 'b', 'control'])
     return parser
 
@@ -61,7 +71,7 @@ def _up(it: cloud.Cloud, arguments: argparse.Namespace) -> int:
         it.up(compute.Settings(**given), owned=False)
     _status(it, arguments)
     print(
-        f'\nUp after {time.monotonic() - begin:.0f} s. What to do with it:\n'
+        f'\nUp after {time.monotonic() - begin:.0f} s. Try these:\n'
         f'  tools/cloud openstack server list --long\n'
         f'  tools/cloud shell a\n'
         f'  tools/cloud down'
@@ -76,13 +86,13 @@ def _down(it: cloud.Cloud, _arguments: argparse.Namespace) -> int:
 
 def _sweep(_it: cloud.Cloud, _arguments: argparse.Namespace) -> int:
     for name in cloud.sweep():
-        print(f'Cloud {name} of a dead process was ended.')
+        print(f'Ended cloud {name} of a dead process.')
     return 0
 
 
 def _status(it: cloud.Cloud, _arguments: argparse.Namespace) -> int:
     if not it.is_up:
-        print('The cloud is down; tools/cloud up brings it up.')
+        print('The cloud is down; start it with "tools/cloud up".')
         return 0
     settings = it.settings
     print(f'images {settings.images}, driver {settings.driver}\n')
@@ -111,7 +121,9 @@ def _shell(it: cloud.Cloud, arguments: argparse.Namespace) -> int:
 
 def _require(it: cloud.Cloud) -> None:
     if not it.is_up:
-        raise host.LabError('The cloud is down; tools/cloud up brings it up.')
+        raise host.LabError(
+            'The cloud is down; start it with "tools/cloud up".'
+        )
 
 
 _COMMANDS = {

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The API of a cloud, as its administrator uses it."""
+"""The API of a cloud, called with the rights of an administrator."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,10 +13,10 @@ from nova_blockcopy.tests.lab import host
 
 T = TypeVar('T')
 
-#: Of the control plane, on the network of the hosts.
+#: The address of the control plane, in the network of the hosts.
 ADDRESS = '10.98.0.3'
 IDENTITY = f'http://{ADDRESS}:5000/v3'
-#: Name and URL, by type; keystone enters itself.
+#: Name and URL of each service by type; keystone's bootstrap adds keystone.
 SERVICES = {
     'placement': ('placement', f'http://{ADDRESS}:8778'),
     'image': ('glance', f'http://{ADDRESS}:9292'),
@@ -25,9 +25,9 @@ SERVICES = {
     'volumev3': ('cinder', f'http://{ADDRESS}:8776/v3'),
 }
 REGION = 'RegionOne'
-#: Nobody else can reach the network that it opens anything on.
+#: No secret: only processes of the cloud can reach its network.
 PASSWORD = 'secret'
-#: The newest that the oldest Nova of interest has.
+#: The newest microversion of the oldest supported Nova.
 MICROVERSION = '2.90'
 
 CREDENTIALS = {
@@ -42,7 +42,7 @@ CREDENTIALS = {
 
 
 class Api:
-    """Calls it from the only host that nothing can keep from it.
+    """Calls the API from the control host, which is always connected.
 
     :param at: the control host
     """
@@ -52,17 +52,17 @@ class Api:
         self._connection: connection.Connection | None = None
 
     def call(self, function: Callable[[connection.Connection], T]) -> T:
-        """Call a function, on that host, with a connection."""
+        """Call a function on the control host with an open connection."""
         result: T = self._at.call(self._with_connection, function)
         return result
 
     def compute(
         self, method: str, path: str, body: dict[str, Any] | None = None
     ) -> Any:
-        """One request to Nova; returns what the answer's JSON says.
+        """Send one request to Nova and return the JSON of the answer.
 
-        :param path: below the endpoint, such as ``/servers``
-        :raises keystoneauth1.exceptions.HttpError: it was refused
+        :param path: the path below the endpoint, such as ``/servers``
+        :raises keystoneauth1.exceptions.HttpError: Nova refused the request
         """
 
         def request(to: connection.Connection) -> Any:
@@ -87,7 +87,7 @@ class Api:
 
 
 def environment() -> list[str]:
-    """What the client's command wants, as arguments of ``env``."""
+    """Return the openstack client's variables as arguments of ``env``."""
     return [
         *(f'OS_{name.upper()}={value}' for name, value in CREDENTIALS.items()),
         'OS_IDENTITY_API_VERSION=3',

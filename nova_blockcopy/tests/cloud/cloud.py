@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The whole cloud, from up to down."""
+"""The whole cloud: the control plane and both compute hosts."""
 
 import concurrent.futures
 import contextlib
@@ -66,11 +66,12 @@ class Cloud:
         *,
         owned: bool = True,
     ) -> None:
-        """Bring it up; what was begun is taken down if that fails.
+        """Start the cloud; a failure ends the cloud again.
 
-        :param settings: of the computes, if not the usual
-        :param owned: it ends with this process, at the latest by a sweep
-        :raises LabError: it cannot run here, and why
+        :param settings: settings of the computes; None for the defaults
+        :param owned: the cloud belongs to this process, so a sweep ends the
+            cloud after the end of this process
+        :raises LabError: the cloud cannot run on this machine
         """
         lacking = missing()
         if lacking:
@@ -98,7 +99,7 @@ class Cloud:
             raise
 
     def down(self) -> None:
-        """End it; leaves nothing behind, whatever state it is in."""
+        """End the cloud in any state, and remove all files and devices."""
         self.hosts.end_processes()
         for each in self.computes:
             each.volumes.down()
@@ -106,11 +107,12 @@ class Cloud:
 
     @property
     def is_up(self) -> bool:
+        """Tell whether the cloud exists."""
         return self.directory.exists()
 
     @property
     def settings(self) -> compute.Settings:
-        """How its computes are configured."""
+        """The settings of the computes."""
         found = json.loads((self.directory / 'settings').read_text())
         return compute.Settings(**found)
 
@@ -121,13 +123,13 @@ class Cloud:
         driver: str | None = None,
         **groups: dict[str, Any],
     ) -> None:
-        """Restart the computes, configured otherwise.
+        """Restart the computes with some settings changed.
 
-        :param images: libvirt's images_type; as before if not given
-        :param driver: compute_driver; as before if not given
+        :param images: [libvirt] images_type; None = no change
+        :param driver: compute_driver; None = no change
         :param groups: more options by group, in place of earlier ones,
             such as ``libvirt={'live_migration_timeout_action': 'abort'}``
-        :raises LabError: servers have disks of another type
+        :raises LabError: existing servers have disks of another type
         """
         before = self.settings
         self.configure(
@@ -142,14 +144,14 @@ class Cloud:
     def configure(self, settings: compute.Settings) -> None:
         """Restart the computes with these settings.
 
-        :raises LabError: servers have disks of another type
+        :raises LabError: existing servers have disks of another type
         """
         before = self.settings
         where = (settings.images, settings.shared)
         if where != (before.images, before.shared) and self.servers():
             raise host.LabError(
-                'The type of images and their place can change only while '
-                'there are no servers; delete them first.'
+                'The type and the directory of images can change only while '
+                'no servers exist; delete all servers first.'
             )
         self._remember(settings)
         with concurrent.futures.ThreadPoolExecutor() as pool:
@@ -181,17 +183,17 @@ class Cloud:
         )
 
     def servers(self) -> list[str]:
-        """The ids of all servers."""
+        """Return the ids of all servers."""
         listed = self.api.compute('GET', '/servers')
         return [each['id'] for each in listed['servers']]
 
     def litter(self) -> list[str]:
-        """What is on the computes although no server is, in words."""
+        """Describe all that servers have left on the computes."""
         return [found for each in self.computes for found in each.litter()]
 
     def _prepare(self) -> None:
-        """What a server needs, so that it need not be made by hand."""
-        # fetched from here: no package is within reach of the control host
+        """Create the image, the flavor and the network for servers."""
+        # downloaded here, because the control host cannot reach any mirror
         kernel.initramfs()
         self.control.wait()
         self.api.call(lambda to: image.ensure(to, image.Writes()))
@@ -216,29 +218,29 @@ def _renew(each: compute.Compute, settings: compute.Settings) -> None:
 
 
 def missing() -> list[str]:
-    """What this machine lacks for a cloud, in sentences."""
+    """Describe in sentences all that this machine lacks for a cloud."""
     found = lab.missing()
     if root.chosen():
         found.append(
-            f'The hosts of a cloud need more than a root has; unset '
+            f'A root lacks programs that the hosts of a cloud need; unset '
             f'{root.VARIABLE}.'
         )
     found += [
-        f'"{program}" is not installed; its package is {package} '
+        f'"{program}" is not installed; install package {package} '
         f'(see bindep.txt).'
         for program, package in _PROGRAMS.items()
         if shutil.which(program) is None
     ]
     if not control.RABBITMQ.exists():
         found.append(
-            f'{control.RABBITMQ} is not there; its package is '
+            f'{control.RABBITMQ} does not exist; install package '
             f'rabbitmq-server (see bindep.txt).'
         )
     return found
 
 
 def sweep() -> list[str]:
-    """Take down the clouds whose owners are dead; returns their names."""
+    """End the clouds whose owners are dead, and return their names."""
     swept = []
     for owner in pathlib.Path(lab.BASE).glob(f'*/{_OWNER}'):
         about = owner.read_text()
@@ -249,7 +251,7 @@ def sweep() -> list[str]:
 
 
 def _start(pid: int) -> str:
-    """A process, told apart from a later one with the same number."""
+    """Identify a process by pid and start time, as a pid can be reused."""
     with contextlib.suppress(psutil.NoSuchProcess):
         return f'{pid} {psutil.Process(pid).create_time()}'
     return ''

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A compute host: nova-compute on one of the lab's hosts."""
+"""Compute hosts: nova-compute on one of the lab's hosts."""
 
 import contextlib
 import dataclasses
@@ -21,25 +21,25 @@ from nova_blockcopy.tests.lab import host
 
 DRIVER = 'libvirt.LibvirtDriver'
 IMAGES = ('qcow2', 'raw', 'lvm')
-#: Of Nova's, in its directory of instances, beside those of the instances.
+#: Nova's own entries in the directory of instances.
 _NOVA_OWN = ('_base', 'locks', 'compute_nodes')
 _PROCESSES = ('libvirtd', 'nova-compute', 'privsep-helper', 'bindfs')
-#: Where the directory of instances that both hosts share is mounted.
+#: The mount point of a directory of instances that both hosts share.
 _SHARED = hosts.STATE / 'shared'
 _CONSOLES = hosts.STATE / 'consoles'
 _FIRST_CONSOLE = 'console.first'
-#: By Nova's name of a concurrency backend, whether it is not eventlet.
+#: The value of OS_NOVA_DISABLE_EVENTLET_PATCHING by concurrency backend.
 _WITHOUT_EVENTLET = {'threading': 'true', 'eventlet': 'false'}
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """How a nova-compute is configured.
+    """The settings of a nova-compute.
 
-    :param images: libvirt's images_type: qcow2, raw or lvm
+    :param images: [libvirt] images_type: qcow2, raw or lvm
     :param driver: compute_driver
-    :param shared: both have one directory of instances
-    :param extra: any other options, which win
+    :param shared: both hosts share one directory of instances
+    :param extra: more options, which replace all others
     """
 
     images: str = 'qcow2'
@@ -52,9 +52,9 @@ class Compute:
     """nova-compute on one host.
 
     :param at: the host
-    :param to: the API, which tells what Nova thinks of it
-    :param lab_directory: of the lab
-    :param logs: the directory of its log
+    :param to: the API of the cloud
+    :param lab_directory: the directory of the lab
+    :param logs: the directory for the log of nova-compute
     """
 
     def __init__(
@@ -84,23 +84,23 @@ class Compute:
             environment={
                 'HOME': str(hosts.STATE),
                 'PATH': service.search_path(),
-                # the only place that Nova's filters allow
+                # the only directory that Nova's rootwrap filters allow
                 'TMPDIR': '/tmp',
                 **_concurrency(),
             },
         )
 
     def up(self, settings: Settings) -> None:
-        """Make what it needs, and start it; ``wait`` tells when it serves."""
+        """Prepare the host and start nova-compute; see :meth:`wait`."""
         user.add(self.host, self.volumes.commands)
         self.volumes.up()
         self.configure(settings)
         self.start()
 
     def configure(self, settings: Settings) -> None:
-        """Write its configuration, which it reads when it starts."""
+        """Write nova.conf, which nova-compute reads at the next start."""
         self._settings = settings
-        # without it, Nova does not enter the host
+        # without this directory, Nova does not register the host
         self.path().mkdir(parents=True, exist_ok=True)
         user.own(self.path(), self.path().parent)
         if settings.shared:
@@ -113,32 +113,36 @@ class Compute:
         )
 
     def start(self) -> None:
+        """Start nova-compute, unless it runs."""
         self.service.start()
 
     def wait(self) -> None:
-        """Wait until it serves, and Nova knows that it does."""
+        """Wait until nova-compute serves and Nova's API shows it as up.
+
+        :raises LabError: nova-compute does not get there in time
+        """
         self.service.wait()
         if not waiting.until(self.known, timeout=60, interval=0.5):
             raise host.LabError(
-                f'Nova does not take {self.name} as up; see {self.service.log}'
+                f'Nova does not show {self.name} as up; see {self.service.log}'
             )
 
     def stop(self) -> None:
-        """End it as an operator does (SIGTERM)."""
+        """End nova-compute as an operator does (SIGTERM)."""
         self.service.stop()
 
     def kill(self) -> None:
-        """End it as a power cut does (SIGKILL); its guests go on."""
+        """Kill nova-compute (SIGKILL); the guests keep running."""
         self.service.kill()
 
     def restart(self) -> None:
-        """Stop it if it runs, start it, and wait."""
+        """Stop nova-compute if it runs, start it, and wait."""
         self.stop()
         self.start()
         self.wait()
 
     def force_down(self, *, down: bool) -> None:
-        """Tell Nova that the host is down, whatever it looks like; or not."""
+        """Set or clear Nova's ``forced_down`` for the host."""
         listed = self._api.compute(
             'GET', f'/os-services?host={self.name}&binary=nova-compute'
         )
@@ -149,7 +153,7 @@ class Compute:
         )
 
     def known(self) -> bool:
-        """Whether Nova can use it: it is in a cell, and not silent."""
+        """Tell whether the host is in a cell and Nova shows it as up."""
         listed = self._api.compute('GET', '/os-hypervisors/detail')
         return any(
             each['service']['host'] == self.name and each['state'] == 'up'
@@ -157,9 +161,9 @@ class Compute:
         )
 
     def path(self, *below: str) -> pathlib.Path:
-        """Below its directory of instances, as named outside.
+        """Return a path outside the host below its directory of instances.
 
-        Whatever is mounted there for the host is seen.
+        The path leads through the mounts of the host.
         """
         if self._settings.shared:
             return self._shared.joinpath(*below)
@@ -167,17 +171,20 @@ class Compute:
         return (root / self._instances.relative_to('/')).joinpath(*below)
 
     def consoles(self, uuid: str) -> list[pathlib.Path]:
-        """What a server says on this host; see :meth:`part_consoles`."""
+        """Return the console files of a server on this host.
+
+        See :meth:`part_consoles`.
+        """
         if self._settings.shared:
             own = self.host.outside(_CONSOLES / uuid)
             return [self.path(uuid, _FIRST_CONSOLE), own]
         return [self.path(uuid, 'console.log')]
 
     def part_consoles(self, uuid: str) -> None:
-        """Let a server that was booted here have one console on each host.
+        """Give a server that was booted here one console file on each host.
 
-        QEMU empties a file that it is to write to, so what was said on one
-        host would be lost if both shared it.
+        QEMU truncates the console file at its start. If both hosts shared the
+        file, the output on the first host would be lost.
         """
         if self._settings.shared:
             path = _SHARED / uuid
@@ -186,14 +193,14 @@ class Compute:
             self.host.run('ln', '--symbolic', str(_CONSOLES / uuid), now)
 
     def domain(self, uuid: str) -> libvirt.virDomain:
-        """The domain of a server.
+        """Return the domain of a server.
 
-        :raises libvirtError: it is not here
+        :raises libvirtError: the domain is not defined on this host
         """
         return self.host.connect().lookupByUUIDString(uuid)
 
     def running(self) -> list[str]:
-        """The ids of the servers whose guests run here, as libvirt has it."""
+        """Return the ids of the servers that run here, says libvirt."""
         connection = self.host.connect()
         flag = libvirt.VIR_CONNECT_LIST_DOMAINS_RUNNING
         found = [each.UUIDString() for each in connection.listAllDomains(flag)]
@@ -201,7 +208,7 @@ class Compute:
         return found
 
     def litter(self) -> list[str]:
-        """What is on this host although no server is, in words."""
+        """Describe all that servers have left on this host."""
         connection = self.host.connect()
         names = [each.name() for each in connection.listAllDomains()]
         connection.close()
@@ -217,18 +224,18 @@ class Compute:
         return [f'{each} on {self.name}' for each in found]
 
     def _taps(self) -> list[str]:
-        """The interfaces of servers; a host sees its own only."""
+        """Return the network interfaces of servers on this host."""
         devices = self.host.run('ls', '/sys/class/net').stdout.split()
         return [name for name in devices if name.startswith('tap')]
 
     def _strangers(self) -> list[str]:
-        """Processes that are not of the host itself, and stay."""
+        """Return processes that do not belong to the host and do not end."""
         suspects = {}
         for process in self.host.processes():
             with contextlib.suppress(psutil.NoSuchProcess):
                 if process.name() not in _PROCESSES:
                     suspects[process] = process.name()
-        # the commands that nova-compute looks around with end by themselves
+        # short commands of nova-compute end by themselves
         left = psutil.wait_procs(list(suspects), timeout=5)[1]
         return [suspects[process] for process in left]
 
@@ -239,11 +246,11 @@ class Compute:
         return hosts.STATE / 'instances'
 
     def _mount_shared(self) -> None:
-        """Mount the directory that both share.
+        """Mount the directory of instances that both hosts share.
 
-        A bind mount would not do: libvirt does not migrate a guest whose disks
-        are not on a network file system, and goes by its type. So this one
-        has the type of one, and caches no more than one may.
+        A bind mount is not enough: libvirt migrates a guest only if the type
+        of the file system below its disks is a network file system. So this
+        mount has such a type, and caches no metadata.
         """
         for each in (_SHARED, _CONSOLES):
             self.host.outside(each).mkdir(exist_ok=True)
@@ -265,21 +272,22 @@ class Compute:
                 'reserved_host_memory_mb': 512,
                 'reserved_host_disk_mb': 0,
                 'default_ephemeral_format': 'ext4',
-                # a guest that is suspended to look at its disks is ours
+                # tests suspend guests to read their disks
                 'sync_power_state_interval': -1,
                 'pointer_model': 'ps2mouse',
-                # nobody tells when a port is plugged
+                # neutron sends no events when a port is plugged
                 'vif_plugging_is_fatal': False,
                 'vif_plugging_timeout': 0,
-                # seconds. Nova 34 always takes this long to end: it waits for
-                # _conn_event_thread (nova/virt/libvirt/host.py), which is a
-                # loop. Up to 20 s of it are not for tasks in progress.
+                # In seconds. Nova 34 always takes this long to end, because
+                # it waits for _conn_event_thread (nova/virt/libvirt/host.py),
+                # which never ends. Up to 20 s of that time are not for tasks
+                # in progress.
                 'manager_shutdown_timeout': 3,
                 'graceful_shutdown_timeout': 15,
             },
             'workarounds': {
-                # the destination of a live migration inspects the kernel,
-                # which looks like a broken partition table to it
+                # the destination of a live migration inspects the kernel and
+                # takes its header for a broken partition table
                 'disable_deep_image_inspection': True,
             },
             'libvirt': {
@@ -300,18 +308,19 @@ class Compute:
 
 
 def _concurrency() -> dict[str, str]:
-    """What has nova-compute use native threads, or eventlet.
+    """Return the variables that select native threads or eventlet.
 
-    It is as NOVA_BLOCKCOPY_CONCURRENCY says, else as its release likes.
+    NOVA_BLOCKCOPY_CONCURRENCY selects one of them. Without that variable,
+    nova-compute uses the default of its release.
 
-    :raises LabError: it is neither
+    :raises LabError: the variable names another backend
     """
     wanted = os.environ.get('NOVA_BLOCKCOPY_CONCURRENCY')
     if not wanted:
         return {}
     if wanted not in _WITHOUT_EVENTLET:
         raise host.LabError(
-            f'NOVA_BLOCKCOPY_CONCURRENCY is "{wanted}", not '
+            f'NOVA_BLOCKCOPY_CONCURRENCY is "{wanted}"; set it to '
             f'{" or ".join(_WITHOUT_EVENTLET)}.'
         )
     return {'OS_NOVA_DISABLE_EVENTLET_PATCHING': _WITHOUT_EVENTLET[wanted]}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The control plane: all that is not on a compute host."""
+"""The control plane: all services that do not run on a compute host."""
 
 import http.client
 import pathlib
@@ -17,10 +17,10 @@ from nova_blockcopy.tests.lab import host
 
 TRANSPORT = f'rabbit://guest:guest@{api.ADDRESS}:5672/'
 RABBITMQ = pathlib.Path('/usr/lib/rabbitmq/bin/rabbitmq-server')
-#: What a service of Nova says when it has begun to serve.
+#: The log message of a Nova service that has begun to serve.
 NOVA_SERVES = 'Join ServiceGroup membership'
-#: For Nova: how often a service says that it is alive, and after how many
-#: seconds of silence it is not. Not less: the machine is small, and busy.
+#: Seconds between two reports of a service, and seconds without a report after
+#: which the service counts as down. Shorter times fail on a busy machine.
 REPORTS = {'report_interval': 5, 'service_down_time': 40}
 _VOLUME_DRIVER = 'nova_blockcopy.tests.cloud.volumes.LoopDriver'
 _ETC = service.PREFIX / 'etc'
@@ -28,9 +28,9 @@ _SERVER = (service.program('python'), '-m', 'nova_blockcopy.tests.cloud.wsgi')
 
 
 class Control:
-    """The services of the control host, in the order of their start.
+    """The services of the control host.
 
-    :param at: the host
+    :param at: the control host
     """
 
     def __init__(self, at: host.Host) -> None:
@@ -88,13 +88,14 @@ class Control:
 
     @property
     def services(self) -> tuple[service.Service, ...]:
+        """All services but cinder, in the order of their start."""
         return (
             *(self.database.service, self.rabbitmq),
             *(self.keystone, self.conductor, *self._others),
         )
 
     def start(self) -> None:
-        """Start everything; the conductor answers then."""
+        """Start all services but cinder, and wait for the conductor."""
         self._write_files()
         self.rabbitmq.start()
         content = schema.Schema(
@@ -104,7 +105,7 @@ class Control:
         self.database.service.start()
         self.database.service.wait()
         self.rabbitmq.wait()
-        # the computes cannot begin without this one
+        # nova-compute cannot start without the conductor
         self.conductor.start()
         self.keystone.start()
         for each in self._others:
@@ -112,19 +113,19 @@ class Control:
         self.conductor.wait()
 
     def wait(self) -> None:
-        """Wait until all of them answer."""
+        """Wait until all services answer."""
         for each in self.services:
             each.wait()
 
     def start_volumes(self) -> None:
-        """Start cinder, and wait until it can make volumes."""
+        """Start cinder, and wait until it can create volumes."""
         for each in self._volumes:
             each.start()
         for each in self._volumes:
             each.wait()
 
     def openstack(self, arguments: Iterable[str]) -> int:
-        """Run the client for a person; returns its exit code."""
+        """Run the openstack client on the terminal; return its exit code."""
         client = service.program('openstack')
         return self.host.interact(
             'env', *api.environment(), client, *arguments
@@ -151,7 +152,7 @@ class Control:
                 'RABBITMQ_LOGS': '-',
                 'RABBITMQ_PID_FILE': str(home / 'pid'),
                 'ERL_EPMD_ADDRESS': '127.0.0.1',
-                # no busy waiting: processors are few
+                # no busy waiting, because the machine has few processors
                 'RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS': (
                     '+S 1:1 +sbwt none +sbwtdcpu none +sbwtdio none '
                     '-kernel inet_dist_use_interface {127,0,0,1}'
@@ -200,7 +201,7 @@ class Control:
         return '--config-file', str(self._etc / 'cinder.conf')
 
     def _has_volumes(self) -> bool:
-        """Whether cinder's scheduler knows of where to make them."""
+        """Tell whether cinder's scheduler knows a storage pool."""
         return self.api.call(
             lambda to: any(True for _pool in to.block_storage.backend_pools())
         )
@@ -231,7 +232,7 @@ class Control:
         }
         for name, content in files.items():
             options.write(self._etc / name, content)
-        # found beside the configuration only
+        # Nova looks for this file beside its configuration only
         paste = (_ETC / 'nova' / 'api-paste.ini').read_text()
         (self._etc / 'nova' / 'api-paste.ini').write_text(paste)
 
@@ -268,7 +269,7 @@ class Control:
                 'config_file': _ETC / 'glance' / 'glance-api-paste.ini',
             },
             'oslo_concurrency': {'lock_path': self._state / 'lock'},
-            # a kernel is none of the formats that it knows
+            # glance does not know the format of a kernel
             'image_format': {'require_image_format_match': False},
             'keystone_authtoken': _token(),
         }
@@ -328,7 +329,8 @@ class Control:
             'DEFAULT': {
                 'state_path': self._state / 'nova',
                 'my_ip': api.ADDRESS,
-                # or the scheduler looks for hosts after up to a minute
+                # otherwise the scheduler's first search for hosts may begin
+                # only after a minute
                 'periodic_fuzzy_delay': 0,
             },
             'database': {'connection': database.url('nova')},
@@ -336,7 +338,7 @@ class Control:
             'conductor': {'workers': 1},
             'scheduler': {
                 'workers': 1,
-                # seconds; a new compute host is not asked for by hand
+                # seconds; finds new compute hosts without a command
                 'discover_hosts_in_cells_interval': 1,
             },
             'oslo_concurrency': {'lock_path': self._state / 'lock'},
@@ -345,7 +347,7 @@ class Control:
 
 
 def nova() -> options.Options:
-    """What all services of Nova have in common."""
+    """Return the options that all services of Nova share."""
     return {
         'DEFAULT': {
             'transport_url': TRANSPORT,

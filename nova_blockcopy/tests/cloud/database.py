@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MariaDB, on a socket of the control host, with all databases in it.
+"""MariaDB on the control host, with the databases of all services.
 
-Not SQLite: as soon as two services write at once, they find it locked, and
-what they meant to write is lost.
+SQLite is not enough: when two services write at once, one of them finds the
+database locked and loses its write.
 """
 
 import pathlib
@@ -11,7 +11,7 @@ import subprocess
 from nova_blockcopy.tests.cloud import service
 from nova_blockcopy.tests.lab import host
 
-#: In the host's own /run, so it is the same in every cloud.
+#: A path in the host's own /run, so each cloud can use the same path.
 _SOCKET = '/run/mariadb.sock'
 _NAMES = (
     *('keystone', 'placement', 'glance', 'neutron', 'cinder'),
@@ -20,6 +20,7 @@ _NAMES = (
 
 
 def url(name: str) -> str:
+    """Return the URL of a service's database."""
     return (
         f'mysql+pymysql://root@localhost/{name}'
         f'?unix_socket={_SOCKET}&charset=utf8'
@@ -30,8 +31,8 @@ class Database:
     """MariaDB.
 
     :param at: the control host
-    :param directory: of its files; made by :meth:`create`
-    :param log: of its service
+    :param directory: the data directory, which :meth:`create` fills
+    :param log: the log file of the server
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class Database:
                 *('mariadbd', '--no-defaults', '--user=root'),
                 *(f'--datadir={directory}', f'--socket={_SOCKET}'),
                 *('--skip-networking', '--skip-name-resolve'),
-                # nothing in it has to survive the machine
+                # the data need not survive a crash of the machine
                 '--innodb-flush-log-at-trx-commit=0',
                 '--innodb-doublewrite=0',
                 '--innodb-log-file-size=16M',
@@ -57,7 +58,7 @@ class Database:
         )
 
     def create(self) -> None:
-        """Make the files and the databases, which are empty; it runs then."""
+        """Create empty databases; MariaDB runs afterwards."""
         self._at.run(
             *('mariadb-install-db', '--no-defaults', '--user=root'),
             *(f'--datadir={self._directory}', '--skip-test-db'),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A cloud for tests: one for each process, and proof that nothing is left."""
+"""A fixture that gives tests a cloud, one for each process."""
 
 import atexit
 
@@ -15,11 +15,9 @@ _shared: list[cloud.Cloud] = []
 
 
 class CloudFixture(fixtures.Fixture):
-    """Gives ``cloud``, which is up and configured as asked for.
+    """Gives a running cloud as ``cloud``, and deletes all servers at the end.
 
-    At the end there are no servers.
-
-    :param settings: of both computes
+    :param settings: settings of both computes
     """
 
     def __init__(self, settings: compute.Settings) -> None:
@@ -35,7 +33,7 @@ class CloudFixture(fixtures.Fixture):
             self.cloud.configure(self._settings)
 
     def _empty(self) -> None:
-        """Delete what a test made, even if it failed."""
+        """Delete all servers, even those of a failed test."""
         for each in self.cloud.computes:
             each.start()
             each.wait()

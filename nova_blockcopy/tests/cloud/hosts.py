@@ -10,10 +10,10 @@ from nova_blockcopy.tests.cloud import api
 from nova_blockcopy.tests.lab import host
 from nova_blockcopy.tests.lab import lab
 
-#: Nova's state_path. Both compute hosts have one at this path, as what a
-#: domain's XML says of its disks must hold on both.
+#: Nova's state_path on both compute hosts. The path is the same, because a
+#: domain's XML names its disks by path and must be valid on both hosts.
 STATE = pathlib.Path('/var/lib/nova')
-#: Where the volume group's devices are on a compute host.
+#: The name of the volume group, and of its directory in /dev.
 GROUP = 'cloudvg'
 _MOUNTS = {
     str(STATE): 'nova',
@@ -24,10 +24,9 @@ _MOUNTS = {
 
 
 class Hosts(lab.Lab):
-    """Two compute hosts and ``control``, joined by a bridge.
+    """Two compute hosts and ``control``, which a bridge connects.
 
-    ``wait_for_libvirtd`` is left to the caller, who has other things to do
-    in the meantime.
+    The caller must call ``wait_for_libvirtd``, and can do other work before.
 
     :param name: unique on the machine
     """
@@ -37,11 +36,12 @@ class Hosts(lab.Lab):
         self.control = host.Host('control', api.ADDRESS, self.directory)
 
     def end_processes(self) -> None:
-        """End all that runs on them, and so their namespaces."""
-        # all are killed before any is waited for, which takes seconds; no
-        # threads for that: at the end of Python there are no new ones
+        """End all processes of the hosts, and so their namespaces."""
+        # All are killed before the first wait, because each wait takes
+        # seconds. Threads cannot wait in parallel here: the exit of Python
+        # allows no new threads.
         for each in (self.control, *self.hosts):
-            with contextlib.suppress(FileNotFoundError):  # it was never up
+            with contextlib.suppress(FileNotFoundError):  # was never started
                 for process in each.processes():
                     with contextlib.suppress(psutil.NoSuchProcess):
                         process.kill()
@@ -49,7 +49,7 @@ class Hosts(lab.Lab):
             each.down()
 
     def down(self) -> None:
-        """End it; leaves nothing behind, whatever state it is in."""
+        """End the hosts in any state, and remove their files."""
         self.end_processes()
         super().down()
 
@@ -57,7 +57,7 @@ class Hosts(lab.Lab):
         return
 
     def wait_for_libvirtd(self) -> None:
-        """Wait until both answer."""
+        """Wait until libvirtd answers on both compute hosts."""
         super()._wait_for_libvirtd()
 
     def _connect(self) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What servers boot: the lab's kernel and init, and a small disk."""
+"""The image that servers boot: the lab's kernel and init, and a small disk."""
 
 import dataclasses
 import random
@@ -11,9 +11,9 @@ from nova_blockcopy.tests.lab import kernel
 from nova_blockcopy.tests.lab import records
 
 MIB = 1024 * 1024
-#: In the order of the guest's disks: root, ephemeral, swap.
+#: The guest's disks: root, ephemeral, swap.
 TARGETS = ('vda', 'vdb', 'vdc')
-#: Before the records, a disk image has something to be recognised by.
+#: The first MiB of a disk image, by which tests recognise the image.
 CONTENT = random.Random(34).randbytes(MIB)
 _FLAVORS: Mapping[str, Mapping[str, int]] = {
     'three-disks': {'disk': 1, 'ephemeral': 1, 'swap': 64},
@@ -24,13 +24,13 @@ _DISK = CONTENT + bytes(MIB)
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Writes:
-    """What the guest writes to each of its disks; see init.c.
+    """The writes of a guest to each of its disks; see init.c.
 
-    :param disks: how many it has
-    :param region: bytes for records, from the first MiB on
+    :param disks: the number of disks
+    :param region: bytes for records, after the first MiB
     :param interval: seconds between two records of a disk
-    :param load: bytes/s of other writes, behind the region
-    :param load_length: bytes that those go round in
+    :param load: other writes behind the region, in bytes/s
+    :param load_length: bytes behind the region that these writes go to
     """
 
     disks: int = len(TARGETS)
@@ -62,7 +62,7 @@ class Writes:
 
 
 def ensure(to: connection.Connection, writes: Writes) -> str:
-    """The id of an image whose guests write that; it is made if need be."""
+    """Return the id of an image for these writes, and create it if needed."""
     name = 'writes-' + '-'.join(map(str, dataclasses.astuple(writes)))
     found = to.image.find_image(name)
     if found is not None:
@@ -84,7 +84,10 @@ def ensure(to: connection.Connection, writes: Writes) -> str:
 
 
 def flavor(to: connection.Connection, name: str = 'three-disks') -> str:
-    """The id of a flavor, with all three disks or none; made if need be."""
+    """Return the id of a flavor, and create the flavor if needed.
+
+    :param name: ``three-disks`` or ``no-disks``
+    """
     found = to.compute.find_flavor(name)
     if found is None:
         found = to.compute.create_flavor(
@@ -101,7 +104,7 @@ def _upload(
     content: bytes,
     **properties: str,
 ) -> str:
-    """Make an image, unless one of that name is there; returns its id."""
+    """Upload an image, unless its name exists already, and return its id."""
     found = to.image.find_image(name)
     if found is not None:
         return str(found.id)

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Volumes of LVM on a compute host, or something that acts like them.
+"""LVM volumes on a compute host, or a stand-in for LVM.
 
-Where there is no device-mapper, the four commands that Nova runs are
-replaced by this module, run as a command: it makes a volume of a sparse file
-and a loop device. It is not LVM: nothing is thin, and there are no
-snapshots.
+On a machine without device-mapper, this module replaces the four commands
+that Nova runs. A volume of the stand-in is a sparse file with a loop device.
+The stand-in has neither thin volumes nor snapshots.
 """
 
 import fcntl
@@ -22,10 +21,10 @@ from nova_blockcopy.tests.cloud import service
 from nova_blockcopy.tests.lab import host
 from nova_blockcopy.tests.lab import lab
 
-#: Bytes of a volume group, of which only what is written takes space.
+#: Bytes of a volume group; only written data takes space.
 SIZE = 16 << 30
 _EXTENT = 4 << 20
-#: As LVM's commands end when they cannot do what they are asked to.
+#: The exit code of LVM's commands after a failure.
 _FAILED = 5
 _NAMES = ('lvcreate', 'lvremove', 'lvs', 'vgs')
 
@@ -34,7 +33,8 @@ class Volumes:
     """The volume group of a compute host.
 
     :param at: the host
-    :param lab_directory: of the lab, which detaches what is left
+    :param lab_directory: the directory of the lab, which later detaches
+        the loop devices
     """
 
     def __init__(self, at: host.Host, lab_directory: pathlib.Path) -> None:
@@ -42,14 +42,13 @@ class Volumes:
         self._lab_directory = lab_directory
         self._files = at.outside(at.home) / 'volumes'
         self._real = has_device_mapper()
-        #: Real groups are known to the whole machine, so each has a name
-        #: of its own.
+        #: The whole machine sees real groups, so their names are unique.
         self.group = f'nbc-{at.name}' if self._real else hosts.GROUP
-        #: What a PATH on that host begins with, so that they are found.
+        #: The first directory of PATH on the host, with the stand-in.
         self.commands = at.directory / 'shims'
 
     def up(self) -> None:
-        """Make the group, which is empty."""
+        """Make an empty volume group."""
         self._files.mkdir()
         self.commands.mkdir()
         if self._real:
@@ -67,12 +66,12 @@ class Volumes:
             script.chmod(0o755)
 
     def down(self) -> None:
-        """Remove the group; nothing uses it any more."""
+        """Remove the volume group, which must not be in use."""
         if self._real and self._files.is_dir():
             _run('vgremove', '--force', '--yes', self.group)
 
     def names(self) -> list[str]:
-        """The volumes that there are."""
+        """Return the names of all volumes."""
         lvs = self.commands / 'lvs' if not self._real else 'lvs'
         listed = self._host.run(
             *(str(lvs), '--noheadings', '-o', 'lv_name', self.group)
@@ -80,7 +79,7 @@ class Volumes:
         return listed.stdout.split()
 
     def _create_group(self) -> None:
-        # not tried: no machine of ours has device-mapper
+        # untested, because no test machine has device-mapper
         file = self._files / 'group'
         with file.open('wb') as f:
             f.truncate(SIZE)
@@ -89,10 +88,10 @@ class Volumes:
 
 
 class StandIn:
-    """LVM's commands, as far as Nova uses them.
+    """The stand-in for the LVM commands that Nova runs.
 
     :param files: the directory of the volumes' files
-    :param loops: the directory that notes the loop devices in use
+    :param loops: the directory with an entry for each loop device in use
     """
 
     def __init__(self, files: pathlib.Path, loops: pathlib.Path) -> None:
@@ -101,9 +100,9 @@ class StandIn:
         self._devices = pathlib.Path('/dev') / hosts.GROUP
 
     def run(self, command: str, arguments: list[str]) -> str:
-        """Run a command; returns what it prints.
+        """Run a command and return its output.
 
-        :raises ValueError: it cannot be done, with what LVM would say
+        :raises ValueError: the command failed; the message is LVM's
         """
         commands: dict[str, Callable[[list[str]], str]] = {
             'lvcreate': self._create,
@@ -136,7 +135,7 @@ class StandIn:
         device = (self._devices / name).readlink()
         if any(_users(device)):
             raise ValueError(f'Logical volume {hosts.GROUP}/{name} in use.')
-        # first, or another lab's device of that number may be detached
+        # removed first: after the detach, another lab may get the same device
         (self._loops / device.name).unlink()
         lab.detach(device)
         (self._devices / name).unlink()
@@ -172,7 +171,7 @@ class StandIn:
 
 
 def has_device_mapper() -> bool:
-    """Whether this machine can have real volumes."""
+    """Tell whether this machine can have real LVM volumes."""
     if shutil.which('lvcreate') is None:
         return False
     try:
@@ -183,7 +182,7 @@ def has_device_mapper() -> bool:
 
 
 def _users(device: pathlib.Path) -> Iterator[str]:
-    """Processes that have a device open."""
+    """Yield the ids of processes that have a device open."""
     for entry in pathlib.Path('/proc').glob('[0-9]*/fd/*'):
         try:
             if entry.readlink() == device:
@@ -197,6 +196,7 @@ def _run(*argv: str) -> None:
 
 
 def main(files: str, loops: str, command: str, *arguments: str) -> int:
+    """Run a command of the stand-in, and return its exit code."""
     it = StandIn(pathlib.Path(files), pathlib.Path(loops))
     try:
         print(it.run(command, list(arguments)))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The network of all servers, which leads nowhere; see ``ports``."""
+"""The network of all servers, which carries no traffic; see ``ports``."""
 
 from openstack import connection  # type: ignore[import-not-found]
 
@@ -7,7 +7,7 @@ _NAME = 'nowhere'
 
 
 def ensure(to: connection.Connection) -> str:
-    """The id of the network; it is made if need be."""
+    """Return the id of the network, and create the network if needed."""
     found = to.network.find_network(_NAME)
     if found is None:
         found = to.network.create_network(name=_NAME)
@@ -21,7 +21,7 @@ def ensure(to: connection.Connection) -> str:
 
 
 def bindings(to: connection.Connection, server: str) -> dict[str, str]:
-    """The states of the bindings of a server's only port, by host."""
+    """Return the states of the bindings of a server's only port, by host."""
     (port,) = to.network.ports(device_id=server)
     found = to.network.get(f'/ports/{port.id}/bindings').json()
     return {each['host']: each['status'] for each in found['bindings']}

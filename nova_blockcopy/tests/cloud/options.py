@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Configuration files, as oslo.config reads them."""
+"""Configuration files in the format of oslo.config."""
 
 import configparser
 import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-#: Values by name, by group.
+#: The values of options by group and name.
 Options = Mapping[str, Mapping[str, Any]]
 
 
 def merge(*layers: Options) -> dict[str, dict[str, Any]]:
-    """One out of many; the later ones win."""
+    """Merge options; later layers replace values of earlier ones."""
     merged: dict[str, dict[str, Any]] = {}
     for layer in layers:
         for group, values in layer.items():
@@ -20,7 +20,7 @@ def merge(*layers: Options) -> dict[str, dict[str, Any]]:
 
 
 def write(path: pathlib.Path, *layers: Options) -> pathlib.Path:
-    """Write a file, and the directories that it is in; returns its path."""
+    """Write a file, create its directories, and return its path."""
     parser = configparser.RawConfigParser(default_section='')
     parser.read_dict(merge(*layers))
     path.parent.mkdir(parents=True, exist_ok=True)

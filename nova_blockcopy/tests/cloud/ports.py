@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Neutron's core plugin: ports of servers, without agents.
+"""Neutron's core plugin for the cloud: ports of servers, without agents.
 
-A port is a tap device on each host that it is bound to, which leads nowhere.
-It is the bindings that are of interest.
+A port is a tap device on each host with a binding of the port. The tap devices
+carry no traffic, because the tests look only at the bindings.
 """
 
 from importlib import metadata
@@ -30,7 +30,7 @@ class Taps(api.MechanismDriver):  # type: ignore[misc]
 
 
 class Plugin(plugin.Ml2Plugin):  # type: ignore[misc]
-    """ML2, with a driver that is in no list of entry points."""
+    """ML2 with :class:`Taps`, which has no entry point of its own."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a new cloud finds in its databases: tables, users, the catalog.
+"""The content of a new cloud's databases: tables, users, the catalog.
 
-To make it takes the better part of a minute, so it is kept between clouds.
+Creating the content takes about a minute, so a cache keeps it for later
+clouds.
 """
 
 import concurrent.futures
@@ -23,7 +24,7 @@ from nova_blockcopy.tests.cloud import service
 from nova_blockcopy.tests.lab import host
 from nova_blockcopy.tests.lab import kernel
 
-#: Seconds; one that is not used for so long is removed.
+#: Seconds after which unused content is removed from the cache.
 _KEPT_FOR = 24 * 3600
 _PACKAGES = (
     *('nova', 'keystone', 'glance', 'neutron', 'cinder'),
@@ -35,8 +36,8 @@ class Schema:
     """The content of the databases, and keystone's keys.
 
     :param at: the control host
-    :param state: the directory that holds them
-    :param etc: of the configuration files
+    :param state: the directory of databases and keys
+    :param etc: the directory of the configuration files
     :param transport: the URL of RabbitMQ
     """
 
@@ -56,12 +57,12 @@ class Schema:
     def lay(
         self, content: database.Database, keystone: service.Service
     ) -> None:
-        """Put it where it belongs, from the cache or new.
+        """Fill the directory from the cache, or create new content.
 
-        The database does not run before nor after.
+        The database server runs neither before nor after this call.
 
-        :param content: of that directory
-        :param keystone: runs while this is made
+        :param content: the database server of the directory
+        :param keystone: keystone, which runs while content is created
         """
         kept = kernel.cache() / f'cloud-{self._key()}'
         _forget_others(kept)
@@ -72,7 +73,7 @@ class Schema:
         shutil.copytree(kept, self._state, dirs_exist_ok=True)
 
     def _key(self) -> str:
-        """Another one whenever another content would be made."""
+        """Return a key that changes whenever the content would change."""
         versions = [importlib.metadata.version(name) for name in _PACKAGES]
         server = self._at.run('mariadbd', '--version').stdout
         ours = [
@@ -161,7 +162,7 @@ def _enter_catalog(to: connection.Connection) -> None:
                 url=url,
                 region_id=api.REGION,
             )
-    # the services speak to each other as the administrator
+    # the services log in to each other as administrator
     role = identity.find_role('service') or identity.create_role(
         name='service'
     )
@@ -171,7 +172,7 @@ def _enter_catalog(to: connection.Connection) -> None:
 
 
 def _keep(state: pathlib.Path, kept: pathlib.Path) -> None:
-    # renamed when it is whole: another cloud may do the same
+    # renamed when complete, as another cloud may do the same
     with tempfile.TemporaryDirectory(dir=kept.parent) as scratch:
         whole = pathlib.Path(scratch) / 'whole'
         shutil.copytree(state, whole)
@@ -180,7 +181,7 @@ def _keep(state: pathlib.Path, kept: pathlib.Path) -> None:
 
 
 def _forget_others(kept: pathlib.Path) -> None:
-    """Remove what was made by other versions, and is not used any more."""
+    """Remove old content of other versions from the cache."""
     if kept.is_dir():
         os.utime(kept)
     for other in kept.parent.glob('cloud-*'):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One server and its guest, driven by the API and looked at from below."""
+"""One server, controlled by Nova's API and checked through libvirt."""
 
 import dataclasses
 import pathlib
@@ -16,14 +16,14 @@ from nova_blockcopy.tests.cloud import image
 from nova_blockcopy.tests.cloud import network
 from nova_blockcopy.tests.lab import records
 
-#: A migration's record comes to rest with one of these.
+#: The final states of Nova's record of a migration.
 ENDS = ('completed', 'error', 'failed', 'cancelled')
 _SECONDS = 120
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Migration:
-    """What Nova notes of one live migration; hosts are by name."""
+    """Nova's record of one live migration; hosts are given by name."""
 
     id: int
     status: str
@@ -55,28 +55,32 @@ class Server:
 
     @property
     def status(self) -> str:
-        """ACTIVE, ERROR and so on; empty once it is gone."""
+        """Nova's status, such as ACTIVE; empty after the deletion."""
         return str(self.facts().get('status', ''))
 
     @property
     def task(self) -> str | None:
-        """What Nova is doing with it."""
+        """Nova's task state; None if Nova does nothing with the server."""
         found: str | None = self.facts().get('OS-EXT-STS:task_state')
         return found
 
     @property
     def at(self) -> compute.Compute:
-        """Where it is, as Nova has it."""
+        """The compute host that Nova records for the server."""
         name = self.facts()['OS-EXT-SRV-ATTR:host']
         return next(each for each in self._computes if each.name == name)
 
     def facts(self) -> dict[str, Any]:
-        """All that the API tells of it; nothing once it is gone."""
+        """Return the API's details of the server; empty after deletion."""
         listed = self._api.compute('GET', f'/servers/detail?uuid={self.uuid}')
         return next(iter(listed['servers']), {})
 
     def wait_for_status(self, *wanted: str, seconds: float = _SECONDS) -> None:
-        """Wait until it has one of some states and Nova is done with it."""
+        """Wait until the server has one of these states and no task.
+
+        :param seconds: time limit
+        :raises AssertionError: the server has another state or a task then
+        """
 
         def reached() -> bool:
             facts = self.facts()
@@ -92,7 +96,7 @@ class Server:
     def live_migrate(
         self, to: compute.Compute, *, block_migration: bool | str = True
     ) -> Migration:
-        """Begin to move it, and wait until Nova has a record of that.
+        """Start a live migration, and wait for Nova's record of it.
 
         :raises AssertionError: no record appeared
         :raises keystoneauth1.exceptions.HttpError: the API refused
@@ -107,7 +111,7 @@ class Server:
         return self.migrations()[0]
 
     def migrations(self) -> list[Migration]:
-        """Its live migrations, the latest first."""
+        """Return the server's live migrations, the latest first."""
         listed = self._api.compute(
             'GET',
             f'/os-migrations?instance_uuid={self.uuid}'
@@ -127,9 +131,13 @@ class Server:
     def wait_for_migration(
         self, *wanted: str, seconds: float = 300
     ) -> Migration:
-        """Wait until its latest migration has a state, by default an end.
+        """Wait until the latest migration has one of these states.
 
-        At an end, it is waited for that Nova is done with the server too.
+        After a final state, also wait until Nova has no task for the server.
+
+        :param wanted: states; by default all final ones
+        :param seconds: time limit
+        :raises AssertionError: the migration has another state then
         """
         goals = wanted or ENDS
         waiting.until(
@@ -149,37 +157,38 @@ class Server:
         return latest
 
     def abort(self) -> None:
-        """Ask Nova to end its latest migration."""
+        """Ask Nova to abort the server's latest migration."""
         latest = self.migrations()[0]
         self._api.compute(
             'DELETE', f'/servers/{self.uuid}/migrations/{latest.id}'
         )
 
     def runs_on(self) -> list[str]:
-        """The hosts that its guest runs on, as libvirt has it."""
+        """Return the hosts that the guest runs on, says libvirt."""
         return [
             each.name for each in self._computes if self.uuid in each.running()
         ]
 
     def bindings(self) -> dict[str, str]:
-        """The states of its port's bindings, by host."""
+        """Return the states of the port's bindings, by host."""
         return self._api.call(lambda to: network.bindings(to, self.uuid))
 
     def verdicts(self) -> list[records.Verdict]:
-        """Account for each record, on each disk where the guest runs now.
+        """Check all records on the disks of the host that the guest runs on.
 
-        The guest is suspended meanwhile: QEMU writes out its tables then.
+        The guest is suspended meanwhile, which makes QEMU write out the
+        tables of qcow2 images.
         """
         (name,) = self.runs_on()
         at = next(each for each in self._computes if each.name == name)
         domain = at.domain(self.uuid)
-        # Nova calls a migration cancelled while libvirt is still at it; to
-        # suspend the guest then would keep it from ending
+        # Nova shows a migration as cancelled before libvirt has ended the
+        # job. A suspended guest would keep that job from ending.
         if not waiting.until(
             lambda: domain.jobInfo()[0] == libvirt.VIR_DOMAIN_JOB_NONE,
             timeout=_SECONDS,
         ):
-            raise AssertionError(f'the job of {self.uuid} does not end')
+            raise AssertionError(f'the domain job of {self.uuid} does not end')
         domain.suspend()
         try:
             self.log.catch_up()
@@ -199,7 +208,7 @@ class Server:
         ]
 
     def delete(self) -> None:
-        """Delete it, and wait until it is gone."""
+        """Delete the server, and wait until Nova has deleted it."""
         self.log.stop()
         self._api.compute('DELETE', f'/servers/{self.uuid}')
         if not waiting.until(
@@ -211,7 +220,7 @@ class Server:
         self._api.compute('POST', f'/servers/{self.uuid}/action', action)
 
     def _content(self, at: compute.Compute, source: str, driver: str) -> bytes:
-        """The region of the records, as the guest sees it."""
+        """Return the guest-visible content of the region of records."""
         region = self._writes.where
         flat = at.host.home / f'{self.uuid}.flat'
         at.host.run(
@@ -227,14 +236,14 @@ class Server:
 
 
 class Log(records.Log):
-    """Follows consoles that Nova deletes and makes anew."""
+    """Follows console files that Nova deletes and creates again."""
 
     def __init__(self, consoles: Sequence[pathlib.Path]) -> None:
         super().__init__(consoles)
         self._files: dict[pathlib.Path, int] = {}
 
     def catch_up(self) -> None:
-        """Wait until all is read that has been said."""
+        """Wait until all output of the consoles has been read."""
         if not waiting.until(
             lambda: all(
                 not console.exists()
@@ -244,7 +253,7 @@ class Log(records.Log):
             timeout=_SECONDS,
             interval=0.02,
         ):
-            raise AssertionError('the console grows although nothing runs')
+            raise AssertionError('the console grows although no guest runs')
 
     def _read(self, console: pathlib.Path) -> None:
         try:
@@ -271,14 +280,15 @@ def boot(
 ) -> Server:
     """Boot a server on a host, and wait for a record on each of its disks.
 
-    :param writes: what its guest does, if not the usual
-    :param from_volume: its only disk is a volume of cinder's, so nothing of
-        it is on the host
-    :param networked: it has a port
+    :param writes: the writes of the guest; None for the default
+    :param from_volume: the only disk is a cinder volume, so no disk is on
+        the host
+    :param networked: the server has a port
+    :raises AssertionError: the server does not boot
     """
     usual = image.Writes(disks=1) if from_volume else image.Writes()
-    what = writes or usual
-    picture = to.call(lambda c: image.ensure(c, what))
+    wanted = writes or usual
+    picture = to.call(lambda c: image.ensure(c, wanted))
     request = {
         'name': name,
         'networks': [{'uuid': to.call(network.ensure)}]
@@ -289,7 +299,7 @@ def boot(
     }
     made = to.compute('POST', '/servers', {'server': request})
     server = Server(
-        to, computes, made['server']['id'], what, networked=networked
+        to, computes, made['server']['id'], wanted, networked=networked
     )
     server.wait_for_status('ACTIVE', 'ERROR')
     if server.status != 'ACTIVE':
@@ -327,7 +337,7 @@ def _on_volume(to: api.Api, picture: str) -> dict[str, Any]:
 
 
 def _disks(xml: str) -> list[tuple[str, str, str]]:
-    """Target, source and format of each disk of a domain."""
+    """Return target, source and format of each disk of a domain."""
     return [
         (
             str(disk.xpath('string(target/@dev)')),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One process that serves, on one host: start, wait for it, end it."""
+"""Services: processes on a host that can be started, awaited and ended."""
 
 import dataclasses
 import json
@@ -14,19 +14,19 @@ import psutil
 from nova_blockcopy.runtime import waiting
 from nova_blockcopy.tests.lab import host
 
-#: Where the environment that runs this has its commands and its files.
+#: The directory of the Python environment that runs this code.
 PREFIX = pathlib.Path(sys.prefix)
 _TAIL = 3000
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """A process that outlives its starter and is known by its number.
+    """A process that outlives its starter; a file keeps its pid.
 
-    :param argv: of the command; what it prints goes to the log
-    :param log: as named outside of the host; is added to at each start
-    :param answers: tells whether it is of use yet
-    :param environment: what it gets besides our own
+    :param argv: the command line; the output goes to the log
+    :param log: a path outside of the host; each start appends to the file
+    :param answers: tells whether the service answers
+    :param environment: variables in addition to those of this process
     """
 
     name: str
@@ -37,7 +37,7 @@ class Service:
     environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def start(self) -> None:
-        """Start it, unless it runs."""
+        """Start the service, unless it runs."""
         if self.process is not None:
             return
         self.log.parent.mkdir(parents=True, exist_ok=True)
@@ -52,9 +52,11 @@ class Service:
         self._file.write_text(json.dumps(record))
 
     def wait(self, seconds: float = 90) -> None:
-        """Wait until it answers.
+        """Wait until the service answers.
 
-        :raises LabError: it ended or is silent, with the end of its log
+        :param seconds: time limit
+        :raises LabError: the service ended or does not answer; the message
+            has the end of the log
         """
         if not waiting.until(
             lambda: self.process is None or self.answers(self),
@@ -66,9 +68,10 @@ class Service:
             raise self._error('has ended')
 
     def stop(self, seconds: float = 60) -> None:
-        """Ask it to end; after some time, kill it.
+        """End the service by SIGTERM, or by SIGKILL after a time limit.
 
-        :raises LabError: it had to be killed
+        :param seconds: time limit
+        :raises LabError: the service had to be killed
         """
         process = self.process
         if process is None:
@@ -79,7 +82,7 @@ class Service:
             raise self._error(f'did not end in {seconds} s')
 
     def kill(self) -> None:
-        """End it without notice."""
+        """End the service by SIGKILL."""
         process = self.process
         if process is not None:
             process.kill()
@@ -87,7 +90,7 @@ class Service:
 
     @property
     def process(self) -> psutil.Process | None:
-        """What runs; None if nothing does."""
+        """The process of the service; None if the service does not run."""
         try:
             record = json.loads(self._file.read_text())
             process = psutil.Process(record['pid'])
@@ -100,7 +103,7 @@ class Service:
         return process
 
     def output(self) -> str:
-        """What it has said since it was last started."""
+        """Return the output of the service since its last start."""
         begin = json.loads(self._file.read_text())['begin']
         with self.log.open('rb') as f:
             f.seek(begin)
@@ -110,30 +113,30 @@ class Service:
     def _file(self) -> pathlib.Path:
         return self.log.with_suffix('.json')
 
-    def _error(self, what: str) -> host.LabError:
+    def _error(self, problem: str) -> host.LabError:
         return host.LabError(
-            f'{self.name} on host {self.at.name} {what}. '
+            f'{self.name} on host {self.at.name} {problem}. '
             f'The end of {self.log}:\n{self.output()[-_TAIL:]}'
         )
 
 
 def program(name: str) -> str:
-    """A command of the environment that runs this."""
+    """Return the path of a command of the Python environment."""
     return str(PREFIX / 'bin' / name)
 
 
 def search_path(*first: pathlib.Path) -> str:
-    """A PATH that begins with some directories, then the environment's."""
+    """Return a PATH: these directories, the environment's, the system's."""
     return ':'.join(
         [*map(str, first), str(PREFIX / 'bin'), os.environ['PATH']]
     )
 
 
 def runs(_service: Service) -> bool:
-    """Tells nothing of a service but that it has not ended."""
+    """Take a service that has not ended for one that answers."""
     return True
 
 
 def says(text: str) -> Callable[[Service], bool]:
-    """Tells that a service has said something since it was started."""
+    """Return a check for a text in the output since the last start."""
     return lambda service: text in service.output()

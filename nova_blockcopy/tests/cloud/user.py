@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The user that nova-compute runs as, who is not root, and its rights.
+"""The unprivileged user that nova-compute runs as, and the user's rights.
 
-They are those of a real compute host: to use libvirt, and to run
-nova-rootwrap by sudo.
+As on a real compute host, the user may use libvirt and run nova-rootwrap by
+sudo.
 """
 
 import os
@@ -17,9 +17,9 @@ from nova_blockcopy.tests.cloud import service
 from nova_blockcopy.tests.lab import host
 
 NAME = 'nova'
-#: Of the user, and of its group.
+#: The id of the user and of the group.
 NUMBER = 64057
-#: Runs a command as that user.
+#: A command prefix that runs a command as that user.
 COMMAND = (
     *('setpriv', '--reuid', str(NUMBER), '--regid', str(NUMBER)),
     *('--clear-groups', '--'),
@@ -27,14 +27,15 @@ COMMAND = (
 ETC = pathlib.Path('/etc/nova')
 SUDOERS = pathlib.Path('/etc/sudoers.d')
 _PROJECT = pathlib.Path(nova_blockcopy.__file__).parents[1]
-#: Where the Python that runs all this is, and what it imports.
+#: The directories of Python and of the modules that it imports.
 _NEEDED = (_PROJECT, service.PREFIX, pathlib.Path(sys.base_prefix))
 
 
 def add(at: host.Host, commands: pathlib.Path) -> None:
-    """Make the user on a host.
+    """Create the user on a host.
 
-    :param commands: directory of LVM's commands, as root is to find them
+    :param commands: the directory that root's PATH begins with, for the
+        stand-in of LVM
     """
     for file, line in (
         ('passwd', f'{NAME}:*:{NUMBER}:{NUMBER}::{hosts.STATE}:/bin/sh\n'),
@@ -63,16 +64,17 @@ def add(at: host.Host, commands: pathlib.Path) -> None:
 
 
 def own(*paths: pathlib.Path) -> None:
-    """Give files to the user."""
+    """Make the user the owner of files."""
     for path in paths:
         os.chown(path, NUMBER, NUMBER)
 
 
 def _uncover() -> None:
-    """Let anyone on this host reach what it needs.
+    """Let all users of this host reach Python and its modules.
 
-    Much of it may be in root's own directory. An empty directory is put
-    over each that others cannot enter, with no more in it than that.
+    These may be below a directory that only root can enter. An empty directory
+    is mounted over each such directory, and contains only the needed
+    directories.
     """
     for n, path in enumerate(_NEEDED):
         _mount('--bind', path, _aside(n))
@@ -86,7 +88,7 @@ def _uncover() -> None:
 
 
 def _aside(number: int) -> pathlib.Path:
-    """A place for one of the directories, while its own is covered."""
+    """Return a place for a directory while its own place is covered."""
     path = pathlib.Path('/run/needed') / str(number)
     path.mkdir(parents=True, exist_ok=True)
     return path

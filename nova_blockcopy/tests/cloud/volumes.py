@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A backend for cinder: files with loop devices, which all hosts share.
 
-To be imported by cinder-volume only.
+Only cinder-volume can import this module.
 """
 
 import pathlib
@@ -12,12 +12,12 @@ from oslo_config import cfg
 
 from nova_blockcopy.tests.lab import lab
 
-_OPTIONS = [cfg.StrOpt('lab_directory', help='Of the lab that it is in.')]
+_OPTIONS = [cfg.StrOpt('lab_directory', help='The directory of the lab.')]
 _GIB = 1 << 30
 
 
 class LoopDriver(driver.VolumeDriver):  # type: ignore[misc]
-    """As much of a driver as it takes to boot from a volume."""
+    """A driver with the methods that booting from a volume needs."""
 
     VERSION = '1'
 
@@ -51,7 +51,7 @@ class LoopDriver(driver.VolumeDriver):  # type: ignore[misc]
 
     def delete_volume(self, volume: Any) -> None:
         device = pathlib.Path(volume.provider_location)
-        # first, or another lab's device of that number may be detached
+        # removed first: after the detach, another lab may get the same device
         (self._lab / 'loops' / device.name).unlink()
         lab.detach(device)
         (self._files / volume.id).unlink()

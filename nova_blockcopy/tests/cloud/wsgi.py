@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Serves one WSGI application: python -m nova_blockcopy.tests.cloud.wsgi.
+"""A server for one WSGI application.
 
-The API services have been without commands of their own for some releases.
+Run it as ``python -m nova_blockcopy.tests.cloud.wsgi``. The API services of
+OpenStack no longer have commands of their own.
 """
 
 import importlib
@@ -14,7 +15,11 @@ _LARGEST_IMAGE = 1 << 34
 
 
 def main(module: str, address: str, port: str, *arguments: str) -> None:
-    # they read it as their own command line
+    """Serve the application of a module over HTTP.
+
+    :param arguments: the application's own command line
+    """
+    # the application reads sys.argv as its own command line
     sys.argv = [module, *arguments]
     if module.startswith('neutron'):
         _complete_neutron()
@@ -29,10 +34,10 @@ def main(module: str, address: str, port: str, *arguments: str) -> None:
 
 
 def _complete_neutron() -> None:
-    """Load all models.
+    """Load all models of neutron.
 
-    Without service plugins, no one does, and listing ports fails with
-    'Port has no attribute port_forwardings'.
+    Service plugins usually load them. Without the models, a list of ports
+    fails with 'Port has no attribute port_forwardings'.
     """
     importlib.import_module('neutron.db.migration.models.head')
     importlib.import_module('sqlalchemy.orm').configure_mappers()
