@@ -10,5 +10,6 @@ cd "$(dirname "$0")/.."
 profiles=()
 case " $* " in *' cloud'*) profiles+=(cloud) ;; esac
 case " $* " in *' functional-trixie'*) profiles+=(root) ;; esac
+case " $* " in *' docs '*) profiles+=(docs) ;; esac
 tools/setup.sh "${profiles[@]}"
 exec .venv/bin/tox run -e "$(IFS=,; printf '%s' "$*")"

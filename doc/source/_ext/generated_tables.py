@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tables that are made from the code while the pages are built.
+"""Tables that are generated from the code while the pages are built.
 
-* ``state-table``: states, what they mean, and what may follow
+* ``state-table``: the states, their meaning, and the states that may follow
 * ``operation-table``: the messages that a destination answers
-* ``module-table`` of a package: its modules, and what each is for
+* ``module-table`` of a package: its modules and their purpose
 
-What the code does not document fails the build.
+The build fails if a state, an operation or a module has no documentation.
 """
 
 import ast
@@ -56,7 +56,7 @@ class Table(SphinxDirective):
 
 
 class StateTable(Table):
-    header = ('State', 'What it means', 'May be followed by', 'Taken back')
+    header = ('State', 'Meaning', 'May be followed by', 'Taken back')
     widths = '12 48 28 12'
 
     def rows(self) -> Iterable[tuple[str, ...]]:
@@ -79,7 +79,7 @@ class StateTable(Table):
 
 
 class OperationTable(Table):
-    header = ('Operation', 'Values', 'What the destination does')
+    header = ('Operation', 'Values', 'Act of the destination')
     widths = '16 30 54'
 
     def rows(self) -> Iterable[tuple[str, ...]]:
@@ -102,7 +102,7 @@ class OperationTable(Table):
 
 
 class ModuleTable(Table):
-    header = ('Module', 'What it is for')
+    header = ('Module', 'Purpose')
     widths = '20 80'
     required_arguments = 1
 
