@@ -3,7 +3,8 @@
 
 * ``state-table``: the states, their meaning, and the states that may follow
 * ``operation-table``: the messages that a destination answers
-* ``module-table`` of a package: its modules and their purpose
+* ``module-tables`` of a package: a table for the package and one for each
+  package below, with the purpose of each module
 
 The build fails if a state, an operation or a module has no documentation.
 """
@@ -13,6 +14,7 @@ import importlib.util
 import inspect
 import pathlib
 from collections.abc import Iterable
+from collections.abc import Iterator
 
 from docutils import nodes
 from docutils import statemachine
@@ -32,17 +34,22 @@ class Table(SphinxDirective):
     widths: str
 
     def run(self) -> list[nodes.Node]:
-        lines = [
-            '.. list-table::',
-            '   :header-rows: 1',
-            f'   :widths: {self.widths}',
-            '',
-        ]
-        for row in (self.header, *self.rows()):
+        return self.parsed(self.lines(self.rows()))
+
+    def lines(self, rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
+        yield '.. list-table::'
+        yield '   :header-rows: 1'
+        yield f'   :widths: {self.widths}'
+        yield ''
+        for row in (self.header, *rows):
             for number, cell in enumerate(row):
                 mark = '* -' if number == 0 else '  -'
-                lines.append(f'   {mark} {cell}')
-        content = statemachine.StringList(lines, source=self.get_location())
+                yield f'   {mark} {cell}'
+
+    def parsed(self, lines: Iterable[str]) -> list[nodes.Node]:
+        content = statemachine.StringList(
+            list(lines), source=self.get_location()
+        )
         parent = nodes.Element()
         self.state.nested_parse(content, self.content_offset, parent)
         return parent.children
@@ -101,17 +108,29 @@ class OperationTable(Table):
             )
 
 
-class ModuleTable(Table):
+class ModuleTables(Table):
     header = ('Module', 'Purpose')
     widths = '20 80'
     required_arguments = 1
 
-    def rows(self) -> Iterable[tuple[str, ...]]:
-        spec = importlib.util.find_spec(self.arguments[0])
+    def run(self) -> list[nodes.Node]:
+        name = self.arguments[0]
+        spec = importlib.util.find_spec(name)
         if spec is None or not spec.submodule_search_locations:
-            raise self.error(f'{self.arguments[0]} is no package')
-        (folder,) = spec.submodule_search_locations
-        for path in sorted(pathlib.Path(folder).glob('*.py')):
+            raise self.error(f'{name} is no package')
+        (folder,) = map(pathlib.Path, spec.submodule_search_locations)
+        lines: list[str] = []
+        for path in sorted(folder.rglob('__init__.py')):
+            below = path.parent.relative_to(folder).parts
+            rows = list(self.modules(path.parent))
+            # the tests are not a part of the product
+            if rows and 'tests' not in below:
+                lines += [f'.. rubric:: ``{".".join((name, *below))}``', '']
+                lines += [*self.lines(rows), '']
+        return self.parsed(lines)
+
+    def modules(self, folder: pathlib.Path) -> Iterator[tuple[str, ...]]:
+        for path in sorted(folder.glob('*.py')):
             self.depend_on(str(path))
             if path.stem != '__init__':
                 module = ast.parse(path.read_text(encoding='utf-8'))
@@ -131,5 +150,5 @@ def _summary(doc: str | None, of: str) -> str:
 def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive('state-table', StateTable)
     app.add_directive('operation-table', OperationTable)
-    app.add_directive('module-table', ModuleTable)
+    app.add_directive('module-tables', ModuleTables)
     return {'parallel_read_safe': True, 'parallel_write_safe': True}

@@ -392,7 +392,10 @@ class TestRequest(world.WorldTestCase):
     def test_a_disk_left_alone_must_be_there_too(self):
         bases = self.leave_alone(self.path('b', 'gone'))
         self.assert_refused(
-            exception.DiskRefused, 'vdb', 'copy the file there first', bases=bases
+            exception.DiskRefused,
+            'vdb',
+            'copy the file there first',
+            bases=bases,
         )
 
     def test_a_disk_left_alone_stays_as_it_is(self):
