@@ -248,6 +248,15 @@ class PeerError(BlockCopyError):
     msg_fmt = 'The other host failed to %(operation)s: %(reason)s'
 
 
+class TaskFailed(PeerError):
+    """A task ended with an error that this project does not expect."""
+
+    msg_fmt = (
+        'Task "%(operation)s" ended unexpectedly: %(reason)s. The log of its '
+        'host has the traceback.'
+    )
+
+
 class NoPeer(PeerError):
     """The other host's nova-compute does not run nova-blockcopy."""
 

@@ -47,6 +47,16 @@ class Progress:
             return 0.0
         return self.remaining_bytes / self.rate if self.rate else None
 
+    def __str__(self) -> str:
+        """The progress in words, for logs."""
+        mib = 2**20
+        copied = (
+            f'{self.state}, {self.processed_bytes // mib} of '
+            f'{self.total_bytes // mib} MiB, {self.rate / mib:.1f} MiB/s'
+        )
+        left = self.time_left_s
+        return copied if left is None else f'{copied}, {left:.0f} s left'
+
 
 class Meter:
     """Computes the progress from successive figures. Runs on the source.

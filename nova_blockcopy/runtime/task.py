@@ -65,4 +65,4 @@ class Task:
             self.failure = e
         except Exception as e:  # no caller on this thread could see the error
             LOG.exception('Task %s failed', self.name)
-            self.failure = exception.PeerError(operation=self.name, reason=e)
+            self.failure = exception.TaskFailed(operation=self.name, reason=e)

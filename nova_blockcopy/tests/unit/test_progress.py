@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Figures, rate and time left, by a clock of the test's own."""
 
+import dataclasses
+
 from nova_blockcopy import model
 from nova_blockcopy import progress
 from nova_blockcopy import states
@@ -34,6 +36,15 @@ class TestProgress(base.TestCase):
     def test_without_a_rate_the_time_is_unknown(self):
         now = progress.Progress(state=COPYING, disks=(disk(),))
         self.assertIsNone(now.time_left_s)
+
+    def test_in_words(self):
+        mib = 2**20
+        now = progress.Progress(
+            state=COPYING, disks=(disk('vda', 3 * mib, 9 * mib),)
+        )
+        self.assertEqual('copying, 3 of 9 MiB, 0.0 MiB/s', str(now))
+        now = dataclasses.replace(now, rate=2 * mib)
+        self.assertEqual('copying, 3 of 9 MiB, 2.0 MiB/s, 3 s left', str(now))
 
 
 class TestMeter(base.TestCase):
