@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from nova_blockcopy import conf
 from nova_blockcopy import domxml
+from nova_blockcopy import drivers
 from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import plan
@@ -36,6 +37,8 @@ class Source:
             QEMU is too old, or its exports are not configured
         """
         plan.check_versions(self.host, self._here.versions())
+        # the way back merges deltas by it
+        drivers.load(self._settings, self._here.connect)
         self._check_encryption()
         found = self._here.guest(guest)
         if found.power() is not hypervisor.Power.RUNNING:

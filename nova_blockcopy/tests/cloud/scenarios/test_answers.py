@@ -5,16 +5,16 @@ import time
 import typing
 
 from nova_blockcopy.tests.cloud import image
-from nova_blockcopy.tests.cloud.scenarios import test_ends
+from nova_blockcopy.tests.cloud.scenarios import ends
 
 #: Seconds; the machine is small, and busy.
 _PROMPT = 10
 
 
-class TestAnswers(test_ends.EndsTestCase):
+class TestAnswers(ends.EndsTestCase):
     options: typing.ClassVar = {
         'libvirt': {
-            **test_ends.EndsTestCase.options['libvirt'],
+            **ends.EndsTestCase.options['libvirt'],
             'block_migration_bandwidth': 64,
         },
         # shorter than the copy takes, so that nothing may depend on them
@@ -25,10 +25,10 @@ class TestAnswers(test_ends.EndsTestCase):
         guest = self.boot()
         others = [self._other(each) for each in self.cloud.computes]
         guest.live_migrate(self.cloud.b)
-        self.wait_for_state(guest, self.cloud.a, test_ends.LONG)
+        self.wait_for_state(guest, self.cloud.a, ends.LONG)
         begin = time.monotonic()
         times = []
-        while self.state(guest, self.cloud.a) == test_ends.LONG:
+        while self.state(guest, self.cloud.a) == ends.LONG:
             times += [self._ask(other) for other in others]
         guest.wait_for_migration('completed')
         limit = self.options['DEFAULT']['long_rpc_timeout']

@@ -8,127 +8,24 @@ from collections.abc import Iterator
 
 import psutil
 
-from nova_blockcopy import model
-from nova_blockcopy.migration.source import modes
 from nova_blockcopy.runtime import waiting
 from nova_blockcopy.tests.cloud import hosts
 from nova_blockcopy.tests.cloud import lvm
-from nova_blockcopy.tests.cloud import server
 from nova_blockcopy.tests.cloud import user
-from nova_blockcopy.tests.cloud.scenarios import blockcopy
+from nova_blockcopy.tests.cloud.scenarios import ends
 
 _INSTANCES = str(hosts.STATE / 'instances')
 #: Bytes that a file system needs for itself to give a file all the others.
 _METADATA = 1 << 20
-_ATTEMPTS = 5
-#: What a source's journal says, in this order.
-_STATES = modes.ORDER[model.Mode(blockcopy.MODE)]
-#: The state that lasts the longer the larger the disks are.
-LONG = 'seeding' if 'seeding' in _STATES else 'copying'
 
 
-class EndsTestCase(blockcopy.BlockCopyTestCase):
-    """On volumes, which have no holes, so that there is time."""
-
-    images = 'lvm'
-    options: typing.ClassVar = {
-        'libvirt': {
-            'block_migration_bandwidth': 256,
-            'live_migration_monitor_interval': 1,
-        },
-    }
-
-    def boot(self, *, networked=True, **writes):
-        """A guest that writes enough for a window that can be looked into."""
-        if LONG == 'seeding' and not writes:
-            writes = {'load': 8 << 20, 'load_length': 32 << 20}
-        return super().boot(networked=networked, **writes)
-
-    def moving(self, state, **how):
-        """A guest whose migration is in this state."""
-        guest = self.boot(**how)
-        guest.live_migrate(self.cloud.b)
-        self.wait_for_state(guest, self.cloud.a, state)
-        return guest
-
-    @contextlib.contextmanager
-    def held(self, guest: server.Server) -> Iterator[None]:
-        """While the source's disks do not answer, so that the window lasts."""
-        exporters = [
-            process
-            for process in self.cloud.a.host.processes()
-            if process.name() == 'qemu-nbd'
-        ]
-        for exporter in exporters:
-            exporter.suspend()
-        try:
-            self.assertEqual('copying', self.state(guest, self.cloud.a))
-            yield
-            self.assertEqual('copying', self.state(guest, self.cloud.a))
-        finally:
-            for exporter in exporters:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    exporter.resume()
-
-    def assert_at_home(self, guest, at=None):
-        """As before, with nothing left on any other host."""
-        home = at or self.cloud.a
-        self.assert_intact(guest, home)
-        self.assert_nothing_left(home)
-        self.assertEqual([home.name], self.allocated(guest))
-
-    def kill_in(self, guest, state, *, source):
-        """Move a guest, and end a nova-compute without notice in a state.
-
-        :param source: whether it is the source's, or the destination's
-        :returns: the source, the destination, and the one that was killed
-        """
-        for _attempt in range(_ATTEMPTS):
-            here = guest.at
-            (there,) = (each for each in self.cloud.computes if each != here)
-            victim = here if source else there
-            guest.live_migrate(there)
-            if self._stopped_in(guest, state, here, victim):
-                victim.kill()
-                return here, there, victim
-            # the state was too short to be hit
-            guest.wait_for_migration('completed')
-        raise AssertionError(f'{state} was missed {_ATTEMPTS} times')
-
-    def _freeze(self, victim):
-        victim.service.process.suspend()
-
-    def _stopped_in(self, guest, state, here, victim):
-        """Stop a nova-compute, so that what is read of the state is true."""
-        wanted = _STATES.index(state)
-
-        def reached():
-            now = self.state(guest, here)
-            return now in _STATES and _STATES.index(now) >= wanted
-
-        waiting.until(reached, timeout=120, interval=0.002)
-        self._freeze(victim)
-        if self.state(guest, here) == state:
-            return True
-        victim.service.process.resume()
-        return False
-
-    def run_lvm(self, command, *arguments, check=True):
-        """Run a command of LVM's on the destination."""
-        volumes = self.cloud.b.volumes
-        program = command
-        if volumes.commands is not None:
-            program = f'{volumes.commands}/{command}'
-        self.cloud.b.host.run(program, *arguments, check=check)
-
-
-class TestAbort(EndsTestCase):
+class TestAbort(ends.EndsTestCase):
     def test_in_each_long_state_then_again(self):
         guest = self.boot()
-        for state in dict.fromkeys(('switching', LONG, 'copying')):
+        for state in dict.fromkeys(('switching', ends.LONG, 'copying')):
             guest.live_migrate(self.cloud.b)
             self.wait_for_state(guest, self.cloud.a, state)
-            if state == LONG:
+            if state == ends.LONG:
                 shown = self._progress(guest)
                 self.assertGreater(shown['disk_total_bytes'], 0)
                 self.assertGreater(shown['disk_remaining_bytes'], 0)
@@ -151,7 +48,7 @@ class TestAbort(EndsTestCase):
         return found
 
 
-class TestRefused(EndsTestCase):
+class TestRefused(ends.EndsTestCase):
     def test_a_base_that_exists_already(self):
         guest = self.boot()
         group = self.cloud.b.volumes.group
@@ -168,7 +65,7 @@ class TestRefused(EndsTestCase):
         self.move(guest, self.cloud.b)
 
 
-class TestNoSpace(EndsTestCase):
+class TestNoSpace(ends.EndsTestCase):
     def test_a_group_that_is_full(self):
         """The root disk finds place, the ephemeral disk does not."""
         guest = self.boot()
@@ -185,26 +82,26 @@ class TestNoSpace(EndsTestCase):
         self.move(guest, self.cloud.b)
 
 
-class TestNoSpaceForFiles(EndsTestCase):
+class TestNoSpaceForFiles(ends.EndsTestCase):
     """It is found out when there is nothing left to write to."""
 
     images = 'raw'
     options: typing.ClassVar = {
-        **EndsTestCase.options,
+        **ends.EndsTestCase.options,
         'libvirt': {
-            **EndsTestCase.options['libvirt'],
+            **ends.EndsTestCase.options['libvirt'],
             'block_migration_bandwidth': 2,
         },
     }
 
     def test_during_the_copy(self):
         with self.filesystem():
-            guest = self.moving(LONG, load=4 << 20)
+            guest = self.moving(ends.LONG, load=4 << 20)
             with self.full():
                 guest.wait_for_migration('failed')
             self.assert_at_home(guest)
             guest.live_migrate(self.cloud.b)
-            self.wait_for_state(guest, self.cloud.a, LONG)
+            self.wait_for_state(guest, self.cloud.a, ends.LONG)
             guest.delete()
 
     @contextlib.contextmanager
@@ -239,7 +136,7 @@ class TestNoSpaceForFiles(EndsTestCase):
             filler.unlink()
 
 
-class TestSwitchover(EndsTestCase):
+class TestSwitchover(ends.EndsTestCase):
     def test_the_destinations_qemu_dies(self):
         guest = self.moving('switching')
         self.kill_incoming(guest)
@@ -265,17 +162,17 @@ class TestSwitchover(EndsTestCase):
         return False
 
 
-class TestRestart(EndsTestCase):
+class TestRestart(ends.EndsTestCase):
     """nova-compute is killed in each state, and comes back."""
 
     def test_the_source(self):
         """Back, as long as nothing has pivoted."""
         guest = self.boot()
-        for state in _STATES:
+        for state in ends.STATES:
             here, there, victim = self.kill_in(guest, state, source=True)
             victim.restart()
             guest.wait_for_status('ACTIVE')
-            before = _STATES.index(state) - _STATES.index('pivoting')
+            before = ends.STATES.index(state) - ends.STATES.index('pivoting')
             if before < 0:
                 self.assert_at_home(guest, here)
             elif before > 0:
@@ -289,12 +186,12 @@ class TestRestart(EndsTestCase):
         QEMU goes on without it, and its orders wait in a queue.
         """
         guest = self.boot()
-        for state in _STATES:
+        for state in ends.STATES:
             _here, there, victim = self.kill_in(guest, state, source=False)
             victim.restart()
             guest.wait_for_migration()
             guest.wait_for_status('ACTIVE')
-            if _STATES.index(state) >= _STATES.index('pivoting'):
+            if ends.STATES.index(state) >= ends.STATES.index('pivoting'):
                 self.assert_at_home(guest, there)
             else:
                 self.assert_at_home(guest, guest.at)
@@ -320,7 +217,7 @@ class TestRestart(EndsTestCase):
         self.move(guest, self.cloud.b)
 
 
-class TestBothRestart(EndsTestCase):
+class TestBothRestart(ends.EndsTestCase):
     def test_the_destination_comes_back_last(self):
         """The source cannot settle it alone, and needs nobody for it."""
         guest = self.moving('copying')

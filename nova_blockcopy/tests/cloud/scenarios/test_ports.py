@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ports are bound to the host that the guest is on, also after a way back."""
 
-from nova_blockcopy.tests.cloud.scenarios import test_ends
+from nova_blockcopy.tests.cloud.scenarios import ends
 
 
-class TestPorts(test_ends.EndsTestCase):
+class TestPorts(ends.EndsTestCase):
     def test_bound_before_the_copy_and_back(self):
         """The network reaches the guest while its disks still follow."""
         here, there = self.cloud.a.name, self.cloud.b.name

@@ -8,16 +8,16 @@ import testscenarios
 from nova_blockcopy import model
 from nova_blockcopy.runtime import waiting
 from nova_blockcopy.tests.cloud import compute
-from nova_blockcopy.tests.cloud.scenarios import test_ends
+from nova_blockcopy.tests.cloud.scenarios import ends
 
 
-class TestResumed(testscenarios.WithScenarios, test_ends.EndsTestCase):  # type: ignore[misc]
+class TestResumed(testscenarios.WithScenarios, ends.EndsTestCase):  # type: ignore[misc]
     scenarios: typing.ClassVar = [
         (images, {'images': images}) for images in compute.IMAGES
     ]
     options: typing.ClassVar = {
         'libvirt': {
-            **test_ends.EndsTestCase.options['libvirt'],
+            **ends.EndsTestCase.options['libvirt'],
             'block_migration_bandwidth': 32,
         },
         'blockcopy': {'mode': model.Mode.SEEDED.value, 'keep_seeded': 600},

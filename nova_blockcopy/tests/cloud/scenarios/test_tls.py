@@ -5,13 +5,13 @@ import typing
 
 from nova_blockcopy import domxml
 from nova_blockcopy import model
-from nova_blockcopy.tests.cloud.scenarios import test_ends
+from nova_blockcopy.tests.cloud.scenarios import ends
 
 
-class TestTls(test_ends.EndsTestCase):
+class TestTls(ends.EndsTestCase):
     options: typing.ClassVar = {
         'libvirt': {
-            **test_ends.EndsTestCase.options['libvirt'],
+            **ends.EndsTestCase.options['libvirt'],
             'live_migration_with_native_tls': True,
         },
         'blockcopy': {'allow_plaintext': False},

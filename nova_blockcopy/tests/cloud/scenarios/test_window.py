@@ -8,12 +8,12 @@ from typing import Any
 from keystoneauth1 import exceptions  # type: ignore[import-not-found]
 
 from nova_blockcopy.runtime import waiting
-from nova_blockcopy.tests.cloud.scenarios import test_ends
+from nova_blockcopy.tests.cloud.scenarios import ends
 
 
-class TestWindow(test_ends.EndsTestCase):
+class TestWindow(ends.EndsTestCase):
     options: typing.ClassVar = {
-        **test_ends.EndsTestCase.options,
+        **ends.EndsTestCase.options,
         'DEFAULT': {'running_deleted_instance_poll_interval': 5},
     }
 

@@ -10,12 +10,12 @@ from nova_blockcopy import model
 from nova_blockcopy.host import checksums
 from nova_blockcopy.host import images
 from nova_blockcopy.tests.unit import samples
-from nova_blockcopy.tests.unit.host import test_images
+from nova_blockcopy.tests.unit.host import base
 
-MIB = test_images.MIB
+MIB = base.MIB
 
 
-class ChecksumTestCase(test_images.ImageTestCase):
+class ChecksumTestCase(base.ImageTestCase):
     def setUp(self):
         super().setUp()
         self.cancelled = threading.Event()

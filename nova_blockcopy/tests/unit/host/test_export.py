@@ -2,7 +2,6 @@
 """Exports by a real qemu-nbd, on this host's loopback address."""
 
 import contextlib
-import ctypes
 import dataclasses
 import fcntl
 import json
@@ -13,78 +12,33 @@ import struct
 import subprocess
 from unittest import mock
 
-import fixtures
 import psutil
 
 from nova_blockcopy import exception
-from nova_blockcopy.host import export
 from nova_blockcopy.tests.unit import base
 from nova_blockcopy.tests.unit import samples
+from nova_blockcopy.tests.unit.host import servers
 
 SIZE = 1024 * 1024
-
-
-class Orphans(fixtures.Fixture):
-    """Servers that put themselves into the background become our children.
-
-    Else they would be left to an init that may be slow to bury them.
-    """
-
-    _PR_SET_CHILD_SUBREAPER = 36
-
-    def _setUp(self):
-        libc = ctypes.CDLL(None, use_errno=True)
-        self.addCleanup(libc.prctl, self._PR_SET_CHILD_SUBREAPER, 0)
-        if libc.prctl(self._PR_SET_CHILD_SUBREAPER, 1):
-            raise OSError(ctypes.get_errno(), 'prctl')
-
-
-def free_port():
-    with socket.create_server(('127.0.0.1', 0)) as found:
-        return found.getsockname()[1]
-
-
-def exporter(directory, first, count, **options):
-    """One of a host that has so many ports from the first one on."""
-    return export.Exporter(
-        samples.settings(
-            directory,
-            export_port_min=first,
-            export_port_max=first + count - 1,
-            **options,
-        )
-    )
-
-
-def runs(pid):
-    """Whether a process is there, and not just waiting to be buried."""
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def planned(name, **changes):
-    return samples.export('vda', 0, name=name, pid=0, **changes)
 
 
 class TestExporter(base.TestCase):
     def setUp(self):
         super().setUp()
-        self.useFixture(Orphans())
+        self.useFixture(servers.Orphans())
         path = self.directory / 'disk,with comma.raw'
         path.write_bytes(b'x' * SIZE)
         self.image = samples.image(str(path), samples.FILE)
-        self.first = free_port()
+        self.first = servers.free_port()
         self.name = f'unit-{os.getpid()}-{self.first}'
         self.exporter = self.make(self.first, 30)
 
     def make(self, first, count=1, **options):
-        return exporter(self.directory, first, count, **options)
+        return servers.exporter(self.directory, first, count, **options)
 
     def start(self, name=None, exporter=None):
         started = (exporter or self.exporter).start(
-            planned(name or self.name, writable=True), self.image
+            servers.planned(name or self.name, writable=True), self.image
         )
         self.addCleanup(self.kill, started)
         return started
@@ -135,7 +89,7 @@ class TestExporter(base.TestCase):
 
         self.exporter.stop([started])
         self.assertFalse(self.exporter.alive(started))
-        self.assertFalse(runs(started.pid))
+        self.assertFalse(servers.runs(started.pid))
         self.exporter.stop([started])
 
     def test_a_guest_may_have_it_open_meanwhile(self):
@@ -176,7 +130,7 @@ class TestExporter(base.TestCase):
         )
         before = os.path.getsize(path)
         image = samples.image(path, samples.FILE, samples.QCOW2)
-        started = self.exporter.start(planned(self.name), image)
+        started = self.exporter.start(servers.planned(self.name), image)
         self.addCleanup(self.kill, started)
         self.assertEqual(before, started.size_bytes)
         self.assertEqual(before, os.path.getsize(path))
@@ -201,7 +155,9 @@ class TestExporter(base.TestCase):
             capture_output=True,
         )
         top = samples.image(path, samples.FILE, samples.QCOW2, self.image)
-        started = self.exporter.start(planned(self.name, content=True), top)
+        started = self.exporter.start(
+            servers.planned(self.name, content=True), top
+        )
         self.addCleanup(self.kill, started)
         self.assertEqual(SIZE, started.size_bytes)
         self.assert_content(started)
@@ -250,10 +206,10 @@ class TestExporter(base.TestCase):
         os.kill(started.pid, signal.SIGSTOP)
         # it cannot heed SIGTERM now
         self.make(self.first, call_timeout=1).stop([planned])
-        self.assertFalse(runs(started.pid))
+        self.assertFalse(servers.runs(started.pid))
 
     def test_what_need_not_be_written_to_is_only_read(self):
-        started = self.exporter.start(planned(self.name), self.image)
+        started = self.exporter.start(servers.planned(self.name), self.image)
         self.addCleanup(self.kill, started)
         self.assertRaises(
             subprocess.CalledProcessError,
@@ -280,22 +236,26 @@ class TestExporter(base.TestCase):
         with socket.create_server(('127.0.0.1', 0)) as server:
             port = server.getsockname()[1]
             exporter = self.make(port)
-            said = self.refused(exporter.start, planned('x'), self.image)
+            said = self.refused(
+                exporter.start, servers.planned('x'), self.image
+            )
         self.assertIn(f'from {port} to {port}', said)
         self.assertIn('export_port_max', said)
 
     def test_an_address_of_another_host(self):
         exporter = self.make(self.first, export_address='192.0.2.1')
-        said = self.refused(exporter.start, planned('x'), self.image)
+        said = self.refused(exporter.start, servers.planned('x'), self.image)
         self.assertIn('192.0.2.1', said)
         self.assertIn('export_address', said)
 
     def test_an_image_that_is_not_there(self):
         image = samples.image(str(self.directory / 'gone'), samples.FILE)
-        said = self.refused(self.exporter.start, planned('x'), image)
+        said = self.refused(self.exporter.start, servers.planned('x'), image)
         self.assertIn(image.path, said)
 
     def test_what_qemu_nbd_says_is_passed_on(self):
         image = dataclasses.replace(self.image, kind=samples.BLOCK)
-        said = self.refused(self.exporter.start, planned(self.name), image)
+        said = self.refused(
+            self.exporter.start, servers.planned(self.name), image
+        )
         self.assertIn('host_device', said)

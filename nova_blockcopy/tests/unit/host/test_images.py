@@ -14,42 +14,12 @@ from unittest import mock
 
 import ddt
 
-from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy.host import images
-from nova_blockcopy.tests.unit import base
 from nova_blockcopy.tests.unit import samples
+from nova_blockcopy.tests.unit.host import base
 
-MIB = 1024 * 1024
-
-
-class ImageTestCase(base.TestCase):
-    def path(self, name='image'):
-        return str(self.directory / name)
-
-    def raw(self, name='image', content=b'', size=MIB):
-        with open(self.path(name), 'wb') as f:
-            f.write(content)
-            f.truncate(size)
-        return samples.image(self.path(name), samples.FILE)
-
-    def qcow2(self, name='image', *options, size=MIB, backing=None):
-        self.qemu_img(
-            *('create', '-f', 'qcow2', *options, self.path(name), str(size))
-        )
-        return samples.image(
-            self.path(name), samples.FILE, samples.QCOW2, backing
-        )
-
-    def qemu_img(self, *arguments):
-        self.run_command('qemu-img', *arguments)
-
-    def run_command(self, *argv):
-        subprocess.run(argv, check=True, capture_output=True)
-
-    def refused(self, call, *arguments):
-        error = self.assertRaises(exception.ImageError, call, *arguments)
-        return str(error)
+MIB = base.MIB
 
 
 def block_device(number):
@@ -58,7 +28,7 @@ def block_device(number):
     return os.stat_result(fields, {'st_rdev': number})
 
 
-class TestKind(ImageTestCase):
+class TestKind(base.ImageTestCase):
     def test_a_file(self):
         self.assertEqual(samples.FILE, images.kind(self.raw().path))
 
@@ -83,7 +53,7 @@ class TestKind(ImageTestCase):
             self.assertEqual(samples.BLOCK, images.kind('/dev/x'))
 
 
-class TestDescribe(ImageTestCase):
+class TestDescribe(base.ImageTestCase):
     def test_raw_is_not_looked_into(self):
         image = self.qcow2()
         self.assertEqual(
@@ -124,7 +94,7 @@ class TestDescribe(ImageTestCase):
         self.assertIn('external data file', said)
 
 
-class TestSize(ImageTestCase):
+class TestSize(base.ImageTestCase):
     def test_what_a_guest_sees(self):
         self.assertEqual(MIB + 512, images.size(self.raw(size=MIB + 512)))
         self.assertEqual(3 * MIB, images.size(self.qcow2('q', size=3 * MIB)))
@@ -141,7 +111,7 @@ class TestSize(ImageTestCase):
 
 
 @ddt.ddt
-class TestAlignment(ImageTestCase):
+class TestAlignment(base.ImageTestCase):
     def loop(self, sector):
         """A block device with sectors of this size."""
         if os.geteuid():
@@ -195,7 +165,7 @@ class TestAlignment(ImageTestCase):
 
 
 @ddt.ddt
-class TestCluster(ImageTestCase):
+class TestCluster(base.ImageTestCase):
     def test_raw_has_none(self):
         # and is not looked into
         self.assertEqual(0, images.cluster(samples.image('/gone')))
@@ -221,7 +191,7 @@ class TestCluster(ImageTestCase):
         self.assertIn('cannot be read as qcow2', said)
 
 
-class TestIdentity(ImageTestCase):
+class TestIdentity(base.ImageTestCase):
     def test_two_names_of_one_file(self):
         one = self.raw('one').path
         os.link(one, self.path('hard'))
@@ -250,7 +220,7 @@ class TestIdentity(ImageTestCase):
 
 
 @ddt.ddt
-class TestDigest(ImageTestCase):
+class TestDigest(base.ImageTestCase):
     def test_of_nothing(self):
         self.assertIsNone(images.digest(None))
 
@@ -338,7 +308,7 @@ class TestDigest(ImageTestCase):
         self.assertIn('Permission denied', said)
 
 
-class TestHolders(ImageTestCase):
+class TestHolders(base.ImageTestCase):
     def test_a_process_and_nobody_any_more(self):
         path = self.raw().path
         with open(path, 'rb') as f:
@@ -413,7 +383,7 @@ class TestHolders(ImageTestCase):
         self.assertEqual((), self.holders_of_device(return_value=-1))
 
 
-class TestExtend(ImageTestCase):
+class TestExtend(base.ImageTestCase):
     def extended(self, image):
         size = images.extend_for_export(image, 30)
         self.assertEqual(os.path.getsize(image.path), size)
@@ -467,7 +437,7 @@ class TestExtend(ImageTestCase):
 
 
 @ddt.ddt
-class TestDataExtents(ImageTestCase):
+class TestDataExtents(base.ImageTestCase):
     def found(self, image):
         found = images.data_extents(image.path)
         return [

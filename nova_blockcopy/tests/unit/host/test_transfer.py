@@ -14,7 +14,7 @@ from nova_blockcopy.host import transfer
 from nova_blockcopy.model import Extent
 from nova_blockcopy.tests.unit import base
 from nova_blockcopy.tests.unit import samples
-from nova_blockcopy.tests.unit.host import test_export
+from nova_blockcopy.tests.unit.host import servers
 
 MIB = 1024 * 1024
 PIECES = (Extent(offset=0, length=MIB), Extent(offset=MIB, length=MIB))
@@ -24,13 +24,13 @@ PIECES = (Extent(offset=0, length=MIB), Extent(offset=MIB, length=MIB))
 class TestTransfer(base.TestCase):
     def setUp(self):
         super().setUp()
-        self.useFixture(test_export.Orphans())
+        self.useFixture(servers.Orphans())
         self.content = b'a' * MIB + bytes(MIB // 2) + b'b' * (MIB // 2)
         path = self.directory / 'source,raw'
         path.write_bytes(self.content)
         self.image = samples.image(str(path), samples.FILE)
-        first = test_export.free_port()
-        self.exporter = test_export.exporter(self.directory, first, 30)
+        first = servers.free_port()
+        self.exporter = servers.exporter(self.directory, first, 30)
         self.target = self.directory / 'target,raw'
         self.target.write_bytes(b'?' * 3 * MIB)
 
@@ -38,7 +38,7 @@ class TestTransfer(base.TestCase):
         image = image or self.image
         name = f'unit-{os.getpid()}-{self.directory.name}'
         started = self.exporter.start(
-            test_export.planned(name, content=content), image
+            servers.planned(name, content=content), image
         )
         self.addCleanup(self.exporter.stop, [started])
         values = {

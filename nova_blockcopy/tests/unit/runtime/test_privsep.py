@@ -20,7 +20,7 @@ from nova_blockcopy.host import images
 from nova_blockcopy.runtime import privsep
 from nova_blockcopy.tests.unit import base
 from nova_blockcopy.tests.unit import samples
-from nova_blockcopy.tests.unit.host import test_export
+from nova_blockcopy.tests.unit.host import servers
 
 MIB = 1024 * 1024
 _CLIENT_MODE = """
@@ -122,13 +122,13 @@ class TestImages(HelperTestCase):
 class TestExporter(HelperTestCase):
     def setUp(self):
         super().setUp()
-        first = test_export.free_port()
+        first = servers.free_port()
         self.name = f'unit-{first}'
-        self.exporter = test_export.exporter(self.directory, first, 30)
+        self.exporter = servers.exporter(self.directory, first, 30)
 
     def test_a_server_outlives_the_helper(self):
         image = self.layered()
-        started = self.exporter.start(test_export.planned(self.name), image)
+        started = self.exporter.start(servers.planned(self.name), image)
         self.addCleanup(self.here, self.exporter.stop, [started])
         self.assertTrue(self.exporter.alive(started))
         self.assertIs(started, self.exporter.revive(started, image))
@@ -139,7 +139,7 @@ class TestExporter(HelperTestCase):
 
     def test_it_is_ended(self):
         started = self.exporter.start(
-            test_export.planned(self.name), self.layered()
+            servers.planned(self.name), self.layered()
         )
         self.exporter.stop([started])
         self.assertFalse(self.exporter.alive(started))
@@ -149,14 +149,14 @@ class TestExporter(HelperTestCase):
             ('127.0.0.1', 'is free'),
             ('192.0.2.1', 'export_address'),
         ):
-            port = test_export.free_port()
-            exporter = test_export.exporter(
+            port = servers.free_port()
+            exporter = servers.exporter(
                 self.directory, port, 1, export_address=address
             )
             with socket.create_server(('127.0.0.1', port)):
                 error = self.assertRaises(
                     exception.ExportError,
-                    *(exporter.start, test_export.planned(self.name)),
+                    *(exporter.start, servers.planned(self.name)),
                     self.layered(),
                 )
             self.assertIn(word, str(error))
@@ -165,7 +165,7 @@ class TestExporter(HelperTestCase):
         image = samples.image(self.layered().path, samples.BLOCK)
         error = self.assertRaises(
             exception.ExportError,
-            *(self.exporter.start, test_export.planned(self.name), image),
+            *(self.exporter.start, servers.planned(self.name), image),
         )
         self.assertIn('host_device', str(error))
 

@@ -24,7 +24,7 @@ def unwatched(_state, _disks):
     pass
 
 
-class ArrivalTestCase(world.WorldTestCase):
+class OperationsTestCase(world.WorldTestCase):
     def setUp(self):
         super().setUp()
         self.far = self.remote()
@@ -83,7 +83,7 @@ class ArrivalTestCase(world.WorldTestCase):
 
 
 @ddt.ddt
-class TestPrepare(ArrivalTestCase):
+class TestPrepare(OperationsTestCase):
     def test_the_journal_of_the_destination(self):
         moves = self.prepare(self.far)
         record = self.record('b')
@@ -134,7 +134,7 @@ class TestPrepare(ArrivalTestCase):
         self.assertIn('prepare still runs', str(error))
 
 
-class TestCopyAndPivot(ArrivalTestCase):
+class TestCopyAndPivot(OperationsTestCase):
     def test_states_and_figures_can_be_read_after_a_restart(self):
         self.arrive()
         self.copy()
@@ -178,7 +178,7 @@ class TestCopyAndPivot(ArrivalTestCase):
 
 
 @ddt.ddt
-class TestAsTheBaseAllows(ArrivalTestCase):
+class TestAsTheBaseAllows(OperationsTestCase):
     """vda has a raw base, vdb one on top of another image."""
 
     def setUp(self):
@@ -224,7 +224,7 @@ class TestAsTheBaseAllows(ArrivalTestCase):
 
 
 @ddt.ddt
-class TestBegin(ArrivalTestCase):
+class TestBegin(OperationsTestCase):
     """Some versions of QEMU miss writes while a copy begins."""
 
     def copied(self, version, **attributes):
@@ -294,7 +294,7 @@ class TestBegin(ArrivalTestCase):
 
 
 @ddt.ddt
-class TestSlowDown(ArrivalTestCase):
+class TestSlowDown(OperationsTestCase):
     """A guest that writes faster than it is copied. vdb is layered."""
 
     def setUp(self):
@@ -430,7 +430,7 @@ class TestSlowDown(ArrivalTestCase):
         self.assertEqual('releasing', self.record('b').state)
 
 
-class TestWayBack(ArrivalTestCase):
+class TestWayBack(OperationsTestCase):
     def test_copies_are_ended_before_the_guest_goes(self):
         self.arrive()
         self.copy()
