@@ -189,7 +189,8 @@ class CopyJob(Job):
         if 0 < granularity < limits.granularity:
             granularity = limits.granularity
             LOG.info(
-                'Copying disk %s of guest %s with granularity %d, because %s',
+                'Disk %s of guest %s is copied with granularity %d, because '
+                '%s',
                 *(self.disk, self._guest.name, granularity, limits.reason),
             )
         self._driver.start(

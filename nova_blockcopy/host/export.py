@@ -94,15 +94,14 @@ class Exporter:
         if self.alive(export):
             return export
         LOG.warning(
-            'The server of the export of disk %s has ended; starting it again',
-            export.disk,
+            'The export of disk %s has ended; starting it again', export.disk
         )
         pid = self._serve(export, image)
         if pid is None:
             raise exception.ExportError(
                 path=image.path,
-                reason=f'another program uses its port {export.port}; end '
-                f'that program.',
+                reason=f'another program uses port {export.port}; end that '
+                f'program.',
             )
         return dataclasses.replace(export, pid=pid)
 

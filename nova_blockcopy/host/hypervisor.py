@@ -101,8 +101,8 @@ class Hypervisor:
     """The libvirt of one host.
 
     Methods raise ``HypervisorError`` if libvirt refuses or fails a call, and
-    ``Disconnected`` if the connection is lost. Reads are repeated for 30 s
-    before they raise ``Disconnected``.
+    ``Disconnected`` if the connection is lost. Calls that can be repeated are
+    repeated for 30 s before they raise ``Disconnected``.
 
     :param host: the host's name, for messages
     :param connect: returns an open connection; called for each use, so that

@@ -37,15 +37,11 @@ def run(
 
     :param endpoint: the other host's libvirt, as this host's libvirt sees it
     :param live_xml: the domain to run on the other host
-    :param persistent_xml: the domain to define on the other host; empty for a
-        transient guest
-    :param unsafe: an image is a local file; libvirt refuses such a migration
-        without ``VIR_MIGRATE_UNSAFE``
+    :param persistent_xml: the definition there; empty for a transient guest
+    :param unsafe: an image is a local file, which libvirt refuses otherwise
     :param cancelled: aborts the migration when set
-    :param settings: encryption of the migration stream, and the time limits
-        of the migration and of an abort
-    :raises SwitchoverError: the guest has not moved, or the migration could
-        not be aborted
+    :param settings: encryption, and time limits of migration and abort
+    :raises SwitchoverError: the guest has not moved, or still moves
     :raises Aborted: ``cancelled`` was set and the guest has not moved
     """
     parameters = _parameters(endpoint, live_xml, persistent_xml)
