@@ -315,7 +315,7 @@ def extend_for_export(image: model.Image, timeout: int) -> int:
 
     :param timeout: seconds
     :returns: bytes to export
-    :raises ImageError: the image cannot be read or lengthened
+    :raises BlockCopyError: the image cannot be read, measured or lengthened
     """
     if image.format is model.ImageFormat.RAW:
         return length(image.path)
