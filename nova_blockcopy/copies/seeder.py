@@ -273,6 +273,7 @@ class Seeder:
     def _fail(self, error: exception.BlockCopyError) -> None:
         with self._changed:
             self._failure = self._failure or error
+            self._ended = True  # or workers would go on trying meanwhile
             self._changed.notify_all()
 
     def _time_limit(self, piece: model.Extent, rate: int) -> int:

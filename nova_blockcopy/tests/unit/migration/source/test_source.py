@@ -30,6 +30,14 @@ class TestEncryption(base.TestCase):
         )
         self.assertIn('host-a', str(error))
 
+    def test_the_copy_driver_has_to_be_there(self):
+        self.assertRaises(
+            exception.UnknownDriver,
+            self.find,
+            allow_plaintext=True,
+            driver='tape',
+        )
+
     def test_certificates_have_to_be_there(self):
         options = {
             'export_tls': True,
