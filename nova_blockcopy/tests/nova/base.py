@@ -169,6 +169,20 @@ def migrate_data(**values: Any) -> Any:
     return objects.LibvirtLiveMigrateData(**{**known, **values})
 
 
+def disk_info(
+    path: str, type_: str = 'raw', backing: str = ''
+) -> dict[str, Any]:
+    """An entry of Nova's disk info."""
+    return {
+        'type': type_,
+        'path': path,
+        'virt_disk_size': 1024,
+        'backing_file': backing,
+        'disk_size': 1024,
+        'over_committed_disk_size': 0,
+    }
+
+
 def volume_entry() -> Any:
     """What Nova says of a volume of Cinder."""
     entry = objects.LibvirtLiveMigrateBDMInfo(

@@ -12,12 +12,12 @@ from nova_blockcopy import states
 from nova_blockcopy.nova import channel
 from nova_blockcopy.nova import compat
 from nova_blockcopy.tests.nova import base
-from nova_blockcopy.tests.nova import test_driver
+from nova_blockcopy.tests.nova import driver_base
 from nova_blockcopy.tests.unit import samples
 
 
 @ddt.ddt
-class TestThirdHost(test_driver.DriverTestCase):
+class TestThirdHost(driver_base.DriverTestCase):
     """The driver here is that of neither host of the migration."""
 
     def setUp(self):

@@ -14,8 +14,7 @@ from nova_blockcopy.nova import kept
 from nova_blockcopy.records import received
 from nova_blockcopy.runtime import waiting
 from nova_blockcopy.tests.nova import base
-from nova_blockcopy.tests.nova import test_bases
-from nova_blockcopy.tests.nova import test_driver
+from nova_blockcopy.tests.nova import driver_base
 from nova_blockcopy.tests.unit import samples
 
 _SIZE = 1024
@@ -170,7 +169,7 @@ class TestKept(base.TestCase):
         self.assertTrue(self.kept.has(samples.UUID))
 
 
-class TestDriver(test_driver.DriverTestCase):
+class TestDriver(driver_base.DriverTestCase):
     """With Nova's own code for the bases, and none of it for the rest."""
 
     def setUp(self):
@@ -194,7 +193,7 @@ class TestDriver(test_driver.DriverTestCase):
         self.fake(bases, 'volume_path', return_value=self.path)
         self.fake_nova('_lvm_disks', return_value=[self.path])
 
-    def keep(self, terms=test_driver.AGREED, seconds=_LONG):
+    def keep(self, terms=driver_base.AGREED, seconds=_LONG):
         """A migration is taken back that had seeded something."""
         self.conf.config(group='blockcopy', keep_seeded=seconds)
         self.driver._service = self.service()
@@ -225,14 +224,14 @@ class TestDriver(test_driver.DriverTestCase):
         return self.cleaned_up.called
 
     def prepare(self):
-        info = test_bases.info(f'/dev/there/{samples.UUID}_disk')
+        info = base.disk_info(f'/dev/there/{samples.UUID}_disk')
         self.driver.pre_live_migration(
             self.context,
             self.instance,
             {'block_device_mapping': []},
             [],
             json.dumps([info]),
-            self.said(test_driver.AGREED),
+            self.said(driver_base.AGREED),
         )
 
     def test_it_is_used_by_the_next_attempt(self):

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The config drive, on its way from one host to the other."""
+
+import ddt
+
+from nova_blockcopy import exception
+from nova_blockcopy.nova import bases
+from nova_blockcopy.tests.nova import base
+from nova_blockcopy.tests.unit import samples
+
+
+@ddt.ddt
+class TestConfigDrive(base.TestCase):
+    CONTENT = bytes(range(256)) * 4
+
+    def setUp(self):
+        super().setUp()
+        self.folder = self.instances / samples.UUID
+        self.folder.mkdir()
+        self.place = self.folder / 'disk.config'
+        source = self.directory / 'drive'
+        source.write_bytes(self.CONTENT)
+        self.packed = bases.pack_config_drive(str(source))
+
+    @ddt.data(0, 10, 1024, 4096)
+    def test_it_is_filled_in(self, size):
+        """Whatever size the file is that Nova left."""
+        self.place.write_bytes(b'\xff' * size)
+        self.place.chmod(0o640)
+        bases.write_config_drive(samples.UUID, self.packed)
+        self.assertEqual(self.CONTENT, self.place.read_bytes())
+        self.assertEqual(0o640, self.place.stat().st_mode & 0o777)
+
+    def test_no_place_was_made_for_it(self):
+        error = self.assertRaises(
+            exception.PeerError,
+            bases.write_config_drive,
+            samples.UUID,
+            self.packed,
+        )
+        self.assertIn(str(self.place), str(error))
+        self.assertEqual([], list(self.folder.iterdir()))
+
+    def test_nobody_can_write_elsewhere(self):
+        outside = self.directory / 'disk.config'
+        outside.write_bytes(b'kept')
+        self.assertRaises(
+            exception.PeerError,
+            bases.write_config_drive,
+            '../../' + self.directory.name,
+            self.packed,
+        )
+        self.assertEqual(b'kept', outside.read_bytes())
+
+    def test_it_travels_as_a_message(self):
+        self.place.write_bytes(b'')
+        engine = self.service()
+        self.assertEqual(
+            {},
+            engine.answer(
+                {
+                    'operation': 'config_drive',
+                    'guest': samples.UUID,
+                    'content': self.packed,
+                }
+            ),
+        )
+        self.assertEqual(self.CONTENT, self.place.read_bytes())
+
+    def test_a_failure_travels_back(self):
+        answer = self.service().answer(
+            {
+                'operation': 'config_drive',
+                'guest': samples.UUID,
+                'content': self.packed,
+            }
+        )
+        self.assertEqual('PeerError', answer['error']['class'])

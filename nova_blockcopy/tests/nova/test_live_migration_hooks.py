@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Nova's own live migration and monitor, around the engine."""
+
+import ddt
+import libvirt
+
+from nova_blockcopy import domxml
+from nova_blockcopy import exception
+from nova_blockcopy import model
+from nova_blockcopy import progress
+from nova_blockcopy import states
+from nova_blockcopy.nova import channel
+from nova_blockcopy.nova import compat
+from nova_blockcopy.nova import handshake
+from nova_blockcopy.nova import live_migration
+from nova_blockcopy.tests.nova import base
+from nova_blockcopy.tests.nova import driver_base
+from nova_blockcopy.tests.nova import guests
+from nova_blockcopy.tests.nova import migrations
+from nova_blockcopy.tests.unit import fakes
+from nova_blockcopy.tests.unit import samples
+
+State = states.State
+
+
+@ddt.ddt
+class TestLiveMigration(driver_base.LiveMigrationTestCase):
+    def test_done(self):
+        self.migrate()
+        self.assertEqual([('done', base.THERE)], self.ended)
+
+    @ddt.data(migrations.FAILED, migrations.REFUSED)
+    def test_taken_back(self, error):
+        self.act = self.raises(error)
+        self.migrate()
+        self.assertEqual([('failed', base.THERE)], self.ended)
+
+    def test_aborted(self):
+        self.act = self.raises(migrations.ABORTED)
+        self.migrate()
+        self.assertEqual([('cancelled', base.THERE)], self.ended)
+
+    @ddt.data(migrations.STUCK, KeyError('what'))
+    def test_stuck(self, error):
+        """Nova neither goes on nor takes anything back."""
+        self.act = self.raises(error)
+        raised = self.assert_refused(compat.MigrationError, call=self.migrate)
+        self.assertIn(str(error), raised)
+        self.assertEqual([], self.ended)
+        self.driver._reconciler.go_on.assert_called_once_with([samples.UUID])
+
+    def test_one_that_is_not_stuck_is_not_settled_again(self):
+        self.migrate()
+        self.driver._reconciler.go_on.assert_not_called()
+
+    def test_refused_by_the_engine(self):
+        self.engine.side_effect = migrations.REFUSED
+        self.migrate()
+        self.assertEqual([('failed', base.THERE)], self.ended)
+        self.assertIn(str(migrations.REFUSED), self.log.output)
+
+    def test_what_the_engine_is_given(self):
+        bases = {'/dev/vg/root': model.BaseRequest(path='/dev/there/root')}
+        self.conf.config(
+            group='libvirt', live_migration_inbound_addr='198.51.100.7'
+        )
+        self.migrate(
+            handshake.Terms(agreed=True, bases=bases),
+            target_connect_addr='198.51.100.8',
+        )
+        (asked,) = self.asked
+        self.assertEqual(samples.UUID, asked['instance'].uuid)
+        self.assertEqual(base.THERE, asked['peer'])
+        self.assertEqual(bases, asked['bases'])
+        self.assertIsInstance(asked['channel'], channel.RpcChannel)
+        self.assertEqual(
+            model.Endpoint(
+                uri='qemu+tcp://198.51.100.8/system',
+                migrate_uri='tcp://198.51.100.8',
+            ),
+            asked['there'],
+        )
+        self.assertEqual(
+            model.Endpoint(
+                uri='qemu+tcp://198.51.100.7/system',
+                migrate_uri='tcp://198.51.100.7',
+            ),
+            asked['home'],
+        )
+
+    @ddt.data({}, {'target_connect_addr': None})
+    def test_hosts_are_reached_by_their_names_without_an_address(self, more):
+        self.migrate(**more)
+        (asked,) = self.asked
+        self.assertEqual('qemu+tcp://host-b/system', asked['there'].uri)
+        self.assertEqual('qemu+tcp://host-a/system', asked['home'].uri)
+
+    def test_novas_xml_with_our_disks_is_what_libvirt_gets(self):
+        """Our entry among the volumes disturbs nothing on the way."""
+        self.act = lambda _moving: self.switch()
+        self.migrate()
+        self.assertEqual([('done', base.THERE)], self.ended)
+        ((uri, params, flags),) = self.domain.migrated
+        self.assertEqual('qemu+tcp://host-b/system', uri)
+        found = domxml.disks(params['destination_xml'])
+        self.assertEqual([], guests.away_from_exports(found))
+        self.assertEqual(
+            domxml.disks(self.XML)['vdb'].source, found['vdb'].source
+        )
+        self.assertTrue(flags & libvirt.VIR_MIGRATE_UNSAFE)
+        self.assertFalse(flags & libvirt.VIR_MIGRATE_NON_SHARED_INC)
+        self.assertNotIn('migrate_disks', params)
+        (call,) = self.network.migrate_instance_start.call_args_list
+        self.assertEqual(base.THERE, call.args[2].dest_compute)
+
+    def test_a_guest_that_is_over_there_is_not_at_home_yet(self):
+        """Nova goes on when the disks are there too, not before."""
+        seen = []
+
+        def act(_moving):
+            self.switch()
+            leaving = self.driver._departures[samples.UUID]
+            watched = live_migration.WatchedGuest(self.guest, leaving)
+            seen.extend([watched.get_job_info().type, list(self.ended)])
+
+        self.act = act
+        self.migrate()
+        self.assertEqual([libvirt.VIR_DOMAIN_JOB_NONE, []], seen)
+        self.assertEqual([('done', base.THERE)], self.ended)
+
+    def test_a_failed_switchover_is_taken_back(self):
+        self.domain.error = fakes.libvirt_error(message='no route')
+        seen = []
+
+        def act(_moving):
+            try:
+                self.switch()
+            except exception.SwitchoverError as e:
+                seen.append(str(e))
+                raise migrations.undone(e) from e
+
+        self.act = act
+        self.migrate()
+        self.assertIn('no route', seen[0])
+        self.assertEqual([('failed', base.THERE)], self.ended)
+
+    def test_the_figures_are_those_of_the_engine(self):
+        def act(_moving):
+            self.asked[0]['listener'](
+                progress.Progress(
+                    state=State.COPYING,
+                    disks=(
+                        model.DiskProgress(
+                            disk='vda', processed_bytes=3, total_bytes=10
+                        ),
+                    ),
+                )
+            )
+
+        self.act = act
+        self.migrate()
+        (record,) = self.saved
+        self.assertEqual(
+            (10, 3, 7),
+            (
+                record.disk_total,
+                record.disk_processed,
+                record.disk_remaining,
+            ),
+        )
+
+    @ddt.data(None, handshake.Terms())
+    def test_without_an_agreement_it_is_novas(self, terms):
+        self.fake_nova(
+            '_live_migration_copy_disk_paths',
+            return_value=(['/dev/vg/root'], ['vda']),
+        )
+        self.migrate(terms)
+        self.assertEqual([], self.asked)
+        self.assertEqual([('done', base.THERE)], self.ended)
+        ((_uri, params, flags),) = self.domain.migrated
+        self.assertEqual(['vda'], params['migrate_disks'])
+        self.assertTrue(flags & libvirt.VIR_MIGRATE_NON_SHARED_INC)
+        self.assertFalse(flags & libvirt.VIR_MIGRATE_UNSAFE)
+
+    def test_it_is_forgotten_in_the_end(self):
+        """The next one may be one that only Nova takes part in."""
+        for act in (self.raises(migrations.FAILED), self.act):
+            self.act = act
+            self.migrate()
+            self.assertEqual(1, len(self.asked))
+            del self.asked[:]
+        self.fake_nova(
+            '_live_migration_copy_disk_paths', return_value=([], ['vda'])
+        )
+        self.migrate(None)
+        self.assertEqual([], self.asked)
+
+
+class TestGivenUp(driver_base.LiveMigrationTestCase):
+    def test_novas_way_alone_is_never_taken(self):
+        """Its monitor failed before the operation had begun."""
+        self.assertRaises(
+            compat.MigrationError,
+            self.driver._live_migration_operation,
+            self.context,
+            self.instance,
+            base.THERE,
+            True,
+            self.said(driver_base.AGREED),
+            self.guest,
+            [],
+        )
+        self.assertEqual([], self.asked)

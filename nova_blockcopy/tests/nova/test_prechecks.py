@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The checks of both hosts before a live migration."""
+
+import typing
+from typing import Any
+
+import ddt
+import libvirt
+
+from nova_blockcopy import model
+from nova_blockcopy import states
+from nova_blockcopy.nova import compat
+from nova_blockcopy.nova import handshake
+from nova_blockcopy.tests.nova import base
+from nova_blockcopy.tests.nova import driver_base
+from nova_blockcopy.tests.unit import samples
+
+SOURCE, DESTINATION = model.Role.SOURCE, model.Role.DESTINATION
+State = states.State
+
+
+@ddt.ddt
+class TestCheckAtDestination(driver_base.DriverTestCase):
+    ARGUMENTS = ({'cpu_info': '{}'}, {'free_disk_gb': 1}, True, False)
+
+    def setUp(self):
+        super().setUp()
+        self.stock = self.fake_nova(
+            'check_can_live_migrate_destination',
+            side_effect=lambda *_args: base.migrate_data(),
+        )
+        self.left = self.fake_nova('_lvm_disks', return_value=[])
+
+    def check(self):
+        return self.driver.check_can_live_migrate_destination(
+            self.context, self.instance, *self.ARGUMENTS
+        )
+
+    def refused(self, *words):
+        self.assert_refused(
+            compat.MigrationPreCheckError, *words, call=self.check
+        )
+        self.stock.assert_not_called()
+
+    def test_it_offers_in_what_nova_found(self):
+        data = self.check()
+        self.assertEqual(handshake.Terms(), handshake.read(data))
+        self.assertEqual('tmpfile', data.filename)
+        self.stock.assert_called_once_with(
+            self.driver, self.context, self.instance, *self.ARGUMENTS
+        )
+
+    def test_it_tells_whether_it_has_tls(self):
+        self.conf.config(group='blockcopy', export_tls=True)
+        self.driver = self.make_driver(self.connection)
+        self.assertEqual(
+            handshake.Terms(tls=True), handshake.read(self.check())
+        )
+
+    @ddt.data(SOURCE, DESTINATION)
+    def test_a_journal_that_is_not_closed(self, role):
+        """Also one from which it came: its disks here may be all it has."""
+        self.journal.open(base.record(role, State.STUCK))
+        self.refused(base.HERE, 'stuck')
+
+    def test_volumes_that_exist(self):
+        self.use_volumes()
+        self.left.return_value = [f'/dev/here/{samples.UUID}_disk']
+        self.refused(f'/dev/here/{samples.UUID}_disk')
+
+    def test_no_volumes_left(self):
+        self.use_volumes()
+        self.assertIsNotNone(handshake.read(self.check()))
+
+    def test_volumes_do_not_matter_to_files(self):
+        self.left.return_value = ['/dev/here/x']
+        self.assertIsNotNone(handshake.read(self.check()))
+
+
+@ddt.ddt
+class TestCheckAtSource(driver_base.DriverTestCase):
+    BDI: typing.ClassVar[dict[str, list[Any]]] = {'block_device_mapping': []}
+
+    def setUp(self):
+        super().setUp()
+        self.stock = self.fake_nova(
+            'check_can_live_migrate_source',
+            side_effect=lambda _self, _context, _instance, data, _bdi: data,
+        )
+        self.paths = ['/dev/vg/root']
+        self.fake_nova(
+            '_get_instance_disk_info',
+            side_effect=lambda _self, _instance, _bdi: [
+                base.disk_info(path) for path in self.paths
+            ],
+        )
+
+    def check(self, terms: handshake.Terms | None = None, **values):
+        self.data = self.said(terms, **values)
+        return self.driver.check_can_live_migrate_source(
+            self.context, self.instance, self.data, self.BDI
+        )
+
+    def refused(self, *words, terms=handshake.Terms(), **values):  # noqa: B008
+        before = self.machine.xml
+        self.assert_refused(
+            compat.MigrationPreCheckError,
+            *words,
+            call=lambda: self.check(terms, **values),
+        )
+        self.assertFalse(handshake.agreed(self.data))
+        self.assertEqual(before, self.machine.xml)
+        self.assertEqual([], self.journal.guests())
+
+    def test_it_agrees(self):
+        data = self.check(handshake.Terms())
+        self.assertEqual(driver_base.AGREED, handshake.read(data))
+        self.assertEqual([base.VOLUME, handshake.SERIAL], self.serials(data))
+        self.stock.assert_called_once_with(
+            self.driver, self.context, self.instance, self.data, self.BDI
+        )
+
+    @ddt.data(None, handshake.Terms())
+    def test_without_local_disks_it_is_novas(self, terms):
+        data = self.check(terms, block_migration=False, image_type='rbd')
+        self.assertIs(self.data, data)
+        self.assertEqual(terms, handshake.read(data))
+
+    def test_a_destination_without_us(self):
+        self.refused('does not run nova-blockcopy', terms=None)
+
+    def test_a_destination_with_other_images(self):
+        self.refused('raw', 'qcow2', image_type='raw')
+
+    def test_a_destination_with_tls_where_we_have_none(self):
+        self.refused(
+            'export_tls is False on host-a and True on the destination',
+            terms=handshake.Terms(tls=True),
+        )
+
+    def test_clear_text_that_is_not_allowed(self):
+        self.conf.config(group='blockcopy', allow_plaintext=False)
+        self.driver = self.make_driver(self.connection)
+        self.refused('clear text', 'allow_plaintext')
+
+    def test_encrypted_volumes(self):
+        self.instance.ephemeral_key_uuid = samples.UUID
+        self.refused('encrypted')
+
+    def test_what_the_engine_refuses(self):
+        self.machine.xml = samples.domain(
+            samples.disk_xml('vda', more='<transient/>')
+        )
+        self.refused('transient', 'vda')
+
+    def test_a_guest_that_is_not_running(self):
+        self.machine.condition = (libvirt.VIR_DOMAIN_SHUTOFF, 1)
+        self.refused('not running')
+
+    def test_a_guest_that_libvirt_does_not_know(self):
+        self.connection.machines.clear()
+        self.refused(samples.UUID)
+
+    def test_a_journal_that_is_not_closed(self):
+        self.journal.open(base.record(DESTINATION, State.COPYING))
+        self.assert_refused(
+            compat.MigrationPreCheckError,
+            base.HERE,
+            'copying',
+            call=lambda: self.check(handshake.Terms()),
+        )
+        self.stock.assert_not_called()
+
+    def test_volumes_with_a_directory_that_both_hosts_share(self):
+        self.use_volumes()
+        (self.instances / 'tmpfile').touch()
+        self.refused('share', image_type='lvm')
+        self.stock.assert_not_called()
+
+    def test_volumes_with_directories_of_their_own(self):
+        self.use_volumes()
+        data = self.check(handshake.Terms(), image_type='lvm')
+        self.assertTrue(handshake.agreed(data))
+
+    def test_files_with_a_directory_that_both_hosts_share(self):
+        """They are in it, so nothing has to move: that is Nova's."""
+        (self.instances / 'tmpfile').touch()
+        data = self.check(
+            None, block_migration=False, is_shared_instance_path=True
+        )
+        self.assertIs(self.data, data)
+
+
+class TestLastCheckAtDestination(driver_base.DriverTestCase):
+    def setUp(self):
+        super().setUp()
+        self.stock = self.fake_nova(
+            'check_source_migrate_data_at_dest',
+            side_effect=lambda _self, _context, _instance, data, *_more: data,
+        )
+        self.folder = self.instances / samples.UUID
+
+    def check(self, terms):
+        self.data = self.said(terms)
+        return self.driver.check_source_migrate_data_at_dest(
+            self.context, self.instance, self.data, 'm', 'l', 'a'
+        )
+
+    def test_a_directory_that_exists(self):
+        """Nova finds it too late, and takes back by removing it."""
+        self.folder.mkdir()
+        self.assert_refused(
+            compat.MigrationPreCheckError,
+            str(self.folder),
+            call=lambda: self.check(driver_base.AGREED),
+        )
+        self.stock.assert_not_called()
+
+    def test_none_is_in_the_way(self):
+        data = self.check(driver_base.AGREED)
+        self.assertIs(self.data, data)
+        self.stock.assert_called_once_with(
+            self.driver, self.context, self.instance, data, 'm', 'l', 'a'
+        )
+
+    def test_without_an_agreement_it_is_novas(self):
+        self.folder.mkdir()
+        for terms in (None, handshake.Terms()):
+            self.assertIs(self.check(terms), self.data)

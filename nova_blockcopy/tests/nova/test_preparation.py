@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bases that Nova makes on the destination."""
+
+import json
+import pathlib
+from typing import Any
+
+from nova.virt.libvirt import utils as libvirt_utils
+
+from nova_blockcopy import model
+from nova_blockcopy.nova import compat
+from nova_blockcopy.nova import handshake
+from nova_blockcopy.tests.nova import base
+from nova_blockcopy.tests.nova import driver_base
+from nova_blockcopy.tests.unit import samples
+
+SOURCE, DESTINATION = model.Role.SOURCE, model.Role.DESTINATION
+
+
+class TestPreLiveMigration(driver_base.DriverTestCase):
+    """With Nova's own code, down to the commands that it would run."""
+
+    def setUp(self):
+        super().setUp()
+        self.made: list[Any] = []
+        self.fake(
+            libvirt_utils,
+            'create_image',
+            side_effect=lambda path, *more: self.made.append((path, *more)),
+        )
+        self.volumes: list[Any] = []
+        self.fake(compat, 'list_volumes', return_value=[])
+        self.fake(
+            compat,
+            'create_volume',
+            side_effect=lambda *given: self.volumes.append(given),
+        )
+        self.folder = self.instances / samples.UUID
+
+    def prepare(self, terms, *info, **values):
+        self.data = self.said(terms, **values)
+        data = self.driver.pre_live_migration(
+            self.context,
+            self.instance,
+            {'block_device_mapping': []},
+            [],
+            json.dumps(info),
+            self.data,
+        )
+        return base.travelled(data)
+
+    def test_files(self):
+        data = self.prepare(
+            driver_base.AGREED,
+            base.disk_info('/old/disk'),
+            base.disk_info(
+                '/old/disk.eph0', 'qcow2', '/old/_base/ephemeral_1_0'
+            ),
+        )
+        disk = str(self.folder / 'disk')
+        ephemeral = str(self.folder / 'disk.eph0')
+        self.assertEqual(
+            {
+                '/old/disk': model.BaseRequest(path=disk, format=samples.RAW),
+                '/old/disk.eph0': model.BaseRequest(
+                    path=ephemeral, format=samples.QCOW2, whole=True
+                ),
+            },
+            self.bases(data),
+        )
+        self.assertTrue(handshake.agreed(data))
+        # none is made on a backing file that is this host's own
+        self.assertEqual(
+            [(disk, 'raw', 1024), (ephemeral, 'qcow2', 1024)], self.made
+        )
+        self.assertTrue(self.folder.is_dir())
+
+    def test_volumes(self):
+        self.use_volumes('here')
+        name = f'{samples.UUID}_disk'
+        data = self.prepare(
+            driver_base.AGREED,
+            base.disk_info(f'/dev/there/{name}'),
+            base.disk_info('/old/disk.config'),
+        )
+        self.assertEqual([('here', name, 1024)], self.volumes)
+        # Nova alone would make a file in place of the volume
+        config = str(self.folder / 'disk.config')
+        self.assertEqual([(config, 'raw', 1024)], self.made)
+        self.assertEqual(
+            {
+                f'/dev/there/{name}': f'/dev/here/{name}',
+                '/old/disk.config': config,
+            },
+            {path: request.path for path, request in self.bases(data).items()},
+        )
+
+    def assert_start_is_refused(self):
+        self.assert_refused(
+            compat.MigrationError,
+            samples.UUID,
+            'empty disks',
+            call=lambda: self.driver.spawn(
+                self.context, self.instance, 'meta', [], 'pw', {}
+            ),
+        )
+
+    def test_bases_are_no_disks_to_start_from(self):
+        """An evacuation would take them for disks that it shares."""
+        stock = self.fake_nova('spawn')
+        self.prepare(driver_base.AGREED, base.disk_info('/old/disk'))
+        (self.folder / 'disk').touch()
+        self.assert_start_is_refused()
+        # also when it has been started again
+        self.driver._service = self.service()
+        self.assert_start_is_refused()
+        stock.assert_not_called()
+
+    def test_the_engine_has_a_journal_of_them(self):
+        self.prepare(driver_base.AGREED, base.disk_info('/old/disk'))
+        (self.folder / 'disk').touch()
+        self.journal.open(base.record(DESTINATION))
+        self.driver._service.answer(
+            {'operation': 'status', 'guest': samples.UUID, 'migration': 'm1'}
+        )
+        self.assertIsNone(self.driver._service.expected.find(samples.UUID))
+
+    def test_nova_removes_the_bases(self):
+        self.prepare(driver_base.AGREED, base.disk_info('/old/disk'))
+        (self.folder / 'disk').touch()
+        self.fake_nova('rollback_live_migration_at_destination')
+        self.driver.rollback_live_migration_at_destination(
+            self.context, self.instance, [], {}, True, self.data
+        )
+        self.assertIsNone(self.driver._service.expected.find(samples.UUID))
+
+    def test_it_is_known_what_is_about_to_be_made(self):
+        """A volume that is half made is found by its name."""
+        self.use_volumes('here')
+        noted: list[str] = []
+
+        def create(*_given):
+            note = pathlib.Path(self.directory).rglob(f'{samples.UUID}.json')
+            noted.extend(path.read_text() for path in note)
+
+        compat.create_volume.side_effect = create
+        name = f'{samples.UUID}_disk'
+        self.prepare(driver_base.AGREED, base.disk_info(f'/dev/there/{name}'))
+        (note,) = noted
+        self.assertIn(f'/dev/here/{name}', note)
+
+    def test_a_backing_file_that_all_hosts_have_the_same(self):
+        cached = self.fake_nova('_try_fetch_image_cache')
+        data = self.prepare(
+            driver_base.AGREED,
+            base.disk_info('/old/disk', 'qcow2', '/old/_base/0123'),
+        )
+        cached.assert_called_once()
+        self.assertFalse(self.bases(data)['/old/disk'].whole)
+
+    def test_without_an_agreement_it_is_novas(self):
+        self.use_volumes('here')
+        for terms in (None, handshake.Terms()):
+            data = self.prepare(terms, base.disk_info('/dev/there/u_disk'))
+            self.assertIsNone(handshake.read(data))
+            self.assertEqual([], self.volumes)
+            self.assertEqual(
+                [(str(self.folder / 'u_disk'), 'raw', 1024)], self.made
+            )
+            (self.folder / 'disk.info').unlink()
+            self.folder.rmdir()
+            del self.made[:]
+
+    def test_without_local_disks(self):
+        data = self.prepare(driver_base.AGREED, is_shared_block_storage=True)
+        self.assertEqual(driver_base.AGREED, handshake.read(data))
+        self.assertEqual([], self.made)
+
+    def test_a_failure_is_forgotten(self):
+        """So that it is Nova's own code that runs at the next attempt."""
+        self.folder.mkdir()
+        self.assert_refused(
+            compat.DestinationDiskExists,
+            call=lambda: self.prepare(
+                driver_base.AGREED, base.disk_info('/old/disk')
+            ),
+        )
+        self.folder.rmdir()
+        self.test_without_an_agreement_it_is_novas()
