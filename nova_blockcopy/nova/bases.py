@@ -65,6 +65,15 @@ def is_made_here(info: dict[str, Any]) -> bool:
     return name.startswith(('ephemeral', 'swap'))
 
 
+def left_to_nova(disks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The entries of Nova's disk info for which Nova makes the files."""
+    return [
+        {**disk, 'backing_file': ''} if is_made_here(disk) else disk
+        for disk in disks
+        if not is_volume(disk['path'])
+    ]
+
+
 def pack_config_drive(path: str) -> str:
     """The config drive of a guest on this host, as text.
 

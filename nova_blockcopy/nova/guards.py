@@ -1,14 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the journal forbids Nova to do with an instance.
+"""The journal of this host forbids Nova some operations on an instance.
 
-Nova knows nothing of a guest between two hosts: each of its ways to delete,
-to start, or to copy an instance could hit the only good disks, or disks that
-are not complete.
+Nova does not know that a guest may be between two hosts. Each of its ways to
+delete, start or copy an instance could hit the only good disks, or disks
+that are not complete.
 """
 
+import contextlib
+from collections.abc import Callable
+from collections.abc import Iterator
+from typing import Any
+
+from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import states
+from nova_blockcopy.nova import compat
+from nova_blockcopy.records import expected
 from nova_blockcopy.records import journal
+
+#: Gives the reason why a record forbids an operation; None if it does not.
+Rule = Callable[[journal.Record], str | None]
 
 
 def forbids_removal(record: journal.Record) -> str | None:
@@ -40,3 +51,82 @@ def forbids_start(record: journal.Record) -> str:
 def forbids_use(record: journal.Record) -> str:
     """Why an instance's disks on this host must not be read or changed."""
     return f'it is being moved (state {record.state})'
+
+
+class Guard:
+    """Asks the journal of this host before Nova acts on an instance.
+
+    :param records: the journal
+    :param notes: the guests that this host has empty bases for
+    """
+
+    def __init__(
+        self, records: journal.Journal, notes: expected.Expected
+    ) -> None:
+        self._journal = records
+        self._expected = notes
+        self._removable: set[str] = set()
+
+    @contextlib.contextmanager
+    def removable(self, guest: str) -> Iterator[None]:
+        """Let Nova remove a guest's disks here in spite of the journal.
+
+        :param guest: UUID
+        """
+        self._removable.add(guest)
+        try:
+            yield
+        finally:
+            self._removable.remove(guest)
+
+    def record(self, guest: str) -> journal.Record | None:
+        """The record that forbids something with a guest, if there is one.
+
+        :param guest: UUID
+        :raises JournalError: the journal cannot be read
+        """
+        if guest in self._removable:
+            return None
+        return self._journal.find(guest)
+
+    def check_removal(self, instance: Any) -> None:
+        """Pass if Nova may remove the instance's disks on this host.
+
+        :raises MigrationError: the journal forbids it
+        """
+        self._check(instance, forbids_removal, 'remove')
+
+    def check_use(self, instance: Any, action: str) -> None:
+        """Pass if Nova may read or change the instance's disks here.
+
+        :param action: a verb for the message
+        :raises MigrationError: the journal forbids it
+        """
+        self._check(instance, forbids_use, action)
+
+    def check_start(self, instance: Any, action: str) -> None:
+        """Pass if Nova may start the instance on this host.
+
+        :param action: a verb for the message
+        :raises MigrationError: the journal forbids it, or the disks here are
+            empty
+        """
+        self._check(instance, forbids_start, action)
+        if self._expected.find(instance.uuid) is not None:
+            raise compat.MigrationError(
+                reason=f'cannot {action} instance {instance.uuid}: this host '
+                f'has empty disks of it, for a migration that has not begun.'
+            )
+
+    def _check(self, instance: Any, rule: Rule, action: str) -> None:
+        try:
+            record = self.record(instance.uuid)
+        except exception.JournalError as e:
+            raise compat.MigrationError(
+                reason=f'cannot {action} instance {instance.uuid}: {e}'
+            ) from e
+        reason = None if record is None else rule(record)
+        if reason is not None:
+            raise compat.MigrationError(
+                reason=f'cannot {action} instance {instance.uuid}: {reason}.'
+            )

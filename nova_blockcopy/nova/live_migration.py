@@ -8,7 +8,6 @@ volumes, unplugs interfaces and removes disks only when the guest is at home
 on the other host, and a failure or an abort ends ACTIVE on this one.
 """
 
-import dataclasses
 import enum
 import threading
 import time
@@ -18,7 +17,6 @@ from typing import Any
 import libvirt
 from oslo_log import log as logging
 
-from nova_blockcopy import domxml
 from nova_blockcopy import exception
 from nova_blockcopy import progress
 from nova_blockcopy import states
@@ -26,9 +24,6 @@ from nova_blockcopy.migration.source import migration as engine
 from nova_blockcopy.nova import compat
 
 LOG = logging.getLogger(__name__)
-
-#: Nova's _live_migration_operation, bound to all but its guest and disks.
-Operation = Callable[[Any, list[str]], None]
 
 
 class Outcome(enum.Enum):
@@ -170,74 +165,3 @@ class WatchedGuest:
 
     def get_job_info(self) -> Any:
         return self._moving.job_info(self._guest.get_job_info)
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Switch:
-    """Carries a guest over by Nova's own operation, with our disks.
-
-    Nova makes the destination's XML (interfaces, consoles, volumes, NUMA);
-    only the disks that move are put in by us.
-
-    ``arrived`` is called when the guest runs there. Nova binds its ports
-    then, if libvirt's event finds the job completed, which is a race, and
-    else when all is over, which may be hours later.
-    """
-
-    operation: Operation
-    guest: Any
-    disks: tuple[str, ...]
-    arrived: Callable[[], None]
-
-    def __call__(
-        self, live_xml: str, _persistent_xml: str, cancelled: threading.Event
-    ) -> None:
-        """Migrate; Nova uses one XML for the live and the persistent guest.
-
-        :raises SwitchoverError: libvirt did not do it
-        :raises Aborted: on request
-        """
-        travelling = TravellingGuest(self.guest, live_xml, self.disks)
-        try:
-            self.operation(travelling, [])
-        except Exception as e:  # Nova's part can fail in any way it likes
-            if cancelled.is_set():
-                raise exception.Aborted(guest=self.guest.name) from e
-            raise exception.SwitchoverError(
-                guest=self.guest.name, reason=e
-            ) from e
-        self.arrived()
-
-
-class TravellingGuest:
-    """Nova's guest, whose disks are put into the XML that it travels with."""
-
-    def __init__(self, guest: Any, xml: str, disks: tuple[str, ...]) -> None:
-        self._guest = guest
-        self._xml = xml
-        self._disks = disks
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._guest, name)
-
-    def migrate(self, destination: str, **more: Any) -> None:
-        xml = domxml.restore_disks(
-            more.pop('destination_xml'), self._xml, self._disks
-        )
-        self._check(xml)
-        # libvirt judges by where disks are now, and cannot know of exports
-        flags = more.pop('flags', 0) | libvirt.VIR_MIGRATE_UNSAFE
-        self._guest.migrate(
-            destination, destination_xml=xml, flags=flags, **more
-        )
-
-    def _check(self, xml: str) -> None:
-        """Never let a guest start over there on a base that is empty."""
-        wanted, found = domxml.disks(self._xml), domxml.disks(xml)
-        for disk in self._disks:
-            if found.get(disk) != wanted[disk]:
-                raise exception.SwitchoverError(
-                    guest=domxml.guest_name(xml),
-                    reason=f'disk {disk} does not point at its export in the '
-                    f'XML for the destination.',
-                )

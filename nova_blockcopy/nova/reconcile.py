@@ -157,7 +157,7 @@ class Reconciler:
                 model.Role.SOURCE: self._manager._rollback_live_migration,
                 model.Role.DESTINATION: self._manager._post_live_migration,
             }
-            with self._engine.removable(record.guest):
+            with self._engine.guard.removable(record.guest):
                 self._end(context, instance, migration, go_on[side])
         self._engine.journal.close(record.guest)
 

@@ -19,8 +19,9 @@ from nova_blockcopy.migration.source import recovery
 from nova_blockcopy.migration.source import source
 from nova_blockcopy.nova import bases
 from nova_blockcopy.nova import compat
+from nova_blockcopy.nova import guards
 from nova_blockcopy.nova import kept
-from nova_blockcopy.nova import live_migration
+from nova_blockcopy.nova import switch as switches
 from nova_blockcopy.records import expected
 from nova_blockcopy.records import journal
 from nova_blockcopy.records import received
@@ -58,7 +59,7 @@ class Service:
         self.expected = expected.Expected(self.settings.journal_dir)
         #: The guests that Nova makes bases for just now.
         self._preparing: set[str] = set()
-        self._removable: set[str] = set()
+        self.guard = guards.Guard(self.journal, self.expected)
         self._here = hypervisor.Hypervisor(host, _translated(host, connect))
         self._source = source.Source(self._here, self.settings)
         self._destination = dispatcher.Dispatcher(self._here, self.settings)
@@ -109,7 +110,7 @@ class Service:
         :raises PeerError: it is not deleted, or that failed
         """
         try:
-            with self.removable(guest):
+            with self.guard.removable(guest):
                 self._remove(guest)
         except compat.NovaException as e:
             raise exception.PeerError(
@@ -133,19 +134,6 @@ class Service:
         self.expected.forget(guest)
         if not self.kept.has(guest):
             received.Book(self.settings.journal_dir, guest).close()
-
-    def removable(self, guest: str) -> contextlib.AbstractContextManager[None]:
-        """Let Nova remove a guest's disks here in spite of the journal."""
-        return _among(self._removable, guest)
-
-    def guarding_record(self, guest: str) -> journal.Record | None:
-        """The record that says what is forbidden with a guest, if any.
-
-        :raises JournalError: it cannot be read
-        """
-        if guest in self._removable:
-            return None
-        return self.journal.find(guest)
 
     def check_departure(
         self, instance: Any, disks: list[str], *, tls: bool
@@ -177,7 +165,7 @@ class Service:
         wanted: dict[str, model.BaseRequest],
         destination_uri: model.Endpoint,
         home: model.Endpoint,
-        switch: Callable[[tuple[str, ...]], live_migration.Switch],
+        switch: Callable[[tuple[str, ...]], switches.Switch],
         listener: Callable[..., None],
     ) -> migration.Migration:
         """The engine's migration of an instance of this host.

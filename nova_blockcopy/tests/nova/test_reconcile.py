@@ -148,7 +148,7 @@ class ReconcileTestCase(base.TestCase):
             ('active', 'migrating'), (instance.vm_state, instance.task_state)
         )
         # Nova may clean up now, and only now
-        self.assertIsNone(self.engine.guarding_record(instance.uuid))
+        self.assertIsNone(self.engine.guard.record(instance.uuid))
         self.assertEqual(self.begun, instance.uuid in self.left())
         self.ended.append((where, instance.uuid, dest))
 
@@ -241,7 +241,7 @@ class TestReconcile(ReconcileTestCase):
         self.assertIn('broke', self.log.output)
         # and what it left half done stays guarded
         self.assertEqual([samples.UUID], self.left())
-        self.assertIsNotNone(self.engine.guarding_record(samples.UUID))
+        self.assertIsNotNone(self.engine.guard.record(samples.UUID))
 
     def test_a_journal_that_cannot_be_read_does_not_stop_the_next_one(self):
         self.crashed()
@@ -258,7 +258,7 @@ class TestReconcile(ReconcileTestCase):
         self.gone_over()
         self.run_it()
         self.assertEqual([samples.UUID], self.left())
-        self.assertIsNotNone(self.engine.guarding_record(samples.UUID))
+        self.assertIsNotNone(self.engine.guard.record(samples.UUID))
 
     def test_nova_knows_of_no_migration_any_more(self):
         """It is settled all the same, and Nova is left alone."""

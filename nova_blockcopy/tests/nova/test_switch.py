@@ -11,7 +11,7 @@ from nova.virt.libvirt import guest as nova_guest
 from nova_blockcopy import domxml
 from nova_blockcopy import exception
 from nova_blockcopy.nova import compat
-from nova_blockcopy.nova import live_migration
+from nova_blockcopy.nova import switch
 from nova_blockcopy.tests.nova import base
 from nova_blockcopy.tests.nova import guests
 from nova_blockcopy.tests.unit import fakes
@@ -40,7 +40,7 @@ class TestTravellingGuest(base.TestCase):
             'bandwidth': 3,
             **more,
         }
-        live_migration.TravellingGuest(self.guest, remote, disks).migrate(
+        switch.TravellingGuest(self.guest, remote, disks).migrate(
             'qemu+tcp://host-b/system', destination_xml=novas, **given
         )
 
@@ -84,7 +84,7 @@ class TestTravellingGuest(base.TestCase):
         self.assertFalse(flags & libvirt.VIR_MIGRATE_NON_SHARED_INC)
 
     def test_without_flags(self):
-        live_migration.TravellingGuest(
+        switch.TravellingGuest(
             self.guest, guests.REMOTE, guests.DISKS
         ).migrate('qemu+tcp://host-b/system', destination_xml=guests.NOVAS)
         self.assertEqual(libvirt.VIR_MIGRATE_UNSAFE, self.sent()[1])
@@ -122,9 +122,7 @@ class TestTravellingGuest(base.TestCase):
         self.assertEqual([], self.domain.migrated)
 
     def test_all_else_of_the_guest_is_novas(self):
-        guest = live_migration.TravellingGuest(
-            self.guest, guests.REMOTE, guests.DISKS
-        )
+        guest = switch.TravellingGuest(self.guest, guests.REMOTE, guests.DISKS)
         self.assertEqual('instance-00000001', guest.name)
 
 
@@ -143,7 +141,7 @@ class TestSwitch(base.TestCase):
         guest.migrate('qemu+tcp://host-b/system', destination_xml=guests.NOVAS)
 
     def switch(self, operation=None):
-        live_migration.Switch(
+        switch.Switch(
             operation=operation or self.operation,
             guest=nova_guest.Guest(self.domain),
             disks=guests.DISKS,

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The hooks that Nova calls on the destination of a live migration."""
+
+import functools
+from typing import Any
+
+from nova_blockcopy.nova import bases
+from nova_blockcopy.nova import channel
+from nova_blockcopy.nova import compat
+from nova_blockcopy.nova import handshake
+from nova_blockcopy.nova import service
+
+
+class DestinationHooks(compat.LibvirtDriver):  # type: ignore[misc]
+    """A part of the compute driver: bases, messages, the way back."""
+
+    _service: service.Service
+
+    def pre_live_migration(
+        self,
+        context: Any,
+        instance: Any,
+        block_device_info: Any,
+        network_info: Any,
+        disk_info: Any,
+        migrate_data: Any,
+    ) -> Any:
+        """Have Nova prepare this host, and answer with the bases."""
+        terms = handshake.read(migrate_data)
+        prepare = functools.partial(
+            super().pre_live_migration,
+            context,
+            instance,
+            block_device_info,
+            network_info,
+            disk_info,
+            migrate_data,
+        )
+        if terms is None or not terms.agreed:
+            return prepare()
+        self._arriving[instance.uuid] = terms
+        try:
+            with self._service.expecting(instance.uuid):
+                data = prepare()
+            handshake.write(data, self._arriving[instance.uuid])
+        finally:
+            del self._arriving[instance.uuid]
+        return data
+
+    def _create_images_and_backing(
+        self,
+        context: Any,
+        instance: Any,
+        instance_dir: str,
+        disk_info: Any,
+        fallback_from_host: str | None = None,
+    ) -> None:
+        """Make the bases; Nova makes those that are files."""
+        create = functools.partial(
+            super()._create_images_and_backing, context, instance, instance_dir
+        )
+        disks = disk_info or []
+        if instance.uuid not in self._arriving:
+            create(disks, fallback_from_host=fallback_from_host)
+            return
+        self._arriving[instance.uuid] = handshake.Terms(
+            agreed=True, bases=self._make_bases(instance, instance_dir, disks)
+        )
+        create(
+            bases.left_to_nova(disks), fallback_from_host=fallback_from_host
+        )
+        self._service.kept.put_back(instance.uuid)
+
+    def _make_bases(
+        self, instance: Any, directory: str, disks: list[dict[str, Any]]
+    ) -> dict[str, Any]:
+        requests = {
+            disk['path']: bases.request(disk, directory) for disk in disks
+        }
+        self._service.expected.note(
+            instance.uuid,
+            instance.host,
+            [base.path for base in requests.values()],
+        )
+        kept = self._service.kept.adopt(
+            instance.uuid,
+            {
+                base.path: (base.format, disk['virt_disk_size'])
+                for disk, base in zip(disks, requests.values(), strict=True)
+            },
+        )
+        for disk in disks:
+            path = disk['path']
+            if bases.is_volume(path) and requests[path].path not in kept:
+                bases.create_volume(path, disk['virt_disk_size'])
+        return requests
+
+    def check_instance_shared_storage_remote(
+        self, context: Any, data: Any
+    ) -> Any:
+        """Answer a message of another host's driver, or Nova's question."""
+        message = data.get(channel.KEY)
+        if message is None:
+            return super().check_instance_shared_storage_remote(context, data)
+        return self._service.answer(message)
+
+    def rollback_live_migration_at_destination(
+        self,
+        context: Any,
+        instance: Any,
+        network_info: Any,
+        block_device_info: Any,
+        destroy_disks: bool = True,
+        migrate_data: Any = None,
+    ) -> None:
+        """Have Nova remove the bases, but for those that are kept."""
+        self._service.guard.check_removal(instance)
+        if migrate_data is not None and handshake.agreed(migrate_data):
+            self._service.keep_bases(instance.uuid)
+        super().rollback_live_migration_at_destination(
+            context,
+            instance,
+            network_info,
+            block_device_info,
+            destroy_disks=destroy_disks,
+            migrate_data=migrate_data,
+        )
+        self._service.forget_bases(instance.uuid)

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An evacuation is refused while the guest may run on a third host.
+
+The guest was migrating to that host when its own host went down. Nova does
+not know that the guest may have arrived.
+"""
+
+from typing import Any
+
+from nova_blockcopy import exception
+from nova_blockcopy.migration import peer
+from nova_blockcopy.nova import channel
+from nova_blockcopy.nova import compat
+from nova_blockcopy.nova import service
+
+
+def check(context: Any, instance: Any) -> None:
+    """Pass if an instance that is evacuated to this host may be built.
+
+    :raises MigrationError: its guest may run on another host
+    """
+    if instance.task_state != compat.REBUILD_SPAWNING:
+        return
+    moving = compat.latest_migration(context, instance.uuid)
+    if moving is None or moving.dest_compute == compat.CONF.host:
+        return
+    try:
+        guarded = peer.ask(
+            channel.RpcChannel(context, moving.dest_compute, questions=1),
+            service.GUARDED_OPERATION,
+            instance.uuid,
+        )['guarded']
+    except exception.NoPeer:
+        return
+    except exception.PeerError as e:
+        if not compat.is_in_progress(moving) or compat.is_fenced(
+            context, moving.dest_compute
+        ):
+            return
+        raise compat.MigrationError(
+            reason=f'cannot build instance {instance.uuid}: its guest may '
+            f'run on {moving.dest_compute}, which does not answer; have '
+            f'that host come back, or end the guest and force its '
+            f'nova-compute down: {e}'
+        ) from e
+    if guarded:
+        raise compat.MigrationError(
+            reason=f'cannot build instance {instance.uuid}: its guest may '
+            f'run on {moving.dest_compute}; see the journal there.'
+        )

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The bindings of an instance's ports, which follow its guest.
+
+Neutron lets one host's binding of a port be the active one. Nova moves it at
+a time of its own, so the source does it when the guest has moved. If Neutron
+refuses, the migration goes on: the guest runs, and the log says what to do.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from oslo_log import log as logging
+
+from nova_blockcopy.nova import compat
+
+LOG = logging.getLogger(__name__)
+
+
+def bind(manager: Any, context: Any, instance: Any, host: str) -> None:
+    """Make those bindings of an instance's ports active that are for a host.
+
+    A port that has no binding there is left as it is.
+
+    :param manager: Nova's compute manager
+    """
+    with _reported(instance, host):
+        compat.bind_ports(manager, context, instance, host)
+
+
+def take_back(manager: Any, context: Any, instance: Any, dest: str) -> None:
+    """Bind an instance's ports to this host again, and to no other.
+
+    :param manager: Nova's compute manager
+    :param dest: the host that has other bindings of them
+    """
+    with _reported(instance, compat.CONF.host):
+        compat.take_ports_back(manager, context, instance, dest)
+
+
+@contextlib.contextmanager
+def _reported(instance: Any, host: str) -> Iterator[None]:
+    try:
+        yield
+    except compat.NovaException as e:
+        LOG.error(
+            'It runs on %s, but its ports are not bound to that host; bind '
+            'them there by hand: %s',
+            *(host, e),
+            instance=instance,
+        )

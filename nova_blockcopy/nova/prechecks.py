@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The checks of both hosts before a live migration.
+
+Nova's conductor tries another host only if a check raises exactly
+``nova.exception.MigrationPreCheckError``, so each refusal is of that class.
+"""
+
+import os
+from typing import Any
+
+from nova_blockcopy import exception
+from nova_blockcopy.nova import compat
+from nova_blockcopy.nova import handshake
+from nova_blockcopy.nova import service
+
+
+class Prechecks(compat.LibvirtDriver):  # type: ignore[misc]
+    """A part of the compute driver: the checks in the order of Nova's calls.
+
+    The destination offers, the source agrees, and the destination looks for
+    leftovers once it knows that both hosts take part.
+    """
+
+    _service: service.Service
+
+    def check_can_live_migrate_destination(
+        self, context: Any, instance: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        """Offer to take part. Runs on the destination."""
+        _check_settled(self._service, instance)
+        self._check_no_volumes(instance)
+        data = super().check_can_live_migrate_destination(
+            context, instance, *args, **kwargs
+        )
+        handshake.write(
+            data, handshake.Terms(tls=self._service.settings.export_tls)
+        )
+        return data
+
+    def check_can_live_migrate_source(
+        self,
+        context: Any,
+        instance: Any,
+        dest_check_data: Any,
+        block_device_info: Any = None,
+    ) -> Any:
+        """Agree if the local disks can be moved. Runs on the source."""
+        _check_settled(self._service, instance)
+        self._check_directory_of_volumes(instance, dest_check_data)
+        data = super().check_can_live_migrate_source(
+            context, instance, dest_check_data, block_device_info
+        )
+        if not data.block_migration:
+            return data
+        terms = handshake.read(data)
+        if terms is None:
+            raise compat.MigrationPreCheckError(
+                reason='the destination does not run nova-blockcopy, or '
+                'another version of it; choose another host.'
+            )
+        _check_images(instance, data)
+        disks = self._get_instance_disk_info(instance, block_device_info)
+        try:
+            self._service.check_departure(
+                instance, [disk['path'] for disk in disks], tls=terms.tls
+            )
+        except exception.BlockCopyError as e:
+            raise compat.MigrationPreCheckError(reason=str(e)) from e
+        handshake.write(data, handshake.Terms(agreed=True))
+        return data
+
+    def check_source_migrate_data_at_dest(
+        self, ctxt: Any, instance: Any, migrate_data: Any, *more: Any
+    ) -> Any:
+        """Refuse if the instance's directory exists. On the destination."""
+        if handshake.agreed(migrate_data):
+            directory = compat.instance_path(instance)
+            if os.path.exists(directory):
+                # Nova would find it too late, and then remove it
+                raise compat.MigrationPreCheckError(
+                    reason=f'{directory} exists on the destination already; '
+                    f'see what it is, and remove it.'
+                )
+        return super().check_source_migrate_data_at_dest(
+            ctxt, instance, migrate_data, *more
+        )
+
+    def _check_no_volumes(self, instance: Any) -> None:
+        """Pass if no volume of the instance is here, but those kept."""
+        if compat.CONF.libvirt.images_type != 'lvm':
+            return
+        kept = self._service.kept.volumes(instance.uuid)
+        left = [path for path in self._lvm_disks(instance) if path not in kept]
+        if left:
+            raise compat.MigrationPreCheckError(
+                reason=f'{", ".join(left)} exists on the destination '
+                f'already; see what it is, and remove it.'
+            )
+
+    def _check_directory_of_volumes(
+        self, instance: Any, dest_check_data: Any
+    ) -> None:
+        """Pass unless both hosts share the directory, but not the volumes."""
+        if compat.CONF.libvirt.images_type == 'lvm' and (
+            self._check_shared_storage_test_file(
+                dest_check_data.filename, instance
+            )
+        ):
+            raise compat.MigrationPreCheckError(
+                reason='images_type = lvm with an instances_path that both '
+                'hosts share is not supported: Nova takes the volumes for '
+                'shared too.'
+            )
+
+
+def _check_settled(engine: service.Service, instance: Any) -> None:
+    """Pass if this host has no journal of the instance."""
+    try:
+        record = engine.journal.find(instance.uuid)
+    except exception.JournalError as e:
+        raise compat.MigrationPreCheckError(reason=str(e)) from e
+    if record is not None:
+        raise compat.MigrationPreCheckError(
+            reason=f'host {compat.CONF.host} has the journal of an '
+            f'unfinished migration of it, in state {record.state}; '
+            f'settle that first.'
+        )
+
+
+def _check_images(instance: Any, migrate_data: Any) -> None:
+    """Pass if both hosts keep disks in the same way, and not encrypted."""
+    if migrate_data.image_type != compat.CONF.libvirt.images_type:
+        raise compat.MigrationPreCheckError(
+            reason=f'the destination has [libvirt] images_type = '
+            f'{migrate_data.image_type}, this host has '
+            f'{compat.CONF.libvirt.images_type}.'
+        )
+    if instance.ephemeral_key_uuid is not None:
+        raise compat.MigrationPreCheckError(
+            reason='its disks are encrypted volumes, which cannot be moved.'
+        )

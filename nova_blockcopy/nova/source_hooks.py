@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The hooks that Nova calls on the source of a live migration.
+
+``_live_migration_operation`` runs the whole engine. Nova's own operation is
+the engine's switchover.
+"""
+
+import functools
+from typing import Any
+
+import libvirt
+from oslo_log import log as logging
+
+from nova_blockcopy import exception
+from nova_blockcopy import model
+from nova_blockcopy.nova import channel
+from nova_blockcopy.nova import compat
+from nova_blockcopy.nova import handshake
+from nova_blockcopy.nova import live_migration
+from nova_blockcopy.nova import ports
+from nova_blockcopy.nova import reconcile
+from nova_blockcopy.nova import service
+from nova_blockcopy.nova import switch
+
+LOG = logging.getLogger(__name__)
+
+
+class SourceHooks(compat.LibvirtDriver):  # type: ignore[misc]
+    """A part of the compute driver: the live migration and its abort."""
+
+    _service: service.Service
+    _reconciler: reconcile.Reconciler
+    #: By instance UUID; only those in which the destination takes part.
+    _live_migrations: dict[str, live_migration.LiveMigration]
+
+    def live_migration(
+        self,
+        context: Any,
+        instance: Any,
+        dest: str,
+        post_method: Any,
+        recover_method: Any,
+        block_migration: bool = False,
+        migrate_data: Any = None,
+    ) -> None:
+        """Run Nova's live migration, and reconcile it if it gets stuck."""
+        migrate = functools.partial(
+            super().live_migration,
+            context,
+            instance,
+            dest,
+            post_method,
+            recover_method,
+            block_migration,
+            migrate_data,
+        )
+        if migrate_data is None or not handshake.agreed(migrate_data):
+            migrate()
+            return
+        self._live_migrations[instance.uuid] = live_migration.LiveMigration(
+            migrate_data.migration
+        )
+        try:
+            migrate()
+        finally:
+            ended = self._live_migrations.pop(instance.uuid)
+            if ended.outcome is live_migration.Outcome.STUCK:
+                self._reconciler.go_on([instance.uuid])
+
+    def _live_migration_copy_disk_paths(
+        self, context: Any, instance: Any, guest: Any
+    ) -> Any:
+        if instance.uuid in self._live_migrations:
+            return [], []  # libvirt has nothing to copy
+        return super()._live_migration_copy_disk_paths(
+            context, instance, guest
+        )
+
+    def _live_migration_operation(
+        self,
+        context: Any,
+        instance: Any,
+        dest: str,
+        block_migration: bool,
+        migrate_data: Any,
+        guest: Any,
+        device_names: list[str],
+    ) -> None:
+        """Run the engine, which calls Nova's own operation in its turn."""
+        operation = functools.partial(
+            super()._live_migration_operation,
+            context,
+            instance,
+            dest,
+            block_migration,
+            migrate_data,
+        )
+        current = self._live_migrations.get(instance.uuid)
+        if current is not None:
+            new_switch = functools.partial(
+                switch.Switch,
+                operation=operation,
+                guest=guest,
+                arrived=functools.partial(
+                    ports.bind,
+                    self.virtapi._compute,
+                    context,
+                    instance,
+                    dest,
+                ),
+            )
+            self._run(
+                current, context, instance, dest, migrate_data, new_switch
+            )
+        elif handshake.agreed(migrate_data):
+            # its monitor has failed already; Nova's own operation alone
+            # would start the guest on empty disks
+            raise compat.MigrationError(reason='it was given up.')
+        else:
+            operation(guest, device_names)
+
+    def _run(
+        self,
+        current: Any,
+        context: Any,
+        instance: Any,
+        dest: str,
+        migrate_data: Any,
+        new_switch: Any,
+    ) -> None:
+        try:
+            moving = self._service.departure(
+                instance,
+                dest,
+                channel.RpcChannel(context, dest),
+                _bases(migrate_data),
+                self._endpoint(_address(migrate_data, dest)),
+                self._endpoint(_own_address()),
+                lambda disks: new_switch(disks=disks),
+                current.note,
+            )
+        except exception.BlockCopyError as e:
+            LOG.warning('Nothing was moved: %s', e, instance=instance)
+            current.refuse(e)
+            return
+        current.run(moving)
+
+    def _live_migration_monitor(
+        self, context: Any, instance: Any, guest: Any, *more: Any
+    ) -> None:
+        """Show Nova's monitor a job that lasts as long as the migration."""
+        current = self._live_migrations.get(instance.uuid)
+        if current is not None:
+            guest = live_migration.WatchedGuest(guest, current)
+        super()._live_migration_monitor(context, instance, guest, *more)
+
+    def live_migration_abort(self, instance: Any) -> None:
+        """Abort the engine, and libvirt's job during the switchover.
+
+        :raises MigrationError: it is too late
+        """
+        current = self._live_migrations.get(instance.uuid)
+        if current is None:
+            super().live_migration_abort(instance)
+            return
+        if current.outcome is not live_migration.Outcome.OPEN:
+            return
+        if not current.abort():
+            raise compat.MigrationError(
+                reason='the guest is taking to its new disks; it is too late '
+                'to abort.'
+            )
+        if current.switching:
+            try:
+                super().live_migration_abort(instance)
+            except (libvirt.libvirtError, compat.InstanceNotFound) as e:
+                # it has just ended
+                LOG.debug('No job to abort: %s', e, instance=instance)
+
+    def rollback_live_migration_at_source(
+        self, context: Any, instance: Any, migrate_data: Any
+    ) -> None:
+        """Bind the ports here again.
+
+        They are bound to the destination as soon as libvirt has moved the
+        guest, from where there is no way back in Nova alone.
+        """
+        if handshake.agreed(migrate_data):
+            dest = migrate_data.migration.dest_compute
+            ports.take_back(self.virtapi._compute, context, instance, dest)
+        super().rollback_live_migration_at_source(
+            context, instance, migrate_data
+        )
+
+    def _end_live_migration(self, instance: Any) -> None:
+        """Abort an instance's live migration, and wait for its end.
+
+        :raises MigrationError: it is too late
+        """
+        current = self._live_migrations.get(instance.uuid)
+        if current is None:
+            return
+        LOG.info('Its move is aborted to delete it', instance=instance)
+        self.live_migration_abort(instance)
+        current.wait(self._service.settings.switchover_timeout)
+        if current.outcome is live_migration.Outcome.DONE:
+            raise compat.MigrationError(reason='it has just moved.')
+
+    def _endpoint(self, address: str) -> model.Endpoint:
+        return model.Endpoint(
+            uri=self._live_migration_uri(address),
+            migrate_uri=self._migrate_uri(address) or '',
+        )
+
+
+def _bases(migrate_data: Any) -> dict[str, model.BaseRequest]:
+    terms = handshake.read(migrate_data)
+    return {} if terms is None else terms.bases
+
+
+def _address(migrate_data: Any, dest: str) -> str:
+    """Where the destination's libvirt is, as Nova finds it."""
+    if 'target_connect_addr' in migrate_data:
+        return str(migrate_data.target_connect_addr or dest)
+    return dest
+
+
+def _own_address() -> str:
+    libvirt_conf = compat.CONF.libvirt
+    return str(libvirt_conf.live_migration_inbound_addr or compat.CONF.host)
