@@ -1,16 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bases on this host for an instance that is to come: by Nova's own code."""
 
-import base64
 import os
 from typing import Any
 
-from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy.nova import compat
-
-#: As Nova names it in the instance's directory.
-CONFIG_DRIVE = 'disk.config'
 
 
 def is_volume(path: str) -> bool:
@@ -72,34 +67,3 @@ def left_to_nova(disks: list[dict[str, Any]]) -> list[dict[str, Any]]:
         for disk in disks
         if not is_volume(disk['path'])
     ]
-
-
-def pack_config_drive(path: str) -> str:
-    """The config drive of a guest on this host, as text.
-
-    A guest only reads it, so libvirt does not copy it, and Nova since
-    2024.2 leaves an empty file of its size on the destination.
-    """
-    with open(path, 'rb') as f:
-        return base64.b64encode(f.read()).decode()
-
-
-def write_config_drive(instance: str, content: str) -> None:
-    """Fill in the config drive of an instance that is to come.
-
-    :param instance: UUID
-    :raises PeerError: Nova has made no place for it
-    """
-    path = os.path.join(
-        compat.CONF.instances_path, os.path.basename(instance), CONFIG_DRIVE
-    )
-    try:
-        with open(path, 'r+b') as f:
-            f.write(base64.b64decode(content))
-            f.truncate()
-            f.flush()
-            os.fsync(f.fileno())
-    except OSError as e:
-        raise exception.PeerError(
-            operation='write the config drive', reason=f'{path}: {e.strerror}'
-        ) from e

@@ -26,7 +26,6 @@ class DestinationHooks(compat.LibvirtDriver):  # type: ignore[misc]
         migrate_data: Any,
     ) -> Any:
         """Have Nova prepare this host, and answer with the bases."""
-        terms = handshake.read(migrate_data)
         prepare = functools.partial(
             super().pre_live_migration,
             context,
@@ -36,15 +35,13 @@ class DestinationHooks(compat.LibvirtDriver):  # type: ignore[misc]
             disk_info,
             migrate_data,
         )
-        if terms is None or not terms.agreed:
+        if not handshake.agreed(migrate_data):
             return prepare()
-        self._arriving[instance.uuid] = terms
-        try:
-            with self._service.expecting(instance.uuid):
-                data = prepare()
-            handshake.write(data, self._arriving[instance.uuid])
-        finally:
-            del self._arriving[instance.uuid]
+        preparations = self._service.preparations
+        with preparations.begun(instance.uuid):
+            data = prepare()
+            made = preparations.bases(instance.uuid)
+        handshake.write(data, handshake.Terms(agreed=True, bases=made))
         return data
 
     def _create_images_and_backing(
@@ -60,40 +57,15 @@ class DestinationHooks(compat.LibvirtDriver):  # type: ignore[misc]
             super()._create_images_and_backing, context, instance, instance_dir
         )
         disks = disk_info or []
-        if instance.uuid not in self._arriving:
+        preparations = self._service.preparations
+        if not preparations.under_way(instance.uuid):
             create(disks, fallback_from_host=fallback_from_host)
             return
-        self._arriving[instance.uuid] = handshake.Terms(
-            agreed=True, bases=self._make_bases(instance, instance_dir, disks)
-        )
+        preparations.make_bases(instance, instance_dir, disks)
         create(
             bases.left_to_nova(disks), fallback_from_host=fallback_from_host
         )
         self._service.kept.put_back(instance.uuid)
-
-    def _make_bases(
-        self, instance: Any, directory: str, disks: list[dict[str, Any]]
-    ) -> dict[str, Any]:
-        requests = {
-            disk['path']: bases.request(disk, directory) for disk in disks
-        }
-        self._service.expected.note(
-            instance.uuid,
-            instance.host,
-            [base.path for base in requests.values()],
-        )
-        kept = self._service.kept.adopt(
-            instance.uuid,
-            {
-                base.path: (base.format, disk['virt_disk_size'])
-                for disk, base in zip(disks, requests.values(), strict=True)
-            },
-        )
-        for disk in disks:
-            path = disk['path']
-            if bases.is_volume(path) and requests[path].path not in kept:
-                bases.create_volume(path, disk['virt_disk_size'])
-        return requests
 
     def check_instance_shared_storage_remote(
         self, context: Any, data: Any

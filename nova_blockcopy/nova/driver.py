@@ -9,18 +9,17 @@ the order of Nova's calls.
 
 from typing import Any
 
-from nova_blockcopy import conf
 from nova_blockcopy.nova import compat
 from nova_blockcopy.nova import destination_hooks
 from nova_blockcopy.nova import guarded_operations
-from nova_blockcopy.nova import handshake
 from nova_blockcopy.nova import live_migration
 from nova_blockcopy.nova import prechecks
 from nova_blockcopy.nova import reconcile
 from nova_blockcopy.nova import service
+from nova_blockcopy.nova import settings
 from nova_blockcopy.nova import source_hooks
 
-conf.register_opts(compat.CONF)
+settings.register()
 
 
 class BlockCopyLibvirtDriver(
@@ -35,7 +34,6 @@ class BlockCopyLibvirtDriver(
         compat.check()
         super().__init__(virtapi, read_only)
         self._live_migrations: dict[str, live_migration.LiveMigration] = {}
-        self._arriving: dict[str, handshake.Terms] = {}
 
     def init_host(self, host: str) -> None:
         """Start the engine, and reconcile what a crash has left."""

@@ -8,10 +8,9 @@ not know that the guest may have arrived.
 from typing import Any
 
 from nova_blockcopy import exception
-from nova_blockcopy.migration import peer
 from nova_blockcopy.nova import channel
 from nova_blockcopy.nova import compat
-from nova_blockcopy.nova import service
+from nova_blockcopy.nova import messages
 
 
 def check(context: Any, instance: Any) -> None:
@@ -25,11 +24,9 @@ def check(context: Any, instance: Any) -> None:
     if moving is None or moving.dest_compute == compat.CONF.host:
         return
     try:
-        guarded = peer.ask(
-            channel.RpcChannel(context, moving.dest_compute, questions=1),
-            service.GUARDED_OPERATION,
-            instance.uuid,
-        )['guarded']
+        guarded = messages.RemoteDriver(
+            channel.RpcChannel(context, moving.dest_compute, questions=1)
+        ).is_guarded(instance.uuid)
     except exception.NoPeer:
         return
     except exception.PeerError as e:

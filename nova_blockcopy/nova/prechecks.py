@@ -61,7 +61,7 @@ class Prechecks(compat.LibvirtDriver):  # type: ignore[misc]
         _check_images(instance, data)
         disks = self._get_instance_disk_info(instance, block_device_info)
         try:
-            self._service.check_departure(
+            self._service.check_live_migration(
                 instance, [disk['path'] for disk in disks], tls=terms.tls
             )
         except exception.BlockCopyError as e:

@@ -18,10 +18,10 @@ from oslo_log import log as logging
 
 from nova_blockcopy import exception
 from nova_blockcopy import model
-from nova_blockcopy.migration import peer
 from nova_blockcopy.nova import channel
 from nova_blockcopy.nova import compat
 from nova_blockcopy.nova import handshake
+from nova_blockcopy.nova import messages
 from nova_blockcopy.nova import service
 from nova_blockcopy.records import journal
 
@@ -170,7 +170,7 @@ class Reconciler:
         to = channel.RpcChannel(context, record.peer, questions=1)
         side = self._engine.settle(record, to)
         if side is model.Role.SOURCE:
-            peer.ask(to, service.REMOVE_OPERATION, record.guest)
+            messages.RemoteDriver(to).remove_deleted(record.guest)
         else:
             self._engine.remove_deleted(record.guest)
         self._engine.journal.close(record.guest)
@@ -187,20 +187,16 @@ class Reconciler:
         """
         context = compat.admin_context()
         guest, peer_name = migration.instance_uuid, migration.dest_compute
-        to = channel.RpcChannel(context, peer_name)
+        there = messages.RemoteDriver(channel.RpcChannel(context, peer_name))
         try:
-            answer = peer.ask(
-                *(to, service.EXPECTED_OPERATION, guest),
-                source=compat.CONF.host,
-            )
+            if not there.is_expected(guest, source=compat.CONF.host):
+                return
         except exception.NoPeer:
-            return
-        if not answer['expected']:
             return
         try:
             instance = compat.instance(context, guest)
         except compat.InstanceNotFound:
-            peer.ask(to, service.REMOVE_OPERATION, guest)
+            there.remove_deleted(guest)
             return
         latest = compat.latest_migration(context, guest)
         if instance.host != compat.CONF.host or latest.id != migration.id:

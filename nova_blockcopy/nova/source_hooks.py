@@ -6,6 +6,7 @@ the engine's switchover.
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import libvirt
@@ -19,10 +20,14 @@ from nova_blockcopy.nova import handshake
 from nova_blockcopy.nova import live_migration
 from nova_blockcopy.nova import ports
 from nova_blockcopy.nova import reconcile
+from nova_blockcopy.nova import request
 from nova_blockcopy.nova import service
 from nova_blockcopy.nova import switch
 
 LOG = logging.getLogger(__name__)
+
+# in the class below, the name of the module is that of a method
+_LiveMigration = live_migration.LiveMigration
 
 
 class SourceHooks(compat.LibvirtDriver):  # type: ignore[misc]
@@ -31,7 +36,7 @@ class SourceHooks(compat.LibvirtDriver):  # type: ignore[misc]
     _service: service.Service
     _reconciler: reconcile.Reconciler
     #: By instance UUID; only those in which the destination takes part.
-    _live_migrations: dict[str, live_migration.LiveMigration]
+    _live_migrations: dict[str, _LiveMigration]
 
     def live_migration(
         self,
@@ -57,7 +62,7 @@ class SourceHooks(compat.LibvirtDriver):  # type: ignore[misc]
         if migrate_data is None or not handshake.agreed(migrate_data):
             migrate()
             return
-        self._live_migrations[instance.uuid] = live_migration.LiveMigration(
+        self._live_migrations[instance.uuid] = _LiveMigration(
             migrate_data.migration
         )
         try:
@@ -98,18 +103,9 @@ class SourceHooks(compat.LibvirtDriver):  # type: ignore[misc]
         current = self._live_migrations.get(instance.uuid)
         if current is not None:
             new_switch = functools.partial(
-                switch.Switch,
-                operation=operation,
-                guest=guest,
-                arrived=functools.partial(
-                    ports.bind,
-                    self.virtapi._compute,
-                    context,
-                    instance,
-                    dest,
-                ),
+                switch.Switch, operation=operation, guest=guest
             )
-            self._run(
+            self._run_engine(
                 current, context, instance, dest, migrate_data, new_switch
             )
         elif handshake.agreed(migrate_data):
@@ -119,31 +115,43 @@ class SourceHooks(compat.LibvirtDriver):  # type: ignore[misc]
         else:
             operation(guest, device_names)
 
-    def _run(
+    def _run_engine(
         self,
-        current: Any,
+        current: _LiveMigration,
         context: Any,
         instance: Any,
         dest: str,
         migrate_data: Any,
-        new_switch: Any,
+        new_switch: Callable[..., switch.Switch],
     ) -> None:
+        arrived = functools.partial(
+            ports.bind, self.virtapi._compute, context, instance, dest
+        )
         try:
-            moving = self._service.departure(
-                instance,
-                dest,
+            migration = self._service.live_migration(
+                self._request(instance, dest, migrate_data),
                 channel.RpcChannel(context, dest),
-                _bases(migrate_data),
-                self._endpoint(_address(migrate_data, dest)),
-                self._endpoint(_own_address()),
-                lambda disks: new_switch(disks=disks),
+                functools.partial(new_switch, arrived=arrived),
                 current.note,
             )
         except exception.BlockCopyError as e:
             LOG.warning('Nothing was moved: %s', e, instance=instance)
             current.refuse(e)
-            return
-        current.run(moving)
+        else:
+            current.run(migration)
+
+    def _request(
+        self, instance: Any, dest: str, migrate_data: Any
+    ) -> request.LiveMigrationRequest:
+        terms = handshake.read(migrate_data)
+        address = request.destination_address(migrate_data, dest)
+        return request.LiveMigrationRequest(
+            guest=instance.uuid,
+            dest=dest,
+            bases={} if terms is None else terms.bases,
+            home=self._endpoint(request.own_address()),
+            destination=self._endpoint(address),
+        )
 
     def _live_migration_monitor(
         self, context: Any, instance: Any, guest: Any, *more: Any
@@ -211,20 +219,3 @@ class SourceHooks(compat.LibvirtDriver):  # type: ignore[misc]
             uri=self._live_migration_uri(address),
             migrate_uri=self._migrate_uri(address) or '',
         )
-
-
-def _bases(migrate_data: Any) -> dict[str, model.BaseRequest]:
-    terms = handshake.read(migrate_data)
-    return {} if terms is None else terms.bases
-
-
-def _address(migrate_data: Any, dest: str) -> str:
-    """Where the destination's libvirt is, as Nova finds it."""
-    if 'target_connect_addr' in migrate_data:
-        return str(migrate_data.target_connect_addr or dest)
-    return dest
-
-
-def _own_address() -> str:
-    libvirt_conf = compat.CONF.libvirt
-    return str(libvirt_conf.live_migration_inbound_addr or compat.CONF.host)

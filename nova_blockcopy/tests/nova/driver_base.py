@@ -95,7 +95,7 @@ class LiveMigrationTestCase(DriverTestCase):
             self.useFixture(fixtures.MonkeyPatch('nova.utils.spawn', Spawned))
         self.asked: list[Any] = []
         self.engine = self.fake(
-            service.Service, 'departure', side_effect=self.departure
+            service.Service, 'live_migration', side_effect=self.asked_for
         )
         self.saved: list[Any] = []
         self.fake(objects.Migration, 'save', side_effect=self.saved.append)
@@ -103,12 +103,9 @@ class LiveMigrationTestCase(DriverTestCase):
         self.act = lambda moving: None
         self.network = network(self.driver)
 
-    def departure(self, _self, *given):
+    def asked_for(self, _self, *given):
         """The engine's migration, and what it was made of."""
-        names = (
-            *('instance', 'peer', 'channel', 'bases', 'there', 'home'),
-            *('switch', 'listener'),
-        )
+        names = ('request', 'channel', 'switch', 'listener')
         self.asked.append(dict(zip(names, given, strict=True)))
         return migrations.ActingMigration(self.act)
 
@@ -134,7 +131,7 @@ class LiveMigrationTestCase(DriverTestCase):
 
     def switch(self):
         """Carry the guest over, as the engine does."""
-        self.asked[0]['switch'](guests.DISKS)(
+        self.asked[0]['switch'](disks=guests.DISKS)(
             guests.REMOTE, '', threading.Event()
         )
 

@@ -4,7 +4,7 @@
 import ddt
 
 from nova_blockcopy import exception
-from nova_blockcopy.nova import bases
+from nova_blockcopy.nova import config_drive
 from nova_blockcopy.tests.nova import base
 from nova_blockcopy.tests.unit import samples
 
@@ -20,21 +20,21 @@ class TestConfigDrive(base.TestCase):
         self.place = self.folder / 'disk.config'
         source = self.directory / 'drive'
         source.write_bytes(self.CONTENT)
-        self.packed = bases.pack_config_drive(str(source))
+        self.packed = config_drive.pack(str(source))
 
     @ddt.data(0, 10, 1024, 4096)
     def test_it_is_filled_in(self, size):
         """Whatever size the file is that Nova left."""
         self.place.write_bytes(b'\xff' * size)
         self.place.chmod(0o640)
-        bases.write_config_drive(samples.UUID, self.packed)
+        config_drive.write(samples.UUID, self.packed)
         self.assertEqual(self.CONTENT, self.place.read_bytes())
         self.assertEqual(0o640, self.place.stat().st_mode & 0o777)
 
     def test_no_place_was_made_for_it(self):
         error = self.assertRaises(
             exception.PeerError,
-            bases.write_config_drive,
+            config_drive.write,
             samples.UUID,
             self.packed,
         )
@@ -46,7 +46,7 @@ class TestConfigDrive(base.TestCase):
         outside.write_bytes(b'kept')
         self.assertRaises(
             exception.PeerError,
-            bases.write_config_drive,
+            config_drive.write,
             '../../' + self.directory.name,
             self.packed,
         )

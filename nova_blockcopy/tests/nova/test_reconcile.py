@@ -318,7 +318,7 @@ class TestUnbegun(ReconcileTestCase):
     @contextlib.contextmanager
     def preparing(self, source=base.HERE):
         """Bases are being made there, for a guest of a host."""
-        with self.there.expecting(samples.UUID):
+        with self.there.preparations.begun(samples.UUID):
             self.there.expected.note(samples.UUID, source, [str(self.base)])
             yield
 

@@ -69,31 +69,33 @@ class TestLiveMigration(driver_base.LiveMigrationTestCase):
             target_connect_addr='198.51.100.8',
         )
         (asked,) = self.asked
-        self.assertEqual(samples.UUID, asked['instance'].uuid)
-        self.assertEqual(base.THERE, asked['peer'])
-        self.assertEqual(bases, asked['bases'])
+        self.assertEqual(samples.UUID, asked['request'].guest)
+        self.assertEqual(base.THERE, asked['request'].dest)
+        self.assertEqual(bases, asked['request'].bases)
         self.assertIsInstance(asked['channel'], channel.RpcChannel)
         self.assertEqual(
             model.Endpoint(
                 uri='qemu+tcp://198.51.100.8/system',
                 migrate_uri='tcp://198.51.100.8',
             ),
-            asked['there'],
+            asked['request'].destination,
         )
         self.assertEqual(
             model.Endpoint(
                 uri='qemu+tcp://198.51.100.7/system',
                 migrate_uri='tcp://198.51.100.7',
             ),
-            asked['home'],
+            asked['request'].home,
         )
 
     @ddt.data({}, {'target_connect_addr': None})
     def test_hosts_are_reached_by_their_names_without_an_address(self, more):
         self.migrate(**more)
         (asked,) = self.asked
-        self.assertEqual('qemu+tcp://host-b/system', asked['there'].uri)
-        self.assertEqual('qemu+tcp://host-a/system', asked['home'].uri)
+        self.assertEqual(
+            'qemu+tcp://host-b/system', asked['request'].destination.uri
+        )
+        self.assertEqual('qemu+tcp://host-a/system', asked['request'].home.uri)
 
     def test_novas_xml_with_our_disks_is_what_libvirt_gets(self):
         """Our entry among the volumes disturbs nothing on the way."""

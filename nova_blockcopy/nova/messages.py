@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The messages between the drivers of two hosts, beside the engine's own.
+
+Each message names an operation and a guest by its UUID, as the messages of
+the engine do.
+"""
+
+from typing import Protocol
+
+from nova_blockcopy.migration import peer
+from nova_blockcopy.nova import config_drive
+
+_CONFIG_DRIVE = 'config_drive'
+#: Also the operation that a refusal to answer names.
+EXPECTED = 'expected'
+_GUARDED = 'guarded'
+#: Also the operation that a failed removal names.
+REMOVE_DELETED = 'remove_deleted'
+
+
+class LocalDriver(Protocol):
+    """Answers the questions and orders of another host's driver."""
+
+    def is_expected(self, guest: str, source: str) -> bool: ...
+
+    def is_guarded(self, guest: str) -> bool: ...
+
+    def remove_deleted(self, guest: str) -> None: ...
+
+
+class RemoteDriver:
+    """The driver of another host, from here.
+
+    Each method raises PeerError if the other host does not answer or fails,
+    and NoPeer if it does not run nova-blockcopy.
+
+    :param channel: to that host
+    """
+
+    def __init__(self, channel: peer.Channel) -> None:
+        self._channel = channel
+
+    def write_config_drive(self, guest: str, content: str) -> None:
+        """Have the destination fill a guest's config drive."""
+        peer.ask(self._channel, _CONFIG_DRIVE, guest, content=content)
+
+    def is_expected(self, guest: str, source: str) -> bool:
+        """Whether the destination has bases for a guest, and no journal yet.
+
+        :param source: this host's name in Nova
+        """
+        answer = peer.ask(self._channel, EXPECTED, guest, source=source)
+        return bool(answer['expected'])
+
+    def is_guarded(self, guest: str) -> bool:
+        """Whether the other host has a journal of a guest."""
+        return bool(peer.ask(self._channel, _GUARDED, guest)['guarded'])
+
+    def remove_deleted(self, guest: str) -> None:
+        """Have the other host remove the rest of a deleted instance."""
+        peer.ask(self._channel, REMOVE_DELETED, guest)
+
+
+def answer(message: peer.Message, local: LocalDriver) -> peer.Message | None:
+    """Answer a message of this module; None if it is one of the engine."""
+    handlers = {
+        _CONFIG_DRIVE: lambda: config_drive.write(
+            message['guest'], message['content']
+        ),
+        EXPECTED: lambda: {
+            'expected': local.is_expected(message['guest'], message['source'])
+        },
+        _GUARDED: lambda: {'guarded': local.is_guarded(message['guest'])},
+        REMOVE_DELETED: lambda: local.remove_deleted(message['guest']),
+    }
+    handler = handlers.get(str(message.get('operation')))
+    return None if handler is None else peer.answered(handler)

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The bases that a destination makes for a guest to come.
+
+Nova prepares the destination before the engine sends its first message. In
+that time only this module and its durable note (``records.expected``) know
+that the new disks of an instance are empty.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from nova_blockcopy import exception
+from nova_blockcopy import model
+from nova_blockcopy.nova import bases
+from nova_blockcopy.nova import kept
+from nova_blockcopy.nova import messages
+from nova_blockcopy.records import expected
+
+Bases = dict[str, model.BaseRequest]
+
+
+class Preparations:
+    """The preparations of one host. Runs on the destination.
+
+    :param notes: the guests that this host has bases for
+    :param kept_bases: what an earlier attempt has left
+    """
+
+    def __init__(
+        self, notes: expected.Expected, kept_bases: kept.Kept
+    ) -> None:
+        self._expected = notes
+        self._kept = kept_bases
+        #: The bases of each guest, by UUID, that Nova prepares for just now.
+        self._bases: dict[str, Bases] = {}
+
+    @contextlib.contextmanager
+    def begun(self, guest: str) -> Iterator[None]:
+        """While Nova prepares this host for a guest.
+
+        :param guest: UUID
+        """
+        self._bases[guest] = {}
+        try:
+            yield
+        finally:
+            del self._bases[guest]
+
+    def under_way(self, guest: str) -> bool:
+        """Whether Nova prepares this host for a guest just now."""
+        return guest in self._bases
+
+    def bases(self, guest: str) -> Bases:
+        """The bases made so far, by the disk's path on the source."""
+        return self._bases[guest]
+
+    def make_bases(
+        self, instance: Any, directory: str, disks: list[dict[str, Any]]
+    ) -> None:
+        """Make the volumes among the bases, and use what is kept.
+
+        :param directory: the instance's, on this host
+        :param disks: Nova's disk info of the local disks
+        :raises DestinationDiskExists: a volume exists
+        """
+        made = {disk['path']: bases.request(disk, directory) for disk in disks}
+        self._bases[instance.uuid] = made
+        self._expected.note(
+            *(instance.uuid, instance.host),
+            [base.path for base in made.values()],
+        )
+        adopted = self._kept.adopt(
+            instance.uuid,
+            {
+                made[disk['path']].path: (
+                    made[disk['path']].format,
+                    disk['virt_disk_size'],
+                )
+                for disk in disks
+            },
+        )
+        for disk in disks:
+            path = disk['path']
+            if bases.is_volume(path) and made[path].path not in adopted:
+                bases.create_volume(path, disk['virt_disk_size'])
+
+    def is_expected(self, guest: str, source: str) -> bool:
+        """Whether this host has bases for a guest of that host.
+
+        :param source: the host's name in Nova
+        :raises PeerError: Nova has not finished to make them
+        """
+        if self.under_way(guest):
+            raise exception.PeerError(
+                operation=messages.EXPECTED,
+                reason='bases are still being made for the guest.',
+            )
+        return self._expected.find(guest) == source
