@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One instance that leaves this host: the engine, seen from Nova.
+"""One live migration away from this host, as Nova sees it.
 
-The whole migration, up to the proven pivot, runs inside Nova's operation
-thread, and Nova's monitor is shown a migration that is not over before
-that. So Nova's own way back is open all the time: it still disconnects
-volumes, unplugs interfaces and removes disks only when the guest is at home
-on the other host, and a failure or an abort ends ACTIVE on this one.
+The engine runs inside Nova's operation thread, from the first check to the
+verified pivot. Until then Nova's monitor sees a job that is not over. So
+Nova disconnects volumes, unplugs interfaces and removes disks on the source
+only when the guest no longer needs them, and after a failure or an abort the
+instance is ACTIVE on the source.
 """
 
 import enum
@@ -27,6 +27,8 @@ LOG = logging.getLogger(__name__)
 
 
 class Outcome(enum.Enum):
+    """How a live migration has ended."""
+
     OPEN = 'open'
     DONE = 'done'
     UNDONE = 'undone'
@@ -37,33 +39,34 @@ class Outcome(enum.Enum):
 class LiveMigration:
     """One live migration of one instance. Runs on the source.
 
-    :param record: Nova's Migration object, for its figures
+    The engine says in which state the migration is. Its reports only update
+    Nova's figures.
+
+    :param record: Nova's ``Migration`` object
     """
 
     def __init__(self, record: Any) -> None:
         self.outcome = Outcome.OPEN
         self.reason = ''
-        self._record = record
-        self._saved_at = 0.0
-        self._state = states.State.PREPARING
+        self._figures = _Figures(record)
         self._migration: engine.Migration | None = None
         self._door = threading.Lock()
         self._aborted = False
         self._ended = threading.Event()
 
-    def run(self, moving: engine.Migration) -> None:
-        """Run the engine to its end; how it ended is the outcome.
+    def run(self, migration: engine.Migration) -> None:
+        """Run the engine to its end, and set the outcome.
 
-        Nothing is raised: Nova's monitor decides by the outcome, and an
-        error of this thread would put the instance into ERROR although
-        everything was put back.
+        This raises nothing. Nova's monitor decides by the outcome, and an
+        error of this thread would put the instance into ERROR even if the
+        engine has put everything back.
         """
         with self._door:
-            self._migration = moving
+            self._migration = migration
             if self._aborted:
-                moving.abort()
+                migration.abort()
         try:
-            moving.run()
+            migration.run()
         except (exception.Refused, exception.MigrationUndone) as e:
             LOG.warning('%s', e)
             aborted = isinstance(e.__cause__, exception.Aborted)
@@ -75,44 +78,44 @@ class LiveMigration:
             self._end(Outcome.DONE, None)
 
     def refuse(self, error: Exception) -> None:
-        """End it before the engine began."""
+        """End the live migration before the engine begins."""
         self._end(Outcome.UNDONE, error)
 
     def abort(self) -> bool:
-        """Ask for the way back; False if it is too late."""
+        """Ask for the way back.
+
+        :returns: False if the pivot has begun, so it is too late
+        """
         with self._door:
             self._aborted = True
             return self._migration is None or self._migration.abort()
 
     def wait(self, timeout: float) -> bool:
-        """Wait at most so many seconds; tell whether it has ended."""
+        """Wait for the end.
+
+        :param timeout: seconds
+        :returns: whether the live migration has ended
+        """
         return self._ended.wait(timeout)
 
     @property
     def switching(self) -> bool:
-        """Whether Nova's own part, the memory, is what is under way."""
-        return self._state is states.State.SWITCHING
+        """Whether libvirt migrates the memory now, by Nova's operation."""
+        migration = self._migration
+        return migration is not None and (
+            migration.state is states.State.SWITCHING
+        )
 
     def note(self, now: progress.Progress) -> None:
-        """Let Nova's API show how far the disks are."""
-        changed = now.state is not self._state
-        self._state = now.state
-        interval = compat.monitor_interval()
-        if not now.disks or not (
-            changed or time.monotonic() - self._saved_at >= interval
-        ):
-            return
-        self._saved_at = time.monotonic()
-        self._record.disk_total = now.total_bytes
-        self._record.disk_processed = now.processed_bytes
-        self._record.disk_remaining = now.remaining_bytes
-        self._record.save()
+        """Update the figures that Nova's API shows."""
+        self._figures.update(now)
 
     def job_info(self, real: Callable[[], Any]) -> Any:
-        """What Nova's monitor is to see of the guest's job.
+        """The job that Nova's monitor sees.
 
-        :param real: reads it from libvirt
-        :raises MigrationError: it is stuck, so Nova must do nothing
+        :param real: reads the guest's job from libvirt
+        :raises MigrationError: the migration is stuck, so Nova must neither
+            go on nor roll back
         """
         kind = {
             Outcome.DONE: libvirt.VIR_DOMAIN_JOB_COMPLETED,
@@ -127,16 +130,19 @@ class LiveMigration:
             info = real()
             if info.type == libvirt.VIR_DOMAIN_JOB_UNBOUNDED:
                 return info
-        # the guest may be gone from here already, but its disks are not
+        # the guest may have left this host, but its disks are still here
         return compat.JobInfo(type=libvirt.VIR_DOMAIN_JOB_NONE)
 
     def is_here(self, real: Callable[[], bool]) -> bool:
-        """Whether Nova is to take the guest for running on this host.
+        """Whether Nova's monitor sees the guest as running on this host.
 
-        It asks when it finds that the operation has ended, which may be
-        just after it saw one that was not over.
+        Nova asks after it has seen a job that was not over, and then finds
+        that the operation has ended (``find_job_type`` in
+        nova/virt/libvirt/migration.py).
 
-        :raises MigrationError: it is stuck, so Nova must do nothing
+        :param real: asks libvirt
+        :raises MigrationError: the migration is stuck, so Nova must neither
+            go on nor roll back
         """
         if self.outcome is Outcome.STUCK:
             raise compat.MigrationError(reason=self.reason)
@@ -151,17 +157,44 @@ class LiveMigration:
 
 
 class WatchedGuest:
-    """Nova's guest, as its monitor is to see it."""
+    """Nova's guest, as Nova's monitor sees it."""
 
-    def __init__(self, guest: Any, moving: LiveMigration) -> None:
+    def __init__(self, guest: Any, migration: LiveMigration) -> None:
         self._guest = guest
-        self._moving = moving
+        self._migration = migration
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._guest, name)
 
     def is_active(self) -> bool:
-        return self._moving.is_here(self._guest.is_active)
+        return self._migration.is_here(self._guest.is_active)
 
     def get_job_info(self) -> Any:
-        return self._moving.job_info(self._guest.get_job_info)
+        return self._migration.job_info(self._guest.get_job_info)
+
+
+class _Figures:
+    """The bytes in Nova's record of a live migration.
+
+    :param record: Nova's ``Migration`` object
+    """
+
+    def __init__(self, record: Any) -> None:
+        self._record = record
+        self._saved_at = 0.0
+        self._state = states.State.PREPARING
+
+    def update(self, now: progress.Progress) -> None:
+        """Save them in each new state, and else once in Nova's interval."""
+        changed = now.state is not self._state
+        self._state = now.state
+        interval = compat.monitor_interval()
+        if not now.disks or not (
+            changed or time.monotonic() - self._saved_at >= interval
+        ):
+            return
+        self._saved_at = time.monotonic()
+        self._record.disk_total = now.total_bytes
+        self._record.disk_processed = now.processed_bytes
+        self._record.disk_remaining = now.remaining_bytes
+        self._record.save()

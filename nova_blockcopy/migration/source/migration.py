@@ -113,6 +113,12 @@ class Migration:
         self._begun: list[steps.Step] = []
 
     @property
+    def state(self) -> states.State:
+        """The state in the journal; PREPARING before there is a journal."""
+        parts = self._parts
+        return parts.ledger.record.state if parts else states.State.PREPARING
+
+    @property
     def progress(self) -> progress.Progress:
         """How far the migration is."""
         return self._monitor.progress

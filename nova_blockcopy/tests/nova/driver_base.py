@@ -100,7 +100,7 @@ class LiveMigrationTestCase(DriverTestCase):
         self.saved: list[Any] = []
         self.fake(objects.Migration, 'save', side_effect=self.saved.append)
         self.ended: list[Any] = []
-        self.act = lambda moving: None
+        self.act = lambda migration: None
         self.network = network(self.driver)
 
     def asked_for(self, _self, *given):
@@ -136,7 +136,7 @@ class LiveMigrationTestCase(DriverTestCase):
         )
 
     def raises(self, error):
-        def act(moving):
+        def act(migration):
             raise error
 
         return act

@@ -4,14 +4,16 @@
 from typing import Any
 
 from nova_blockcopy import exception
+from nova_blockcopy import states
 
 
-class Moving:
+class EndingMigration:
     """An engine's migration that ends as it is told to."""
 
     def __init__(self, *errors: BaseException) -> None:
         self.errors = errors
         self.reversible = True
+        self.state = states.State.PREPARING
         self.aborts = 0
 
     def run(self) -> None:
@@ -23,8 +25,8 @@ class Moving:
         return self.reversible
 
 
-def moving(*errors: BaseException) -> Any:
-    return Moving(*errors)
+def ending(*errors: BaseException) -> Any:
+    return EndingMigration(*errors)
 
 
 def undone(cause: Exception) -> exception.MigrationUndone:
@@ -41,7 +43,7 @@ STUCK = exception.MigrationStuck(
 REFUSED = exception.JobRunning(disk='vda', guest='guest')
 
 
-class ActingMigration(Moving):
+class ActingMigration(EndingMigration):
     """An engine's migration that does what it is told to when it runs."""
 
     def __init__(self, act: Any) -> None:

@@ -227,11 +227,11 @@ class TestDelete(driver_base.LiveMigrationTestCase):
         self.fake_nova('live_migration_abort')
         order = []
 
-        def act(moving):
+        def act(migration):
             self.journal.open(base.record(SOURCE, State.COPYING))
             deleting = self.run_beside(self.destroy)
             self.assertTrue(
-                waiting.until(lambda: moving.aborts == 1, timeout=30)
+                waiting.until(lambda: migration.aborts == 1, timeout=30)
             )
             order.append(('undone', list(self.gone)))
             self.journal.close(samples.UUID)
@@ -255,8 +255,8 @@ class TestDelete(driver_base.LiveMigrationTestCase):
     def test_during_the_pivot_it_can_be_deleted_again_later(self):
         said = []
 
-        def act(moving):
-            moving.reversible = False
+        def act(migration):
+            migration.reversible = False
             said.append(
                 self.assertRaises(compat.InstancePowerOffFailure, self.destroy)
             )

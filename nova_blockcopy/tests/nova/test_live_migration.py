@@ -32,7 +32,7 @@ def stats(kind: int) -> Any:
     return compat.JobInfo(type=kind, memory_total=5)
 
 
-class DepartureTestCase(base.TestCase):
+class MonitoredTestCase(base.TestCase):
     def setUp(self):
         super().setUp()
         self.record = objects.Migration(id=1, status='running')
@@ -44,7 +44,7 @@ class DepartureTestCase(base.TestCase):
                 (it.disk_total, it.disk_processed, it.disk_remaining)
             ),
         )
-        self.leaving = live_migration.LiveMigration(self.record)
+        self.live_migration = live_migration.LiveMigration(self.record)
         # as of 2025.1 Nova imports libvirt when it has a guest, not before
         self.guest = nova_guest.Guest(guests.Domain())
 
@@ -52,7 +52,22 @@ class DepartureTestCase(base.TestCase):
         """What the monitor sees while libvirt has a job of this kind."""
         domain = mock.create_autospec(nova_guest.Guest, instance=True)
         domain.get_job_info.return_value = stats(kind)
-        return live_migration.WatchedGuest(domain, self.leaving).get_job_info()
+        return live_migration.WatchedGuest(
+            domain, self.live_migration
+        ).get_job_info()
+
+    def seen_in(self, state, kind):
+        """Whether it is switching in a state, and what the monitor sees."""
+        found = []
+
+        def look(_migration):
+            found.append((self.live_migration.switching, self.seen(kind)))
+
+        self.live_migration = live_migration.LiveMigration(self.record)
+        running: Any = migrations.ActingMigration(look)
+        running.state = state
+        self.live_migration.run(running)
+        return found[0]
 
     def note(self, state, done=None, total=1000):
         disks: tuple[model.DiskProgress, ...] = ()
@@ -62,11 +77,11 @@ class DepartureTestCase(base.TestCase):
                     disk='vda', processed_bytes=done, total_bytes=total
                 ),
             )
-        self.leaving.note(progress.Progress(state=state, disks=disks))
+        self.live_migration.note(progress.Progress(state=state, disks=disks))
 
 
 @ddt.ddt
-class TestOutcome(DepartureTestCase):
+class TestOutcome(MonitoredTestCase):
     @ddt.named_data(
         ('done', [], Outcome.DONE, libvirt.VIR_DOMAIN_JOB_COMPLETED),
         (
@@ -92,14 +107,14 @@ class TestOutcome(DepartureTestCase):
     def test_how_it_ended_is_what_novas_monitor_sees(
         self, errors, outcome, kind
     ):
-        self.leaving.run(migrations.moving(*errors))
-        self.assertIs(outcome, self.leaving.outcome)
+        self.live_migration.run(migrations.ending(*errors))
+        self.assertIs(outcome, self.live_migration.outcome)
         self.assertEqual(
-            [str(e) for e in errors] or [''], [self.leaving.reason]
+            [str(e) for e in errors] or [''], [self.live_migration.reason]
         )
         for error in errors:
             self.assertIn(str(error), self.log.output)
-        self.assertTrue(self.leaving.wait(0))
+        self.assertTrue(self.live_migration.wait(0))
         for real in (
             libvirt.VIR_DOMAIN_JOB_NONE,
             libvirt.VIR_DOMAIN_JOB_UNBOUNDED,
@@ -112,105 +127,111 @@ class TestOutcome(DepartureTestCase):
     )
     def test_stuck_is_an_error_that_ends_the_monitor(self, error):
         """So that Nova neither takes anything back nor cleans up."""
-        self.leaving.run(migrations.moving(error))
-        self.assertIs(Outcome.STUCK, self.leaving.outcome)
+        self.live_migration.run(migrations.ending(error))
+        self.assertIs(Outcome.STUCK, self.live_migration.outcome)
         raised = self.assertRaises(compat.MigrationError, self.seen)
         self.assertIn(str(error), str(raised))
-        self.assertTrue(self.leaving.wait(0))
+        self.assertTrue(self.live_migration.wait(0))
         self.assertIn('stuck', self.log.output)
 
     def test_refused_before_the_engine_began(self):
-        self.leaving.refuse(migrations.REFUSED)
+        self.live_migration.refuse(migrations.REFUSED)
         self.assertEqual(libvirt.VIR_DOMAIN_JOB_FAILED, self.seen().type)
-        self.assertEqual(str(migrations.REFUSED), self.leaving.reason)
-        self.assertTrue(self.leaving.wait(0))
+        self.assertEqual(str(migrations.REFUSED), self.live_migration.reason)
+        self.assertTrue(self.live_migration.wait(0))
 
     def test_an_open_one_is_not_over_whatever_libvirt_says(self):
         """The guest leaves this host long before its disks do."""
-        self.assertIs(Outcome.OPEN, self.leaving.outcome)
-        self.assertFalse(self.leaving.wait(0))
+        self.assertIs(Outcome.OPEN, self.live_migration.outcome)
+        self.assertFalse(self.live_migration.wait(0))
         for state in State:
-            self.note(state)
             for kind in (
                 libvirt.VIR_DOMAIN_JOB_NONE,
                 libvirt.VIR_DOMAIN_JOB_COMPLETED,
                 libvirt.VIR_DOMAIN_JOB_FAILED,
                 libvirt.VIR_DOMAIN_JOB_CANCELLED,
             ):
-                seen = self.seen(kind)
+                _switching, seen = self.seen_in(state, kind)
                 self.assertEqual(libvirt.VIR_DOMAIN_JOB_NONE, seen.type)
 
     def test_the_memory_of_the_switchover_is_shown(self):
-        self.note(State.SWITCHING)
-        self.assertTrue(self.leaving.switching)
-        seen = self.seen(libvirt.VIR_DOMAIN_JOB_UNBOUNDED)
+        switching, seen = self.seen_in(
+            State.SWITCHING, libvirt.VIR_DOMAIN_JOB_UNBOUNDED
+        )
+        self.assertTrue(switching)
         self.assertEqual(libvirt.VIR_DOMAIN_JOB_UNBOUNDED, seen.type)
         self.assertEqual(5, seen.memory_total)
 
     @ddt.data(*(state for state in State if state is not State.SWITCHING))
     def test_no_other_job_is_shown(self, state):
-        self.note(state)
-        self.assertFalse(self.leaving.switching)
+        switching, seen = self.seen_in(state, libvirt.VIR_DOMAIN_JOB_UNBOUNDED)
+        self.assertFalse(switching)
+        self.assertEqual(libvirt.VIR_DOMAIN_JOB_NONE, seen.type)
+
+    def test_a_report_steers_nothing(self):
+        """The state is that of the migration, not that of its last report."""
+        self.note(State.SWITCHING)
+        self.assertFalse(self.live_migration.switching)
         seen = self.seen(libvirt.VIR_DOMAIN_JOB_UNBOUNDED)
         self.assertEqual(libvirt.VIR_DOMAIN_JOB_NONE, seen.type)
 
     def test_all_else_of_the_guest_is_novas(self):
         domain = mock.create_autospec(nova_guest.Guest, instance=True)
         domain.is_active.return_value = True
-        watched = live_migration.WatchedGuest(domain, self.leaving)
+        watched = live_migration.WatchedGuest(domain, self.live_migration)
         self.assertIs(True, watched.is_active())
         self.assertRaises(AttributeError, lambda: watched.no_such_thing)
 
 
-class TestAbort(DepartureTestCase):
+class TestAbort(MonitoredTestCase):
     def test_before_the_engine_began(self):
         """What came too early for it is told to it when it begins."""
-        self.assertTrue(self.leaving.abort())
-        it = migrations.moving(migrations.ABORTED)
-        self.leaving.run(it)
+        self.assertTrue(self.live_migration.abort())
+        it = migrations.ending(migrations.ABORTED)
+        self.live_migration.run(it)
         self.assertEqual(1, it.aborts)
         self.assertEqual(libvirt.VIR_DOMAIN_JOB_CANCELLED, self.seen().type)
 
     def test_nobody_asked(self):
-        it = migrations.moving()
-        self.leaving.run(it)
+        it = migrations.ending()
+        self.live_migration.run(it)
         self.assertEqual(0, it.aborts)
 
     def test_while_it_runs_it_is_the_engine_that_decides(self):
-        it = migrations.moving()
+        it = migrations.ending()
         answers = []
 
         def run():
-            answers.append(self.leaving.abort())
+            answers.append(self.live_migration.abort())
             it.reversible = False
-            answers.append(self.leaving.abort())
+            answers.append(self.live_migration.abort())
 
         it.run = run
-        self.leaving.run(it)
+        self.live_migration.run(it)
         self.assertEqual([True, False], answers)
-        self.assertIs(Outcome.DONE, self.leaving.outcome)
+        self.assertIs(Outcome.DONE, self.live_migration.outcome)
 
     def test_whoever_waits_is_woken(self):
         began, go_on = threading.Event(), threading.Event()
-        it = migrations.moving()
+        it = migrations.ending()
 
         def run():
             began.set()
             go_on.wait(30)
 
         it.run = run
-        thread = threading.Thread(target=self.leaving.run, args=(it,))
+        thread = threading.Thread(target=self.live_migration.run, args=(it,))
         thread.start()
         self.addCleanup(thread.join, 30)
         self.addCleanup(go_on.set)
         self.assertTrue(began.wait(30))
-        self.assertFalse(self.leaving.wait(0.01))
+        self.assertFalse(self.live_migration.wait(0.01))
         go_on.set()
-        self.assertTrue(self.leaving.wait(30))
+        self.assertTrue(self.live_migration.wait(30))
 
 
 @ddt.ddt
-class TestFoundAtTheEnd(DepartureTestCase):
+class TestFoundAtTheEnd(MonitoredTestCase):
     """Nova saw a job that was not over, then that its thread had ended."""
 
     def setUp(self):
@@ -221,11 +242,11 @@ class TestFoundAtTheEnd(DepartureTestCase):
         )
 
     def end(self, *errors):
-        self.leaving.run(migrations.moving(*errors))
+        self.live_migration.run(migrations.ending(*errors))
         guest = mock.create_autospec(nova_guest.Guest, instance=True)
         # as libvirt has it: gone from here
         guest.is_active.return_value = False
-        return live_migration.WatchedGuest(guest, self.leaving)
+        return live_migration.WatchedGuest(guest, self.live_migration)
 
     @ddt.data(
         ((), libvirt.VIR_DOMAIN_JOB_COMPLETED),
@@ -250,7 +271,7 @@ class TestFoundAtTheEnd(DepartureTestCase):
         )
 
 
-class TestFigures(DepartureTestCase):
+class TestFigures(MonitoredTestCase):
     """Nova's API shows how far the disks are."""
 
     def setUp(self):

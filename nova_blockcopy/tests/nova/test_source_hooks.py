@@ -99,7 +99,7 @@ class TestLiveMigration(driver_base.LiveMigrationTestCase):
 
     def test_novas_xml_with_our_disks_is_what_libvirt_gets(self):
         """Our entry among the volumes disturbs nothing on the way."""
-        self.act = lambda _moving: self.switch()
+        self.act = lambda _migration: self.switch()
         self.migrate()
         self.assertEqual([('done', base.THERE)], self.ended)
         ((uri, params, flags),) = self.domain.migrated
@@ -119,10 +119,10 @@ class TestLiveMigration(driver_base.LiveMigrationTestCase):
         """Nova goes on when the disks are there too, not before."""
         seen = []
 
-        def act(_moving):
+        def act(_migration):
             self.switch()
-            leaving = self.driver._live_migrations[samples.UUID]
-            watched = live_migration.WatchedGuest(self.guest, leaving)
+            current = self.driver._live_migrations[samples.UUID]
+            watched = live_migration.WatchedGuest(self.guest, current)
             seen.extend([watched.get_job_info().type, list(self.ended)])
 
         self.act = act
@@ -134,7 +134,7 @@ class TestLiveMigration(driver_base.LiveMigrationTestCase):
         self.domain.error = fakes.libvirt_error(message='no route')
         seen = []
 
-        def act(_moving):
+        def act(_migration):
             try:
                 self.switch()
             except exception.SwitchoverError as e:
@@ -147,7 +147,7 @@ class TestLiveMigration(driver_base.LiveMigrationTestCase):
         self.assertEqual([('failed', base.THERE)], self.ended)
 
     def test_the_figures_are_those_of_the_engine(self):
-        def act(_moving):
+        def act(_migration):
             self.asked[0]['listener'](
                 progress.Progress(
                     state=State.COPYING,
@@ -207,9 +207,6 @@ class TestLiveMigrationAbort(driver_base.LiveMigrationTestCase):
     def abort(self):
         self.driver.live_migration_abort(self.instance)
 
-    def at(self, state):
-        self.asked[0]['listener'](progress.Progress(state=state))
-
     def test_none_of_ours_is_novas(self):
         self.abort()
         self.stock.assert_called_once_with(self.driver, self.instance)
@@ -217,10 +214,10 @@ class TestLiveMigrationAbort(driver_base.LiveMigrationTestCase):
     def test_it_is_the_engines(self):
         moved = []
 
-        def act(moving):
-            self.at(State.COPYING)
+        def act(migration):
+            migration.state = State.COPYING
             self.abort()
-            moved.append(moving.aborts)
+            moved.append(migration.aborts)
             raise migrations.ABORTED
 
         self.act = act
@@ -230,8 +227,8 @@ class TestLiveMigrationAbort(driver_base.LiveMigrationTestCase):
         self.stock.assert_not_called()
 
     def test_in_the_switchover_libvirt_is_told_too(self):
-        def act(_moving):
-            self.at(State.SWITCHING)
+        def act(migration):
+            migration.state = State.SWITCHING
             self.abort()
             raise migrations.ABORTED
 
@@ -243,8 +240,8 @@ class TestLiveMigrationAbort(driver_base.LiveMigrationTestCase):
     def test_a_switchover_that_has_just_ended(self):
         self.stock.side_effect = fakes.libvirt_error(message='no job')
 
-        def act(_moving):
-            self.at(State.SWITCHING)
+        def act(migration):
+            migration.state = State.SWITCHING
             self.abort()
             raise migrations.ABORTED
 
@@ -253,8 +250,8 @@ class TestLiveMigrationAbort(driver_base.LiveMigrationTestCase):
         self.assertEqual([('cancelled', base.THERE)], self.ended)
 
     def test_too_late(self):
-        def act(moving):
-            moving.reversible = False
+        def act(migration):
+            migration.reversible = False
             self.assert_refused(
                 compat.MigrationError, 'too late', call=self.abort
             )

@@ -157,6 +157,12 @@ class TestOrder(world.WorldTestCase):
         self.assertEqual(6, len(self.acts))
         self.assertIsNone(self.record('a'))
 
+    def test_its_state_is_that_of_its_record(self):
+        migration = self.migration()
+        self.assertIs(State.PREPARING, migration.state)
+        migration.run(State.SWITCHING)
+        self.assertIs(State.SWITCHING, migration.state)
+
     def test_an_abort_between_two_parts(self):
         migration = self.migration()
         migration.run(State.COPYING)
