@@ -7,9 +7,11 @@ own libvirt driver. The contributor guide lists what each override is for, in
 the order of Nova's calls.
 """
 
+import functools
 from typing import Any
 
 from nova_blockcopy.nova import compat
+from nova_blockcopy.nova import contract
 from nova_blockcopy.nova import destination_hooks
 from nova_blockcopy.nova import guarded_operations
 from nova_blockcopy.nova import live_migration
@@ -31,7 +33,7 @@ class BlockCopyLibvirtDriver(
     """Nova's libvirt driver, whose block live migration is the engine's."""
 
     def __init__(self, virtapi: Any, read_only: bool = False) -> None:
-        compat.check()
+        contract.check()
         super().__init__(virtapi, read_only)
         self._live_migrations: dict[str, live_migration.LiveMigration] = {}
 
@@ -40,13 +42,13 @@ class BlockCopyLibvirtDriver(
         super().init_host(host)
         self._service = service.Service(
             host,
-            self._host.get_connection,
+            functools.partial(compat.connection, self),
             self._uri(),
             self._remove_deleted,
         )
         self._service.kept.start()
         self._reconciler = reconcile.Reconciler(
-            self._service, self.virtapi._compute
+            self._service, compat.compute_manager(self)
         )
         self._unsettled = self._reconciler.run()
         self._reconciler.go_on(self._unsettled)

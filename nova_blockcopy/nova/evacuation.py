@@ -10,6 +10,7 @@ from typing import Any
 from nova_blockcopy import exception
 from nova_blockcopy.nova import channel
 from nova_blockcopy.nova import compat
+from nova_blockcopy.nova import database
 from nova_blockcopy.nova import messages
 
 
@@ -20,7 +21,7 @@ def check(context: Any, instance: Any) -> None:
     """
     if instance.task_state != compat.REBUILD_SPAWNING:
         return
-    moving = compat.latest_migration(context, instance.uuid)
+    moving = database.latest_migration(context, instance.uuid)
     if moving is None or moving.dest_compute == compat.CONF.host:
         return
     try:
@@ -30,7 +31,7 @@ def check(context: Any, instance: Any) -> None:
     except exception.NoPeer:
         return
     except exception.PeerError as e:
-        if not compat.is_in_progress(moving) or compat.is_fenced(
+        if not database.is_in_progress(moving) or database.is_fenced(
             context, moving.dest_compute
         ):
             return

@@ -12,6 +12,7 @@ from typing import Any
 from oslo_log import log as logging
 
 from nova_blockcopy.nova import compat
+from nova_blockcopy.nova import database
 from nova_blockcopy.nova import evacuation
 from nova_blockcopy.nova import service
 
@@ -63,8 +64,8 @@ class GuardedOperations(compat.LibvirtDriver):  # type: ignore[misc]
 
         :raises MigrationError: the instance is not deleted
         """
-        context = compat.admin_context(read_deleted=True)
-        instance = compat.instance(context, uuid)
+        context = database.admin_context(read_deleted=True)
+        instance = database.instance(context, uuid)
         if not instance.deleted:
             raise compat.MigrationError(reason=f'{uuid} is not deleted.')
         super().cleanup(context, instance, instance.get_network_info())

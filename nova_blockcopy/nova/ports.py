@@ -25,17 +25,36 @@ def bind(manager: Any, context: Any, instance: Any, host: str) -> None:
     :param manager: Nova's compute manager
     """
     with _reported(instance, host):
-        compat.bind_ports(manager, context, instance, host)
+        _activate(manager.network_api, context, instance, host)
 
 
 def take_back(manager: Any, context: Any, instance: Any, dest: str) -> None:
     """Bind an instance's ports to this host again, and to no other.
 
+    Neutron forgets how a port is bound when another host's binding becomes
+    the active one (``Ml2Plugin.activate``). It binds the port here again
+    only at the port's next change. The removal of the destination's bindings
+    is such a change. Nova's record of the ports is updated afterwards, as
+    the next migration unplugs the interfaces by that record.
+
     :param manager: Nova's compute manager
-    :param dest: the host that has other bindings of them
+    :param dest: the host that has other bindings of the ports
     """
+    network_api = manager.network_api
     with _reported(instance, compat.CONF.host):
-        compat.take_ports_back(manager, context, instance, dest)
+        _activate(network_api, context, instance, compat.CONF.host)
+        network_api.setup_networks_on_host(
+            context, instance, host=dest, teardown=True
+        )
+        network_api.get_instance_nw_info(context, instance)
+
+
+def _activate(
+    network_api: Any, context: Any, instance: Any, host: str
+) -> None:
+    network_api.migrate_instance_start(
+        context, instance, compat.Migration(dest_compute=host)
+    )
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy.nova import channel
 from nova_blockcopy.nova import compat
+from nova_blockcopy.nova import database
 from nova_blockcopy.nova import handshake
 from nova_blockcopy.nova import messages
 from nova_blockcopy.nova import service
@@ -60,7 +61,7 @@ class Reconciler:
         guests = self._engine.journal.guests()
         self._unbegun = {
             each.instance_uuid: each
-            for each in compat.unbegun_migrations(compat.admin_context())
+            for each in database.unbegun_migrations(database.admin_context())
             if each.instance_uuid not in guests
         }
         unsettled = [guest for guest in guests if not self._try(guest)]
@@ -135,7 +136,7 @@ class Reconciler:
 
     def _settle(self, record: journal.Record) -> None:
         """Settle one; its journal guards it until Nova has done its part."""
-        context = compat.admin_context()
+        context = database.admin_context()
         try:
             self._check_ours(context, record)
         except compat.InstanceNotFound:
@@ -145,9 +146,9 @@ class Reconciler:
         side = self._engine.settle(
             record, channel.RpcChannel(context, record.peer, questions=1)
         )
-        instance = compat.instance(context, record.guest)
+        instance = database.instance(context, record.guest)
         begun = datetime.datetime.fromisoformat(record.history[0].at)
-        migration = compat.unfinished_migration(
+        migration = database.unfinished_migration(
             context, record.guest, record.peer, begun
         )
         if migration is None:
@@ -185,7 +186,7 @@ class Reconciler:
 
         Nova forgets it at its start, and leaves the bases there.
         """
-        context = compat.admin_context()
+        context = database.admin_context()
         guest, peer_name = migration.instance_uuid, migration.dest_compute
         there = messages.RemoteDriver(channel.RpcChannel(context, peer_name))
         try:
@@ -194,11 +195,11 @@ class Reconciler:
         except exception.NoPeer:
             return
         try:
-            instance = compat.instance(context, guest)
+            instance = database.instance(context, guest)
         except compat.InstanceNotFound:
             there.remove_deleted(guest)
             return
-        latest = compat.latest_migration(context, guest)
+        latest = database.latest_migration(context, guest)
         if instance.host != compat.CONF.host or latest.id != migration.id:
             LOG.error(
                 'Instance %s: its bases on %s, for a migration that had not '
@@ -221,8 +222,8 @@ class Reconciler:
         go_on: Callable[..., None],
     ) -> None:
         """Have Nova do its part, as at the end of any migration."""
-        compat.reopen(instance, migration)
-        data = compat.migrate_data(migration)
+        database.reopen(instance, migration)
+        data = database.migrate_data(migration)
         handshake.write(data, handshake.Terms(agreed=True))
         # its resource tracker is empty this early, and is used there
         self._manager.update_available_resource(context, startup=True)
@@ -231,7 +232,7 @@ class Reconciler:
             instance,
             migration.dest_compute,
             migrate_data=data,
-            source_bdms=compat.block_devices(context, instance.uuid),
+            source_bdms=database.block_devices(context, instance.uuid),
         )
 
     def _check_idle(self, instance: Any) -> None:
@@ -254,7 +255,7 @@ class Reconciler:
         hosts = [compat.CONF.host]
         if record.authority is model.Role.DESTINATION:
             hosts.append(record.peer)
-        instance = compat.instance(context, record.guest)
+        instance = database.instance(context, record.guest)
         if instance.host not in hosts:
             raise compat.MigrationError(
                 reason=f'it stopped in state {record.state}, and Nova has '

@@ -125,7 +125,7 @@ class SourceHooks(compat.LibvirtDriver):  # type: ignore[misc]
         new_switch: Callable[..., switch.Switch],
     ) -> None:
         arrived = functools.partial(
-            ports.bind, self.virtapi._compute, context, instance, dest
+            ports.bind, compat.compute_manager(self), context, instance, dest
         )
         try:
             migration = self._service.live_migration(
@@ -194,8 +194,9 @@ class SourceHooks(compat.LibvirtDriver):  # type: ignore[misc]
         guest, from where there is no way back in Nova alone.
         """
         if handshake.agreed(migrate_data):
+            manager = compat.compute_manager(self)
             dest = migrate_data.migration.dest_compute
-            ports.take_back(self.virtapi._compute, context, instance, dest)
+            ports.take_back(manager, context, instance, dest)
         super().rollback_live_migration_at_source(
             context, instance, migrate_data
         )
