@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Nova: the compute driver that nova-compute loads.
+"""The compute driver that nova-compute loads.
 
-It feeds the engine and leaves everything else to Nova's libvirt driver. All
-contact with Nova's internals is in ``compat``.
+The driver runs the engine for block live migrations, and leaves everything
+else to Nova's libvirt driver. Only ``compat`` imports from Nova. It names
+everything of Nova that this package uses.
 """

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bases on this host for an instance that is to come: by Nova's own code."""
+"""The bases of an instance on the destination.
+
+Nova makes the bases that are files. This module asks Nova's LVM code for
+those that are volumes.
+"""
 
 import os
 from typing import Any
@@ -9,16 +13,20 @@ from nova_blockcopy.nova import compat
 
 
 def is_volume(path: str) -> bool:
-    """Whether a disk that Nova tells of is an LVM volume."""
+    """Whether a disk in Nova's disk info is an LVM volume.
+
+    :param path: of the disk, on either host
+    """
     return compat.CONF.libvirt.images_type == 'lvm' and path.startswith(
         '/dev/'
     )
 
 
 def create_volume(path: str, size_bytes: int) -> None:
-    """Create a volume for a disk, of its name, in this host's own group.
+    """Create the volume for a disk, in the volume group of this host.
 
-    :raises DestinationDiskExists: there is one of this name
+    :param path: of the disk on the source; the volume gets the same name
+    :raises DestinationDiskExists: the group has a volume of this name
     """
     group = compat.CONF.libvirt.images_volume_group
     name = os.path.basename(path)
@@ -28,7 +36,10 @@ def create_volume(path: str, size_bytes: int) -> None:
 
 
 def volume_path(path: str) -> str:
-    """Where the volume for a disk of another host is on this one."""
+    """The path of the volume on this host.
+
+    :param path: of the disk on the source
+    """
     group = compat.CONF.libvirt.images_volume_group
     return f'/dev/{group}/{os.path.basename(path)}'
 
@@ -36,7 +47,12 @@ def volume_path(path: str) -> str:
 def request(
     info: dict[str, Any], instance_directory: str
 ) -> model.BaseRequest:
-    """The base for one entry of Nova's disk info."""
+    """The base for one disk.
+
+    :param info: the disk's entry in Nova's disk info
+    :param instance_directory: the instance's, on this host
+    :raises ValueError: the engine does not know the disk's format
+    """
     path = (
         volume_path(info['path'])
         if is_volume(info['path'])
@@ -52,9 +68,12 @@ def request(
 def is_made_here(info: dict[str, Any]) -> bool:
     """Whether each host makes the backing file of a disk by itself.
 
-    Nova formats that of an ephemeral disk or a swap disk on each host anew,
-    with identifiers of its own, so no two are alike, and a guest's layer on
-    top of another host's would be damaged. Such a disk moves as a whole.
+    Nova formats the backing file of an ephemeral disk or a swap disk anew on
+    each host, with new identifiers, so no two of them are equal. An overlay
+    on the backing file of another host would be damaged. The engine
+    therefore copies such a disk as a whole.
+
+    :param info: the disk's entry in Nova's disk info
     """
     name = os.path.basename(info['backing_file'] or '')
     return name.startswith(('ephemeral', 'swap'))

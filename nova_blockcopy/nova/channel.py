@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The peer channel over Nova's RPC.
 
-``check_instance_shared_storage`` is in every Nova, and carries a dictionary
-from one driver to another and the answer back. Nobody but the two hosts'
-drivers looks into it.
+Nova has no RPC for a driver outside its tree. But its call
+``check_instance_shared_storage`` carries a dictionary from one driver to
+another, and the answer back (``ComputeManager``). Nova itself looks into
+neither.
 """
 
 from typing import Any
@@ -16,18 +17,18 @@ from nova_blockcopy.nova import compat
 from nova_blockcopy.runtime import waiting
 
 KEY = 'nova_blockcopy'
+#: How often a question is asked, and the seconds between two attempts.
 _QUESTIONS = 5
-#: Seconds between them.
 _PAUSE = 2
 
 
 class RpcChannel:
-    """To one destination. Runs on the source.
+    """The channel to the driver of one other host.
 
     :param context: Nova's request context
     :param host: the other host's name in Nova
-    :param questions: how often a question is asked at most; each waits for
-        [DEFAULT] rpc_response_timeout
+    :param questions: how often a question is asked at most. Each attempt
+        waits up to ``[DEFAULT] rpc_response_timeout``.
     """
 
     def __init__(
@@ -39,12 +40,14 @@ class RpcChannel:
         self._rpc = compat.ComputeAPI()
 
     def call(self, message: peer.Message) -> peer.Message:
-        """Send a message, and wait for its answer.
+        """Send a message, and wait for the answer.
 
-        A question is repeated while the other nova-compute may be starting
-        again; an order is not, as it may have been carried out.
+        A question (``status``) is repeated, because the other nova-compute
+        may be starting again. An order is sent once, because the other host
+        may have carried it out.
 
-        :raises PeerError: none came, or not from this plugin
+        :raises PeerError: no answer came
+        :raises NoPeer: the other host does not run nova-blockcopy
         """
         if message['operation'] != 'status':
             return self._call(message)
@@ -52,7 +55,7 @@ class RpcChannel:
         return again(self._call, message)
 
     def _call(self, message: peer.Message) -> peer.Message:
-        # a driver without this plugin looks for the file, and says False
+        # a driver without this plugin looks for this file, and answers False
         data = {'filename': '/nonexistent', KEY: message}
         try:
             answer = self._rpc.check_instance_shared_storage(

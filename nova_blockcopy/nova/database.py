@@ -10,11 +10,18 @@ _IN_PROGRESS = ['preparing', 'running']
 
 
 def admin_context(*, read_deleted: bool = False) -> Any:
+    """A context for requests of nova-compute itself.
+
+    :param read_deleted: also find instances that were deleted
+    """
     return compat.get_admin_context('yes' if read_deleted else 'no')
 
 
 def instance(context: Any, uuid: str) -> Any:
-    """An instance with all that Nova's migration code looks at."""
+    """An instance with all fields that Nova's migration code reads.
+
+    :raises InstanceNotFound: there is none, or it was deleted
+    """
     return compat.Instance.get_by_uuid(
         context,
         uuid,
@@ -27,11 +34,12 @@ def instance(context: Any, uuid: str) -> Any:
 
 
 def block_devices(context: Any, uuid: str) -> Any:
+    """The block device mappings of an instance."""
     return compat.BlockDeviceMappingList.get_by_instance_uuid(context, uuid)
 
 
 def unbegun_migrations(context: Any) -> list[Any]:
-    """The live migrations from here that Nova was preparing when it ended."""
+    """The live migrations from this host that Nova has not ended."""
     return _live_migrations(
         context, source_compute=compat.CONF.host, status=_IN_PROGRESS
     )
@@ -40,14 +48,16 @@ def unbegun_migrations(context: Any) -> list[Any]:
 def unfinished_migration(
     context: Any, uuid: str, dest: str, begun: datetime.datetime
 ) -> Any:
-    """The live migration from here of an instance that Nova has not ended.
+    """The live migration of an instance that a crash has interrupted.
 
-    Nova calls it an error when it finds it at its start, but does not take
-    it back. Later ones to the same host have been refused, and are errors
-    too.
+    Nova gives such a migration the status ``error`` at its start, but does
+    not roll it back. Later ones to the same host have that status too,
+    because the journal has refused them.
 
-    :param begun: when it had begun already
-    :returns: None if Nova has ended it, or knows of none
+    :param dest: the destination's name in Nova
+    :param begun: a time after the begin of this migration, and before that
+        of any later one
+    :returns: None if Nova has ended it, or has no record of it
     """
     found = _live_migrations(
         context, instance_uuid=uuid, source_compute=compat.CONF.host
@@ -78,25 +88,25 @@ def _live_migrations(context: Any, **filters: Any) -> list[Any]:
 
 
 def is_in_progress(migration: Any) -> bool:
-    """Whether Nova has not ended a live migration that it had begun."""
+    """Whether Nova has begun a live migration and not ended it."""
     return migration.status in _IN_PROGRESS
 
 
 def is_fenced(context: Any, host: str) -> bool:
-    """Whether an administrator has said that nothing runs on a host.
+    """Whether an administrator has told Nova that nothing runs on a host.
 
-    That is what ``openstack compute service set --down`` means to Nova, and
-    the removal of a service.
+    ``openstack compute service set --down`` tells Nova so, and so does the
+    removal of the service.
     """
     found = compat.Service.get_by_compute_host(context, host)
     return found is None or bool(found.forced_down)
 
 
 def reopen(instance: Any, migration: Any) -> None:
-    """Have Nova take an instance for one that is being migrated.
+    """Give an instance and its migration the states of a running migration.
 
-    Its ways forward and back demand that, and after a crash it may have
-    made something else of an instance that it could not find.
+    Nova rolls back or goes on only from these states. After a crash it may
+    have given others to an instance whose guest it could not find.
     """
     if migration.status != 'running':
         migration.status = 'running'
@@ -107,7 +117,7 @@ def reopen(instance: Any, migration: Any) -> None:
 
 
 def migrate_data(migration: Any) -> Any:
-    """Nova's data of an unfinished live migration, made again."""
+    """Nova's data of an interrupted live migration, made again."""
     return compat.LibvirtLiveMigrateData(
         migration=migration,
         block_migration=True,

@@ -12,7 +12,7 @@ from nova_blockcopy.nova import service
 
 
 class DestinationHooks(compat.LibvirtDriver):  # type: ignore[misc]
-    """A part of the compute driver: bases, messages, the way back."""
+    """The mixin for the bases, the messages and the rollback."""
 
     _service: service.Service
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The compute driver: ``compute_driver = blockcopy.BlockCopyLibvirtDriver``.
 
-The driver moves the local disks of a block live migration. Everything else,
-and each migration in which either host does not take part, is left to Nova's
-own libvirt driver. The contributor guide lists what each override is for, in
+In a block live migration the engine copies the local disks. Everything else
+is left to Nova's own libvirt driver, also a live migration in which one of
+the two hosts does not take part. The contributor guide lists the overrides in
 the order of Nova's calls.
 """
 
@@ -30,7 +30,7 @@ class BlockCopyLibvirtDriver(
     destination_hooks.DestinationHooks,
     guarded_operations.GuardedOperations,
 ):
-    """Nova's libvirt driver, whose block live migration is the engine's."""
+    """Nova's libvirt driver, with the engine for block live migrations."""
 
     def __init__(self, virtapi: Any, read_only: bool = False) -> None:
         contract.check()

@@ -21,28 +21,29 @@ def check(context: Any, instance: Any) -> None:
     """
     if instance.task_state != compat.REBUILD_SPAWNING:
         return
-    moving = database.latest_migration(context, instance.uuid)
-    if moving is None or moving.dest_compute == compat.CONF.host:
+    latest = database.latest_migration(context, instance.uuid)
+    if latest is None or latest.dest_compute == compat.CONF.host:
         return
     try:
         guarded = messages.RemoteDriver(
-            channel.RpcChannel(context, moving.dest_compute, questions=1)
+            channel.RpcChannel(context, latest.dest_compute, questions=1)
         ).is_guarded(instance.uuid)
     except exception.NoPeer:
         return
     except exception.PeerError as e:
-        if not database.is_in_progress(moving) or database.is_fenced(
-            context, moving.dest_compute
+        if not database.is_in_progress(latest) or database.is_fenced(
+            context, latest.dest_compute
         ):
             return
         raise compat.MigrationError(
             reason=f'cannot build instance {instance.uuid}: its guest may '
-            f'run on {moving.dest_compute}, which does not answer; have '
-            f'that host come back, or end the guest and force its '
-            f'nova-compute down: {e}'
+            f'run on {latest.dest_compute}, which does not answer. Bring that '
+            f'host back; or make sure that the guest is off, and force the '
+            f'nova-compute of that host down. {e}'
         ) from e
     if guarded:
         raise compat.MigrationError(
             reason=f'cannot build instance {instance.uuid}: its guest may '
-            f'run on {moving.dest_compute}; see the journal there.'
+            f'run on {latest.dest_compute}, which has a journal of its '
+            f'migration. Settle that migration first.'
         )

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lets ``nova.virt.blockcopy`` be found where Nova lies elsewhere.
+"""Finds ``nova.virt.blockcopy`` if Nova is in another directory.
 
-nova-compute imports its driver from Nova's own package only. Where that is
-another directory than ours (Nova from the distribution, the plugin from
-pip), Python looks for ``nova.virt.blockcopy`` in Nova's directory alone.
-This runs at each start of Python, so it imports next to nothing.
+nova-compute imports its driver from Nova's own package only. If Nova comes
+from the distribution and this plugin from pip, they are in two directories,
+and Python looks for ``nova.virt.blockcopy`` in Nova's directory alone. This
+module runs at each start of Python, so it imports next to nothing.
 """
 
 import os
@@ -29,5 +29,5 @@ class _Finder:
         )
 
 
-# at the end: where the ordinary way leads there, it is taken
+# at the end, so that Python's own finders come first
 sys.meta_path.append(_Finder)

@@ -20,7 +20,7 @@ LOG = logging.getLogger(__name__)
 
 
 class GuardedOperations(compat.LibvirtDriver):  # type: ignore[misc]
-    """A part of the compute driver: removal, start and use of an instance."""
+    """The mixin for the removal, start and use of an instance."""
 
     _service: service.Service
 
@@ -40,16 +40,16 @@ class GuardedOperations(compat.LibvirtDriver):  # type: ignore[misc]
             self._service.guard.check_removal(instance)
         except compat.MigrationError as e:
             if instance.host != compat.CONF.host:
-                # evacuated; Nova does not start here while this fails
+                # evacuated: while this fails, nova-compute does not start
                 LOG.error(
-                    'Nova has it on %s: it is only powered off here. %s',
-                    instance.host,
-                    e,
+                    'Nova has the instance on %s. Its guest on this host is '
+                    'powered off, and its disks here stay. %s',
+                    *(instance.host, e),
                     instance=instance,
                 )
                 self.power_off(instance)
                 return
-            # the one error that lets it be deleted again later
+            # after this error a user can delete the instance again
             raise compat.InstancePowerOffFailure(reason=e) from e
         super().destroy(context, instance, *args, **kwargs)
 
@@ -67,7 +67,9 @@ class GuardedOperations(compat.LibvirtDriver):  # type: ignore[misc]
         context = database.admin_context(read_deleted=True)
         instance = database.instance(context, uuid)
         if not instance.deleted:
-            raise compat.MigrationError(reason=f'{uuid} is not deleted.')
+            raise compat.MigrationError(
+                reason=f'instance {uuid} is not deleted.'
+            )
         super().cleanup(context, instance, instance.get_network_info())
 
     def _cleanup_lvm(self, instance: Any, block_device_info: Any) -> None:
@@ -85,10 +87,10 @@ class GuardedOperations(compat.LibvirtDriver):  # type: ignore[misc]
     def spawn(
         self, context: Any, instance: Any, *args: Any, **kwargs: Any
     ) -> None:
-        """Build an instance; Nova evacuates an instance to this host so.
+        """Build an instance, also one that is evacuated to this host.
 
-        An evacuation takes files that it finds here for disks that both
-        hosts share, even if they are empty bases.
+        An evacuation takes the files that it finds here for disks that both
+        hosts share. They may be empty bases.
         """
         self._service.guard.check_start(instance, 'build')
         evacuation.check(context, instance)

@@ -26,14 +26,14 @@ def forbids_removal(record: journal.Record) -> str | None:
     """Why this host's disks of an instance must stay; None if they may go."""
     if record.role is model.Role.SOURCE:
         return (
-            f'its disks on this host are being moved to {record.peer} '
+            f'its disks are being migrated from this host to {record.peer} '
             f'(state {record.state})'
         )
     at_home = (states.State.PIVOTING, states.State.RELEASING)
     if record.pivoted or record.state in at_home:
         return (
-            f'it came here from {record.peer}, and its disks here may be the '
-            f'only good ones (state {record.state})'
+            f'it was migrated here from {record.peer}, and its disks here may '
+            f'be the only good ones (state {record.state})'
         )
     return None
 
@@ -41,16 +41,16 @@ def forbids_removal(record: journal.Record) -> str | None:
 def forbids_start(record: journal.Record) -> str:
     """Why an instance must not be started on this host."""
     other = (
-        'may run on the other host'
+        'it may run on the other host'
         if record.role is model.Role.SOURCE
-        else 'has disks here that are not complete'
+        else 'its disks on this host are not complete'
     )
-    return f'it is being moved (state {record.state}) and {other}'
+    return f'it is being migrated (state {record.state}), and {other}'
 
 
 def forbids_use(record: journal.Record) -> str:
     """Why an instance's disks on this host must not be read or changed."""
-    return f'it is being moved (state {record.state})'
+    return f'it is being migrated (state {record.state})'
 
 
 class Guard:
@@ -115,7 +115,8 @@ class Guard:
         if self._expected.find(instance.uuid) is not None:
             raise compat.MigrationError(
                 reason=f'cannot {action} instance {instance.uuid}: this host '
-                f'has empty disks of it, for a migration that has not begun.'
+                f'has only empty disks of it, made for a migration that has '
+                f'not begun.'
             )
 
     def _check(self, instance: Any, rule: Rule, action: str) -> None:

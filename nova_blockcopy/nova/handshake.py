@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What two hosts tell each other about a migration, inside Nova's own data.
+"""The agreement of two hosts about a migration, inside Nova's own data.
 
-It travels as an entry of ``migrate_data.bdms`` with a serial of our own:
-Nova passes entries on through all hosts, even those without this plugin,
-and ignores one whose serial no disk has (_update_volume_xml in
-nova/virt/libvirt/migration.py).
+The terms are an entry of ``migrate_data.bdms`` with the serial
+``nova-blockcopy``. Nova passes the entries on through all hosts, also
+through those without this plugin. It ignores an entry whose serial belongs
+to no disk (``_update_volume_xml`` in nova/virt/libvirt/migration.py).
 
-The destination offers, the source agrees, the destination answers with the
-bases that it made. A host without the plugin never offers and never agrees.
+The destination offers, the source agrees, and the destination answers with
+the bases that it has made. A host without this plugin does neither, so Nova
+migrates alone.
 """
 
 import dataclasses
@@ -23,9 +24,10 @@ VERSION = 2
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """``bases`` are by the path of the disk's image on the source.
+    """The terms of one migration.
 
-    ``tls`` is what the destination has as ``[blockcopy] export_tls``.
+    ``bases`` are by the path of the disk's image on the source. ``tls`` is
+    the destination's ``[blockcopy] export_tls``.
     """
 
     version: int = VERSION
@@ -37,7 +39,7 @@ class Terms:
 
 
 def read(migrate_data: Any) -> Terms | None:
-    """What was said so far; None if nothing, or not in our version."""
+    """The latest terms; None without terms, or with another version."""
     if 'bdms' not in migrate_data or not migrate_data.bdms:
         return None
     for entry in migrate_data.bdms:
@@ -56,12 +58,13 @@ def _unpacked(info: dict[str, Any]) -> Terms | None:
 
 
 def agreed(migrate_data: Any) -> bool:
+    """Whether both hosts take part."""
     terms = read(migrate_data)
     return terms is not None and terms.agreed
 
 
 def write(migrate_data: Any, terms: Terms) -> None:
-    """Put the terms in, in place of what was said before."""
+    """Put the terms in, in place of earlier ones."""
     others = list(migrate_data.bdms) if 'bdms' in migrate_data else []
     entry = compat.BDMInfo(
         serial=SERIAL, bus='', dev='', type='', format=None, boot_index=None

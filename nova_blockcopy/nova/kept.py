@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bases that stay on a destination, for the next attempt of a migration.
+"""The seeded bases that a destination keeps for the next attempt.
 
-Nova removes them when it takes a migration back. Files are put aside into a
-directory next to that of the instance, as Nova does with what it deletes or
-resizes; volumes stay where they are. What they hold is in the book of what
-was received, and is proven before it is relied on.
+Nova removes the bases when it rolls a migration back. To keep them, files
+are moved into a directory next to the instance's own, as Nova does for a
+resize. Volumes stay in their place, and a note tells Nova's cleanup to leave
+them. The book of ``records.received`` says how much of each base is seeded.
+The engine verifies that before the next attempt uses a base.
 """
 
 import os
@@ -28,7 +29,7 @@ _SUFFIX = '_kept'
 
 
 class Kept:
-    """One host's kept bases, each guest's until a time. Thread-safe.
+    """The kept bases of one host, each until a time. Thread-safe.
 
     :param directory: of the journals
     :param instances: Nova's ``instances_path``
@@ -41,7 +42,7 @@ class Kept:
         self._lock = threading.RLock()
 
     def start(self) -> None:
-        """Go on after a restart: what is due is removed, also later."""
+        """Remove the bases whose time is over, and later those that follow."""
         for folder in self._instances.glob(f'*{_SUFFIX}'):
             if not self._note(folder.name.removesuffix(_SUFFIX)).exists():
                 shutil.rmtree(folder)
@@ -49,9 +50,10 @@ class Kept:
             self._schedule(note.stem, self._read(note.stem)['until'])
 
     def keep(self, guest: str, seconds: int) -> None:
-        """Keep what has been seeded for a guest, if anything has.
+        """Keep the bases of a guest that have been seeded.
 
         :param guest: UUID
+        :param seconds: until they are removed
         """
         found = [each.base.path for each in self._book(guest).bases()]
         if not found:
@@ -71,18 +73,18 @@ class Kept:
                 shutil.rmtree(self._folder(guest), ignore_errors=True)
                 home.rename(self._folder(guest))
         LOG.info(
-            'Instance %s: what was seeded here is kept for %d s for another '
-            'attempt',
+            'Instance %s: its seeded bases are kept on this host for %d s, '
+            'for another attempt',
             *(guest, seconds),
         )
         self._schedule(guest, until)
 
     def has(self, guest: str) -> bool:
-        """Whether anything is kept of a guest."""
+        """Whether bases of a guest are kept."""
         return self._note(guest).exists()
 
     def volumes(self, guest: str) -> list[str]:
-        """The paths of the volumes that are kept of a guest."""
+        """The paths of the volumes that are kept for a guest."""
         found: list[str] = self._read(guest)['volumes']
         return found
 
@@ -91,14 +93,14 @@ class Kept:
         guest: str,
         wanted: Mapping[str, tuple[model.ImageFormat | None, int]],
     ) -> list[str]:
-        """Use what is kept, and remove what does not fit.
+        """Use the kept bases that fit, and remove the others.
 
-        :param wanted: the format and the size in bytes of a base, by path
-        :returns: the volumes that need not be made
+        :param wanted: the format and the size in bytes of each base, by path
+        :returns: the volumes that exist already
         """
         with self._lock:
             volumes = self.volumes(guest)
-            # from here on they are what Nova would remove
+            # from here on Nova may remove the volumes again
             durable.remove(str(self._note(guest)))
             fitting = {
                 each.base.path
@@ -116,13 +118,13 @@ class Kept:
         return [path for path in volumes if path in fitting]
 
     def put_back(self, guest: str) -> None:
-        """Put the adopted files in place of those that Nova has made."""
+        """Put the adopted files in the place of those that Nova has made."""
         for path in self._files(guest):
             path.replace(self._instances / guest / path.name)
         shutil.rmtree(self._folder(guest), ignore_errors=True)
 
     def drop(self, guest: str) -> None:
-        """Remove all that is kept of a guest; done twice is done once."""
+        """Remove the kept bases of a guest, if there are any."""
         with self._lock:
             volumes = self.volumes(guest)
             if volumes:
@@ -142,7 +144,7 @@ class Kept:
         with self._lock:
             if self._read(guest)['until'] != until:
                 return
-            LOG.info('Instance %s: what was kept of it is removed', guest)
+            LOG.info('Instance %s: its kept bases are removed', guest)
             self.drop(guest)
 
     def _read(self, guest: str) -> dict[str, Any]:

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The bindings of an instance's ports, which follow its guest.
 
-Neutron lets one host's binding of a port be the active one. Nova moves it at
-a time of its own, so the source does it when the guest has moved. If Neutron
-refuses, the migration goes on: the guest runs, and the log says what to do.
+Neutron has a binding of each port for both hosts, and one of the two is
+active. The source activates the destination's binding as soon as the guest
+runs there, and its own binding if the guest comes back. If Neutron refuses,
+the migration goes on, and the log says what to do.
 """
 
 import contextlib
@@ -63,8 +64,8 @@ def _reported(instance: Any, host: str) -> Iterator[None]:
         yield
     except compat.NovaException as e:
         LOG.error(
-            'It runs on %s, but its ports are not bound to that host; bind '
-            'them there by hand: %s',
+            'The guest runs on %s, but Neutron has not bound its ports to '
+            'that host. Bind them by hand: %s',
             *(host, e),
             instance=instance,
         )

@@ -15,10 +15,10 @@ from nova_blockcopy.nova import service
 
 
 class Prechecks(compat.LibvirtDriver):  # type: ignore[misc]
-    """A part of the compute driver: the checks in the order of Nova's calls.
+    """The mixin for the checks, in the order in which Nova calls them.
 
-    The destination offers, the source agrees, and the destination looks for
-    leftovers once it knows that both hosts take part.
+    The destination offers to take part, and the source agrees. Then the
+    destination looks for leftovers.
     """
 
     _service: service.Service
@@ -44,7 +44,7 @@ class Prechecks(compat.LibvirtDriver):  # type: ignore[misc]
         dest_check_data: Any,
         block_device_info: Any = None,
     ) -> Any:
-        """Agree if the local disks can be moved. Runs on the source."""
+        """Agree if the engine can copy the disks. Runs on the source."""
         _check_settled(self._service, instance)
         self._check_directory_of_volumes(instance, dest_check_data)
         data = super().check_can_live_migrate_source(
@@ -55,8 +55,8 @@ class Prechecks(compat.LibvirtDriver):  # type: ignore[misc]
         terms = handshake.read(data)
         if terms is None:
             raise compat.MigrationPreCheckError(
-                reason='the destination does not run nova-blockcopy, or '
-                'another version of it; choose another host.'
+                reason='the destination does not run nova-blockcopy, or runs '
+                'another version of it. Choose another host.'
             )
         _check_images(instance, data)
         disks = self._get_instance_disk_info(instance, block_device_info)
@@ -72,44 +72,44 @@ class Prechecks(compat.LibvirtDriver):  # type: ignore[misc]
     def check_source_migrate_data_at_dest(
         self, ctxt: Any, instance: Any, migrate_data: Any, *more: Any
     ) -> Any:
-        """Refuse if the instance's directory exists. On the destination."""
+        """Refuse if the directory exists. Runs on the destination."""
         if handshake.agreed(migrate_data):
             directory = compat.instance_path(instance)
             if os.path.exists(directory):
-                # Nova would find it too late, and then remove it
+                # Nova would find it later, and its rollback would remove it
                 raise compat.MigrationPreCheckError(
-                    reason=f'{directory} exists on the destination already; '
-                    f'see what it is, and remove it.'
+                    reason=f'{directory} already exists on the destination. '
+                    f'Find out what it is, and remove it.'
                 )
         return super().check_source_migrate_data_at_dest(
             ctxt, instance, migrate_data, *more
         )
 
     def _check_no_volumes(self, instance: Any) -> None:
-        """Pass if no volume of the instance is here, but those kept."""
+        """Pass if this host has no volumes of the instance but kept ones."""
         if compat.CONF.libvirt.images_type != 'lvm':
             return
         kept = self._service.kept.volumes(instance.uuid)
         left = [path for path in self._lvm_disks(instance) if path not in kept]
         if left:
             raise compat.MigrationPreCheckError(
-                reason=f'{", ".join(left)} exists on the destination '
-                f'already; see what it is, and remove it.'
+                reason=f'{", ".join(left)} already exists on the '
+                f'destination. Find out what it is, and remove it.'
             )
 
     def _check_directory_of_volumes(
         self, instance: Any, dest_check_data: Any
     ) -> None:
-        """Pass unless both hosts share the directory, but not the volumes."""
+        """Refuse volumes together with a shared ``instances_path``."""
         if compat.CONF.libvirt.images_type == 'lvm' and (
             self._check_shared_storage_test_file(
                 dest_check_data.filename, instance
             )
         ):
             raise compat.MigrationPreCheckError(
-                reason='images_type = lvm with an instances_path that both '
-                'hosts share is not supported: Nova takes the volumes for '
-                'shared too.'
+                reason='both hosts share instances_path, and images_type is '
+                'lvm. This is not supported, because Nova would take the '
+                'volumes for shared too.'
             )
 
 
@@ -122,20 +122,20 @@ def _check_settled(engine: service.Service, instance: Any) -> None:
     if record is not None:
         raise compat.MigrationPreCheckError(
             reason=f'host {compat.CONF.host} has the journal of an '
-            f'unfinished migration of it, in state {record.state}; '
-            f'settle that first.'
+            f'unfinished migration of this instance, in state '
+            f'{record.state}. Settle that migration first.'
         )
 
 
 def _check_images(instance: Any, migrate_data: Any) -> None:
-    """Pass if both hosts keep disks in the same way, and not encrypted."""
+    """Pass if both hosts have one type of images, which is not encrypted."""
     if migrate_data.image_type != compat.CONF.libvirt.images_type:
         raise compat.MigrationPreCheckError(
             reason=f'the destination has [libvirt] images_type = '
-            f'{migrate_data.image_type}, this host has '
-            f'{compat.CONF.libvirt.images_type}.'
+            f'{migrate_data.image_type}, and this host has '
+            f'{compat.CONF.libvirt.images_type}. Both must be the same.'
         )
     if instance.ephemeral_key_uuid is not None:
         raise compat.MigrationPreCheckError(
-            reason='its disks are encrypted volumes, which cannot be moved.'
+            reason='its disks are encrypted volumes, which cannot be migrated.'
         )

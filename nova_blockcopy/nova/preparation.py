@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The bases that a destination makes for a guest to come.
+"""The bases that a destination makes before the engine begins.
 
-Nova prepares the destination before the engine sends its first message. In
-that time only this module and its durable note (``records.expected``) know
-that the new disks of an instance are empty.
+Nova prepares the destination before the engine sends its first message. The
+destination has no journal of the guest until then. Only this module, and its
+note in ``records.expected``, say that the new disks of the instance are
+empty.
 """
 
 import contextlib
@@ -23,8 +24,8 @@ Bases = dict[str, model.BaseRequest]
 class Preparations:
     """The preparations of one host. Runs on the destination.
 
-    :param notes: the guests that this host has bases for
-    :param kept_bases: what an earlier attempt has left
+    :param notes: the guests that this host has bases for, on disk
+    :param kept_bases: those of earlier attempts
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class Preparations:
     def make_bases(
         self, instance: Any, directory: str, disks: list[dict[str, Any]]
     ) -> None:
-        """Make the volumes among the bases, and use what is kept.
+        """Make the bases that are volumes, and adopt those that are kept.
 
         :param directory: the instance's, on this host
         :param disks: Nova's disk info of the local disks
@@ -89,11 +90,11 @@ class Preparations:
         """Whether this host has bases for a guest of that host.
 
         :param source: the host's name in Nova
-        :raises PeerError: Nova has not finished to make them
+        :raises PeerError: Nova is still making them
         """
         if self.under_way(guest):
             raise exception.PeerError(
                 operation=messages.EXPECTED,
-                reason='bases are still being made for the guest.',
+                reason='Nova is still making the bases of this guest.',
             )
         return self._expected.find(guest) == source

@@ -66,7 +66,7 @@ class Service:
         answer = self._destination.handle(message)
         guest = str(message.get('guest'))
         if os.path.exists(self.journal.path(guest)):
-            # from here on the journal says what the bases are
+            # from here on the journal guards the bases
             self.expected.forget(guest)
         return answer
 
@@ -78,8 +78,11 @@ class Service:
         return self.journal.find(guest) is not None
 
     def remove_deleted(self, guest: str) -> None:
-        """Remove the rest of a deleted instance, whose guest is elsewhere.
+        """Remove the disks and interfaces of a deleted instance.
 
+        Its guest is on the other host.
+
+        :param guest: UUID
         :raises PeerError: the instance is not deleted, or Nova fails
         """
         try:
@@ -94,19 +97,21 @@ class Service:
     # -- the destination -------------------------------------------------
 
     def is_expected(self, guest: str, source: str) -> bool:
-        """Whether this host has bases for a guest of that host, no journal.
+        """Whether this host has bases for a guest, and no journal of it yet.
 
-        :raises PeerError: Nova has not finished to make them
+        :param guest: UUID
+        :param source: the name in Nova of the host that the guest is on
+        :raises PeerError: Nova is still making them
         """
         return self.preparations.is_expected(guest, source)
 
     def keep_bases(self, guest: str) -> None:
-        """Keep what was seeded here for a guest, if the operator wants it."""
+        """Keep a guest's seeded bases, if ``keep_seeded`` says so."""
         if self.settings.keep_seeded:
             self.kept.keep(guest, self.settings.keep_seeded)
 
     def forget_bases(self, guest: str) -> None:
-        """Forget a guest's bases here: Nova has removed what is not kept."""
+        """Forget a guest's bases: Nova has removed those that are not kept."""
         self.expected.forget(guest)
         if not self.kept.has(guest):
             received.Book(self.settings.journal_dir, guest).close()
@@ -116,13 +121,17 @@ class Service:
     def settle(
         self, record: journal.Record, channel: peer.Channel
     ) -> model.Role:
-        """Bring to its end what a crash left; see ``recovery.settle``."""
+        """End a migration that a crash has interrupted.
+
+        :returns: the side on which the guest is now
+        :raises BlockCopyError: see ``recovery.settle``
+        """
         return recovery.settle(record, self._here, channel, self.settings)
 
     def check_live_migration(
         self, instance: Any, paths: list[str], *, tls: bool
     ) -> None:
-        """Pass if the engine could move an instance's disks from here.
+        """Pass if the engine can migrate an instance from this host.
 
         :param paths: of its local disks, as Nova knows them
         :param tls: the destination's ``export_tls``
@@ -169,7 +178,7 @@ class Service:
 
 
 def _translated(host: str, connect: hypervisor.Connect) -> hypervisor.Connect:
-    """Nova's connection, whose loss is an error that the engine knows."""
+    """Nova's connection; if it is lost, an error of the engine is raised."""
 
     def connected() -> Any:
         try:

@@ -31,11 +31,11 @@ _LiveMigration = live_migration.LiveMigration
 
 
 class SourceHooks(compat.LibvirtDriver):  # type: ignore[misc]
-    """A part of the compute driver: the live migration and its abort."""
+    """The mixin for the live migration, its abort and its rollback."""
 
     _service: service.Service
     _reconciler: reconcile.Reconciler
-    #: By instance UUID; only those in which the destination takes part.
+    #: By instance UUID; Nova's own live migrations are not among them.
     _live_migrations: dict[str, _LiveMigration]
 
     def live_migration(
@@ -76,7 +76,7 @@ class SourceHooks(compat.LibvirtDriver):  # type: ignore[misc]
         self, context: Any, instance: Any, guest: Any
     ) -> Any:
         if instance.uuid in self._live_migrations:
-            return [], []  # libvirt has nothing to copy
+            return [], []  # the engine copies the disks, not libvirt
         return super()._live_migration_copy_disk_paths(
             context, instance, guest
         )
@@ -109,9 +109,12 @@ class SourceHooks(compat.LibvirtDriver):  # type: ignore[misc]
                 current, context, instance, dest, migrate_data, new_switch
             )
         elif handshake.agreed(migrate_data):
-            # its monitor has failed already; Nova's own operation alone
-            # would start the guest on empty disks
-            raise compat.MigrationError(reason='it was given up.')
+            # Nova's monitor has failed before this thread began. Nova's own
+            # operation alone would start the guest on empty disks.
+            raise compat.MigrationError(
+                reason='the live migration has ended before its operation '
+                'began.'
+            )
         else:
             operation(guest, device_names)
 
@@ -135,7 +138,9 @@ class SourceHooks(compat.LibvirtDriver):  # type: ignore[misc]
                 current.note,
             )
         except exception.BlockCopyError as e:
-            LOG.warning('Nothing was moved: %s', e, instance=instance)
+            LOG.warning(
+                'The engine refuses to begin: %s', e, instance=instance
+            )
             current.refuse(e)
         else:
             current.run(migration)
@@ -175,23 +180,23 @@ class SourceHooks(compat.LibvirtDriver):  # type: ignore[misc]
             return
         if not current.abort():
             raise compat.MigrationError(
-                reason='the guest is taking to its new disks; it is too late '
-                'to abort.'
+                reason='the guest is switching to its disks on the '
+                'destination. It is too late to abort.'
             )
         if current.switching:
             try:
                 super().live_migration_abort(instance)
             except (libvirt.libvirtError, compat.InstanceNotFound) as e:
-                # it has just ended
+                # the job has just ended
                 LOG.debug('No job to abort: %s', e, instance=instance)
 
     def rollback_live_migration_at_source(
         self, context: Any, instance: Any, migrate_data: Any
     ) -> None:
-        """Bind the ports here again.
+        """Bind the ports to this host again.
 
-        They are bound to the destination as soon as libvirt has moved the
-        guest, from where there is no way back in Nova alone.
+        The engine's switchover has bound them to the destination. Nova
+        itself has no way back from there.
         """
         if handshake.agreed(migrate_data):
             manager = compat.compute_manager(self)
@@ -209,11 +214,16 @@ class SourceHooks(compat.LibvirtDriver):  # type: ignore[misc]
         current = self._live_migrations.get(instance.uuid)
         if current is None:
             return
-        LOG.info('Its move is aborted to delete it', instance=instance)
+        LOG.info(
+            'The live migration is aborted, to delete the instance',
+            instance=instance,
+        )
         self.live_migration_abort(instance)
         current.wait(self._service.settings.switchover_timeout)
         if current.outcome is live_migration.Outcome.DONE:
-            raise compat.MigrationError(reason='it has just moved.')
+            raise compat.MigrationError(
+                reason='the live migration has just ended.'
+            )
 
     def _endpoint(self, address: str) -> model.Endpoint:
         return model.Endpoint(
