@@ -11,7 +11,8 @@ from nova_blockcopy.nova import compat
 def check() -> None:
     """Pass if this Nova offers everything that is used of it.
 
-    :raises ImportError: it does not; nova-compute logs that and ends
+    :raises ImportError: with a sentence for each thing that is missing;
+        nova-compute logs the error and ends
     """
     lacking = [
         *_methods(),

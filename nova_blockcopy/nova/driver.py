@@ -2,9 +2,8 @@
 """The compute driver: ``compute_driver = blockcopy.BlockCopyLibvirtDriver``.
 
 In a block live migration the engine copies the local disks. Everything else
-is left to Nova's own libvirt driver, also a live migration in which one of
-the two hosts does not take part. The contributor guide lists the overrides in
-the order of Nova's calls.
+is left to Nova's own libvirt driver, such as a live migration without local
+disks. The contributor guide lists the overrides in the order of Nova's calls.
 """
 
 import functools

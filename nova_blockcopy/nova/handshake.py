@@ -7,8 +7,9 @@ through those without this plugin. It ignores an entry whose serial belongs
 to no disk (``_update_volume_xml`` in nova/virt/libvirt/migration.py).
 
 The destination offers, the source agrees, and the destination answers with
-the bases that it has made. A host without this plugin does neither, so Nova
-migrates alone.
+the bases that it has made. If the destination does not run this plugin, it
+offers nothing, and the source refuses to copy local disks there. If the
+source does not run the plugin, it never agrees, and Nova migrates alone.
 """
 
 import dataclasses

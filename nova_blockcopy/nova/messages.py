@@ -11,10 +11,10 @@ from nova_blockcopy.migration import peer
 from nova_blockcopy.nova import config_drive
 
 _CONFIG_DRIVE = 'config_drive'
-#: Also the operation that a refusal to answer names.
+#: Also named in the error of a host that is still making bases.
 EXPECTED = 'expected'
 _GUARDED = 'guarded'
-#: Also the operation that a failed removal names.
+#: Also named in the error of a removal that fails.
 REMOVE_DELETED = 'remove_deleted'
 
 

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """After a crash of nova-compute, half-done migrations come to an end.
 
-This runs in ``init_host``, before Nova looks at its instances. So Nova cannot
-start an instance, or clean up after it, before its migration is settled. If
-a migration cannot be settled yet, mostly because the other host does not
-answer, a thread tries again until it can.
+The reconciler runs in ``init_host``, before Nova looks at its instances. Nova
+can then neither start an instance nor clean up after it before its migration
+is settled. If a migration cannot be settled yet, mostly because the other host
+does not answer, a thread tries again.
 """
 
 import threading

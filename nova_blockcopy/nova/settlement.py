@@ -2,7 +2,7 @@
 """The end of one half-done migration, by the engine and then by Nova.
 
 The engine finds out on which host the guest is. Then Nova does its own part,
-as at the end of any live migration: it rolls back, or it goes on to the
+as at the end of any live migration: Nova rolls back, or goes on to the
 destination.
 """
 
@@ -160,7 +160,7 @@ class Settler:
 def _check_idle(instance: Any) -> None:
     """Pass if Nova does nothing with an instance.
 
-    :raises MigrationError: it does
+    :raises MigrationError: Nova does something with the instance
     """
     state = (instance.vm_state, instance.task_state)
     if state not in (('active', None), ('active', compat.MIGRATING)):
@@ -195,7 +195,8 @@ def _check_known(
 ) -> None:
     """Pass if Nova has an instance on the host where its guest is.
 
-    :raises MigrationError: it has not, so the guards must stay
+    :raises MigrationError: Nova has the instance elsewhere, so the guards
+        must stay
     """
     there = side is model.Role.DESTINATION
     if there is not (instance.host == record.peer):

@@ -170,7 +170,7 @@ class SourceHooks(compat.LibvirtDriver):  # type: ignore[misc]
     def live_migration_abort(self, instance: Any) -> None:
         """Abort the engine, and libvirt's job during the switchover.
 
-        :raises MigrationError: it is too late
+        :raises MigrationError: the pivot has begun
         """
         current = self._live_migrations.get(instance.uuid)
         if current is None:
@@ -209,7 +209,7 @@ class SourceHooks(compat.LibvirtDriver):  # type: ignore[misc]
     def _end_live_migration(self, instance: Any) -> None:
         """Abort an instance's live migration, and wait for its end.
 
-        :raises MigrationError: it is too late
+        :raises MigrationError: the pivot has begun
         """
         current = self._live_migrations.get(instance.uuid)
         if current is None:

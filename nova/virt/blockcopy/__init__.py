@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where nova-compute looks for ``compute_driver = blockcopy.…``."""
+"""The place where nova-compute looks for its ``compute_driver``."""
 
 from nova_blockcopy.nova.driver import BlockCopyLibvirtDriver
 

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The compute driver: Nova's own, but for what concerns a move."""
+"""The compute driver as a whole, and its start."""
 
 import datetime
 from unittest import mock
 
-import ddt
 import fixtures
 from nova import objects
 from nova.compute import manager
@@ -22,47 +21,12 @@ from nova_blockcopy.tests.unit import fakes
 from nova_blockcopy.tests.unit import samples
 
 
-@ddt.ddt
 class TestDriver(driver_base.DriverTestCase):
     def test_it_is_novas_own(self):
         self.assertIsInstance(self.driver, libvirt_driver.LibvirtDriver)
         self.assertIsInstance(self.driver, nova_driver.ComputeDriver)
         stock = libvirt_driver.LibvirtDriver(self.driver.virtapi)
         self.assertEqual(stock.capabilities, self.driver.capabilities)
-
-    def test_options_have_defaults_that_fit_nova(self):
-        settings = self.driver._service.settings
-        self.assertEqual(
-            f'{self.directory}/blockcopy/journal', settings.journal_dir
-        )
-        self.assertEqual('192.0.2.1', settings.export_address)
-
-    @ddt.data(True, False)
-    def test_exports_are_encrypted_as_migrations_are(self, native):
-        self.conf.config(
-            group='libvirt', live_migration_with_native_tls=native
-        )
-        self.assertIs(native, self.service().settings.export_tls)
-
-    def test_exports_are_where_migrations_come_in(self):
-        self.conf.config(
-            group='libvirt', live_migration_inbound_addr='198.51.100.7'
-        )
-        self.assertEqual(
-            '198.51.100.7', self.service().settings.export_address
-        )
-
-    def test_what_an_operator_sets_stays(self):
-        self.conf.config(
-            group='blockcopy',
-            journal_dir='/j',
-            export_address='203.0.113.1',
-        )
-        settings = self.service().settings
-        self.assertEqual(
-            ('/j', '203.0.113.1'),
-            (settings.journal_dir, settings.export_address),
-        )
 
 
 class TestInit(base.TestCase):
