@@ -2,6 +2,7 @@
 """Nothing of Nova is used that ``compat`` does not name."""
 
 import ast
+import inspect
 import pathlib
 
 import ddt
@@ -77,6 +78,14 @@ def own(path):
     return found
 
 
+def own_of_mixins():
+    """The names that the driver's mixins share and Nova's driver lacks."""
+    found: set[str] = set()
+    for kind in MIXINS:
+        found.update(vars(kind), vars(kind).get('__annotations__', {}))
+    return found - set(dir(compat.LibvirtDriver))
+
+
 @ddt.ddt
 class TestCompat(base.TestCase):
     @ddt.data(*OTHERS)
@@ -92,11 +101,12 @@ class TestCompat(base.TestCase):
 
     @ddt.data(*OTHERS)
     def test_no_other_private_name_of_nova_is_touched(self, path):
-        mixins = {name for kind in MIXINS for name in vars(kind)}
-        for kind in MIXINS:
-            mixins.update(vars(kind).get('__annotations__', {}))
-        mixins -= set(dir(compat.LibvirtDriver))
-        allowed = own(path) | mixins | DRIVER | named('ComputeManager')
+        allowed = {
+            *own(path),
+            *own_of_mixins(),
+            *DRIVER,
+            *named('ComputeManager'),
+        }
         private = {
             node.attr for node in attributes(path) if is_private(node.attr)
         }
@@ -113,6 +123,16 @@ class TestCompat(base.TestCase):
             and node.value.func.id == 'super'
         }
         self.assertEqual(set(), called - DRIVER, path.name)
+
+    @ddt.data(*MIXINS)
+    def test_what_the_driver_uses_of_itself_is_named(self, kind):
+        path = pathlib.Path(inspect.getfile(kind))
+        used = {
+            node.attr
+            for node in attributes(path)
+            if isinstance(node.value, ast.Name) and node.value.id == 'self'
+        }
+        self.assertEqual(set(), used - DRIVER - own_of_mixins() - own(path))
 
     def test_what_is_overridden_is_named(self):
         """Also by accident, with a name that is meant to be our own."""
