@@ -29,8 +29,7 @@ def forbids_removal(record: journal.Record) -> str | None:
             f'its disks are being migrated from this host to {record.peer} '
             f'(state {record.state})'
         )
-    at_home = (states.State.PIVOTING, states.State.RELEASING)
-    if record.pivoted or record.state in at_home:
+    if record.pivoted or record.state in states.IRREVERSIBLE:
         return (
             f'it was migrated here from {record.peer}, and its disks here may '
             f'be the only good ones (state {record.state})'

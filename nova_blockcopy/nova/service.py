@@ -12,9 +12,10 @@ from nova_blockcopy.host import hypervisor
 from nova_blockcopy.migration import peer
 from nova_blockcopy.migration.destination import dispatcher
 from nova_blockcopy.migration.source import migration
+from nova_blockcopy.migration.source import monitor
+from nova_blockcopy.migration.source import readiness
 from nova_blockcopy.migration.source import recovery
-from nova_blockcopy.migration.source import source
-from nova_blockcopy.migration.source import steps
+from nova_blockcopy.migration.source import switch_over
 from nova_blockcopy.nova import compat
 from nova_blockcopy.nova import config_drive
 from nova_blockcopy.nova import guards
@@ -53,7 +54,7 @@ class Service:
         self.preparations = preparation.Preparations(self.expected, self.kept)
         self._remove = remove
         self._here = hypervisor.Hypervisor(host, _translated(host, connect))
-        self._source = source.Source(self._here, self.settings)
+        self._readiness = readiness.Readiness(self._here, self.settings)
         self._destination = dispatcher.Dispatcher(self._here, self.settings)
 
     # -- both hosts ------------------------------------------------------
@@ -137,21 +138,23 @@ class Service:
         :param tls: the destination's ``export_tls``
         :raises Refused: with the reason
         """
-        guest = self._source.guest(instance.uuid)
+        guest = self._readiness.guest(instance.uuid)
         plan.check_same_encryption(
             *(self._here.host, self.settings.export_tls),
             *('the destination', tls),
         )
-        disks = self._source.disks(guest)
+        disks = self._readiness.disks(guest)
         moves = request.local_disks(disks, paths)
-        self._source.select(guest, moves, request.left_to_nova(disks, moves))
+        self._readiness.select(
+            guest, moves, request.left_to_nova(disks, moves)
+        )
 
     def live_migration(
         self,
         asked: request.LiveMigrationRequest,
         channel: peer.Channel,
-        switch: Callable[..., steps.Switch],
-        listener: migration.Listener,
+        switch: Callable[..., switch_over.Switch],
+        listener: monitor.Listener,
     ) -> migration.Migration:
         """The engine's migration, which is yet to run.
 
@@ -159,8 +162,8 @@ class Service:
         :param switch: makes the switchover for the ``disks`` that move
         :raises BlockCopyError: with the reason; no disk has moved
         """
-        guest = self._source.guest(asked.guest)
-        disks = self._source.disks(guest)
+        guest = self._readiness.guest(asked.guest)
+        disks = self._readiness.disks(guest)
         drive = config_drive.find(disks.values())
         if drive is not None:
             messages.RemoteDriver(channel).write_config_drive(

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The engine's options inside nova-compute, with defaults that fit Nova."""
 
-import os
-
 from nova_blockcopy import conf
+from nova_blockcopy.conf import nova as nova_defaults
 from nova_blockcopy.nova import compat
 
 
@@ -17,16 +16,5 @@ def read(uri: str) -> conf.Settings:
 
     :param uri: the libvirt that Nova uses
     """
-    state = os.path.join(compat.CONF.state_path, 'blockcopy')
-    libvirt = compat.CONF.libvirt
-    for name, value in (
-        ('journal_dir', os.path.join(state, 'journal')),
-        ('delta_dir', os.path.join(state, 'deltas')),
-        (
-            'export_address',
-            libvirt.live_migration_inbound_addr or compat.CONF.my_ip,
-        ),
-        ('export_tls', libvirt.live_migration_with_native_tls),
-    ):
-        compat.CONF.set_default(name, value, group='blockcopy')
+    nova_defaults.set_defaults(compat.CONF)
     return conf.settings(compat.CONF, connection_uri=uri)

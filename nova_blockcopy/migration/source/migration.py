@@ -32,8 +32,8 @@ from nova_blockcopy.migration.source import modes
 from nova_blockcopy.migration.source import monitor
 from nova_blockcopy.migration.source import obituary
 from nova_blockcopy.migration.source import pace
+from nova_blockcopy.migration.source import readiness
 from nova_blockcopy.migration.source import remote
-from nova_blockcopy.migration.source import source
 from nova_blockcopy.migration.source import steps
 from nova_blockcopy.migration.source import switch_over
 from nova_blockcopy.records import journal
@@ -92,7 +92,7 @@ class Migration:
     ) -> None:
         self._request = request
         self._here = here
-        self._source = source.Source(here, settings)
+        self._readiness = readiness.Readiness(here, settings)
         self._channel = channel
         self._settings = settings
         self._listener = listener
@@ -228,8 +228,8 @@ class Migration:
     def _look(self) -> itinerary.Parts:
         """Check this host and the guest, and change nothing."""
         request, settings = self._request, self._settings
-        guest = self._source.guest(request.guest)
-        offer = self._source.offer(
+        guest = self._readiness.guest(request.guest)
+        offer = self._readiness.offer(
             guest, request.bases, request.shared, self._mode
         )
         if self._mode is model.Mode.SEEDED:

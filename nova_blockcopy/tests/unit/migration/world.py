@@ -25,8 +25,8 @@ from nova_blockcopy.migration.destination import dispatcher
 from nova_blockcopy.migration.destination import way_back
 from nova_blockcopy.migration.source import migration as engine
 from nova_blockcopy.migration.source import offer
+from nova_blockcopy.migration.source import readiness
 from nova_blockcopy.migration.source import remote
-from nova_blockcopy.migration.source import source
 from nova_blockcopy.records import journal
 from nova_blockcopy.tests.unit import base
 from nova_blockcopy.tests.unit import fakes
@@ -197,7 +197,7 @@ class WorldTestCase(base.TestCase):
     def prepare(self, far, dry_run=False, tls=False):
         """Have the destination check its bases and open its journal."""
         here = self.a.hypervisor('host-a')
-        side = source.Source(here, self.host_settings('a'))
+        side = readiness.Readiness(here, self.host_settings('a'))
         chosen = plan.Selection(moves=self.disks, left_alone=())
         return far.prepare(
             offer.Offer(

@@ -16,7 +16,7 @@ from nova_blockcopy.host import images
 from nova_blockcopy.migration.source import offer as offers
 
 
-class Source:
+class Readiness:
     """One host as the source of migrations. Changes nothing.
 
     :param here: this host's libvirt

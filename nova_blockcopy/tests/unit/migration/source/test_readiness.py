@@ -7,7 +7,7 @@ from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import plan
 from nova_blockcopy.host import images
-from nova_blockcopy.migration.source import source
+from nova_blockcopy.migration.source import readiness
 from nova_blockcopy.tests.unit import base
 from nova_blockcopy.tests.unit import fakes
 from nova_blockcopy.tests.unit import samples
@@ -20,7 +20,7 @@ class TestEncryption(base.TestCase):
         self.here = fakes.Connection(fakes.Machine(xml)).hypervisor('host-a')
 
     def find(self, **overrides):
-        side = source.Source(self.here, self.settings(**overrides))
+        side = readiness.Readiness(self.here, self.settings(**overrides))
         return side.guest(samples.UUID)
 
     def test_clear_text_has_to_be_allowed(self):
@@ -82,7 +82,7 @@ class TestDescribe(base.TestCase):
         self.guest = self.here.guest(samples.UUID)
 
     def describe(self, *targets, **overrides):
-        side = source.Source(self.here, self.settings(**overrides))
+        side = readiness.Readiness(self.here, self.settings(**overrides))
         return side.describe(
             self.guest, plan.Selection(moves=targets, left_alone=())
         )
