@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The defaults of the options on a host that runs nova-compute.
 
-nova-compute and the commands of a host take them from here. So both find the
-journals in the same directory.
+nova-compute takes them from here. Another program on the host that does so,
+too, finds the journals in the same directory.
 """
 
 from oslo_config import cfg
@@ -13,7 +13,7 @@ def set_defaults(conf: cfg.ConfigOpts) -> None:
 
     :param conf: has the options of Nova and of this project registered
     """
-    state = f'{conf.state_path}/blockcopy'
+    state = f'{conf.state_path.rstrip("/")}/blockcopy'
     for name, value in (
         ('journal_dir', f'{state}/journal'),
         ('delta_dir', f'{state}/deltas'),

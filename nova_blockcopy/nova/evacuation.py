@@ -18,6 +18,7 @@ def check(context: Any, instance: Any) -> None:
     """Pass if an instance that is evacuated to this host may be built.
 
     :raises MigrationError: its guest may run on another host
+    :raises BlockCopyError: the other host cannot tell
     """
     if instance.task_state != compat.REBUILD_SPAWNING:
         return

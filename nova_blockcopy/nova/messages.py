@@ -31,8 +31,8 @@ class LocalDriver(Protocol):
 class RemoteDriver:
     """The driver of another host, from here.
 
-    Each method raises PeerError if the other host does not answer or fails,
-    and NoPeer if it does not run nova-blockcopy.
+    Each method raises the error of the other host. PeerError means that the
+    host does not answer, NoPeer that it does not run nova-blockcopy.
 
     :param channel: to that host
     """

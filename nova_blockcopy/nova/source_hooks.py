@@ -209,7 +209,7 @@ class SourceHooks(compat.LibvirtDriver):  # type: ignore[misc]
     def _end_live_migration(self, instance: Any) -> None:
         """Abort an instance's live migration, and wait for its end.
 
-        :raises MigrationError: the pivot has begun
+        :raises MigrationError: the pivot has begun, or the guest has arrived
         """
         current = self._live_migrations.get(instance.uuid)
         if current is None:

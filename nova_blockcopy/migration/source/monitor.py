@@ -21,7 +21,7 @@ _LOG_INTERVAL = 30.0
 class Monitor:
     """Turns the figures of both hosts into progress. Runs on the source.
 
-    :param guest: name, for logs
+    :param guest: UUID or name, for logs
     :param listener: told of each progress; must return quickly
     """
 
