@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The channel from the source to the destination, and its messages.
 
-A message and its answer are dictionaries of plain JSON types, because Nova's
-own channel between two compute hosts carries nothing else
-(ComputeManager.check_instance_shared_storage). An error travels as data:
-Nova lets only its own classes cross as exceptions.
+Messages and answers are dictionaries of plain JSON types, because Nova's own
+channel between two compute hosts carries nothing else
+(ComputeManager.check_instance_shared_storage). An error travels as data,
+because Nova lets only exceptions of Nova's own classes cross.
 """
 
 import json
@@ -18,7 +18,7 @@ Message = dict[str, Any]
 
 
 class Channel(Protocol):
-    """Carries a message to the other host and its answer back.
+    """Carries a message to the other host, and the answer back.
 
     :raises PeerError: there was no answer
     """
@@ -57,7 +57,7 @@ def ask(
 
 
 def answered(work: Callable[[], Message | None]) -> Message:
-    """Do the work of a message; an error becomes the answer."""
+    """Carry out a message. An error becomes the answer."""
     try:
         return work() or {}
     except exception.BlockCopyError as e:
@@ -65,13 +65,13 @@ def answered(work: Callable[[], Message | None]) -> Message:
 
 
 def failure(error: exception.BlockCopyError | None) -> Message | None:
-    """Pack an error for a message."""
+    """Pack an error for a message; None stays None."""
     if error is None:
         return None
     return {'class': type(error).__name__, 'message': str(error)}
 
 
 def raise_failure(error: Message | None) -> None:
-    """Raise the error that a message carries, if it carries one."""
+    """Raise the error that a message carries; None raises nothing."""
     if error is not None:
         raise exception.from_wire(error['class'], error['message'])

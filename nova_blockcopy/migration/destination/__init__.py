@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The host that takes a guest; it answers the source."""
+"""The destination: the host that takes a guest and answers the source."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The bases of one guest before the guest comes. Runs on the destination."""
+"""The bases of one guest before the switchover. Runs on the destination."""
 
 import dataclasses
 import os
@@ -20,7 +20,7 @@ class BaseSet:
     """The bases that wait for one guest, and the files of later rounds.
 
     :param guest: UUID
-    :param migration: its id
+    :param migration: the id of the migration
     """
 
     def __init__(
@@ -60,8 +60,8 @@ class BaseSet:
         An earlier attempt may have left the header of a qcow2 base
         half-filled. The book has the description from before that.
 
-        :param by_book: the seed will fill the header, so the book counts
-        :raises ImageError: the base is missing, or its header does not declare
+        :param by_book: seeding will write the header too, so the book counts
+        :raises ImageError: the base is missing, or the header does not declare
             the format of a layer
         """
         known = by_book and self._book.of(disk, images.identity(path))
@@ -73,7 +73,7 @@ class BaseSet:
     def received(
         self, moves: tuple[model.Move, ...]
     ) -> dict[str, tuple[model.Extent, ...]]:
-        """The extents of each base that an earlier attempt has filled.
+        """Return the extents of each base that earlier attempts have filled.
 
         :raises ImageError: a base is missing
         """
@@ -93,13 +93,13 @@ class BaseSet:
         cancelled: threading.Event,
         watch: progress.Watch,
     ) -> None:
-        """Copy images from their exports into the bases.
+        """Copy images from exports into the bases.
 
         :param guest: name, for messages
-        :param sizes: bytes that a guest sees of each disk
+        :param sizes: of each disk, as a guest sees it, in bytes
         :param limit: bytes/s for all disks together; 0 = no limit
         :raises SeedFailed: an image could not be copied
-        :raises Aborted: on request
+        :raises Aborted: ``cancelled`` was set
         """
         seeds = tuple(map(self.landed, seeds))
         lasting = {seed.disk: seed for seed in seeds if not seed.delta}
@@ -134,8 +134,8 @@ class BaseSet:
     def apply(self, seeds: tuple[model.Seed, ...]) -> None:
         """Complete the bases after a round of seeding. Can be done twice.
 
-        A qcow2 base gets the name of its backing file. The delta of a later
-        round is merged into its base, and removed.
+        A qcow2 base gets the name of the backing file. The delta of a later
+        round is merged into the base, and removed.
 
         :raises ImageError: a base could not be completed
         """
@@ -145,7 +145,7 @@ class BaseSet:
                 continue
             path = seed.target.path
             if seed.delta and not deltas.present([path]):
-                continue  # it was merged already
+                continue  # the delta was merged already
             deltas.stand_on(seed.target, self._settings.call_timeout)
             if seed.delta:
                 stalled = self._settings.stall_timeout
@@ -154,7 +154,7 @@ class BaseSet:
                 deltas.remove([path])
 
     def landed(self, seed: model.Seed) -> model.Seed:
-        """The seed with the file that this host makes for a delta."""
+        """Return the seed with the file that this host makes for a delta."""
         if not seed.delta:
             return seed
         target = model.overlay(self._landing(seed.disk), seed.target)

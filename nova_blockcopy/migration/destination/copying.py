@@ -19,7 +19,7 @@ from nova_blockcopy.records import journal
 
 
 class Copying:
-    """The copies of one guest from its exports into its bases.
+    """The copies of one guest from the exports into the bases.
 
     :param page: the journal of the migration
     :param limit: bytes/s for all copies together; 0 = no limit
@@ -60,8 +60,8 @@ class Copying:
     def run(self, cancelled: threading.Event, watch: progress.Watch) -> None:
         """Start the copies, and follow them until all are ready.
 
-        :raises JobFailed: a copy failed, or none went on for too long
-        :raises Aborted: on request
+        :raises JobFailed: a copy failed, or no copy made progress in time
+        :raises Aborted: ``cancelled`` was set
         """
         if mirror.misses_first_writes(self._hypervisor()):
             with self.guest.standing_still():
@@ -72,11 +72,11 @@ class Copying:
         self.group.follow(cancelled, watch)
 
     def slow_down(self, bytes_per_s: int) -> None:
-        """Limit the guest's writes, so that the copies can get ready.
+        """Limit the guest's writes, so that the copies can become ready.
 
-        The journal keeps the old limits of each disk beforehand.
+        The journal has the old limits of each disk before the first change.
 
-        :param bytes_per_s: for all disks together; 0 does nothing
+        :param bytes_per_s: for all disks together; 0 changes nothing
         """
         if not bytes_per_s:
             return

@@ -22,7 +22,7 @@ OPERATIONS = frozenset(
 
 
 class Dispatcher:
-    """Hands the messages of sources to the operations of each migration.
+    """Passes the messages of sources to the operations of each migration.
 
     :param here: this host's libvirt
     """
@@ -46,7 +46,8 @@ class Dispatcher:
             if operation not in OPERATIONS:
                 raise exception.PeerError(
                     operation=operation,
-                    reason='this version does not know it.',
+                    reason='the destination does not know this operation; '
+                    'run the same version of nova-blockcopy on both hosts.',
                 )
             guest, migration = values.pop('guest'), values.pop('migration')
             answer: peer.Message = getattr(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pivot of a guest onto its bases, and the proof of the pivot.
+"""The pivot of a guest to the bases, and the proof of the pivot.
 
 Here the authoritative copy changes from the source to this host.
 """
@@ -28,8 +28,8 @@ def come_home(
 ) -> None:
     """Pivot all disks of a guest, then prove both definitions of the guest.
 
-    :raises JobFailed: some disk does not use its base
-    :raises NotReady: no copy mirrors yet
+    :raises JobFailed: some disk does not use the base
+    :raises NotReady: a copy did not become ready for the pivot in time
     """
     guest = copies.guest
     try:
@@ -39,10 +39,13 @@ def come_home(
             raise
         # a disk that has pivoted cannot go back. The others follow, because
         # the source serves them until the release.
-        LOG.warning('Copying the disks again that did not pivot: %s', e)
+        LOG.warning(
+            'Guest %s: copying the disks again that did not pivot: %s',
+            *(guest.name, e),
+        )
         copies.run(cancelled, watch)
         _pivot(copies, page)
-    guest.wake()  # an earlier attempt may have left it paused
+    guest.wake()  # an earlier attempt may have left the guest paused
     copying.speed_up(guest, page)
     _settle_definition(guest, page.record)
     page.note(
@@ -67,10 +70,10 @@ def _pivot(copies: copying.Copying, page: journal.Page) -> None:
 def _settle_definition(
     guest: hypervisor.Guest, record: journal.Record
 ) -> None:
-    """Make the persistent definition name the bases, and prove it.
+    """Make the persistent definition name the bases, and check the result.
 
-    At a pivot, libvirt changes the definition only if the persistent source
-    equals the live one, and does not tell
+    At a pivot, libvirt changes the persistent definition only if the disk has
+    the same source there as in the live one, and reports no error otherwise
     (qemuBlockJobRewriteConfigDiskSource, src/qemu/qemu_blockjob.c).
     """
     present = guest.persistent_xml()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The destination host, as the modules of this wing need it."""
+"""The parts of the destination host that the modules of this wing need."""
 
 import dataclasses
 

@@ -30,7 +30,7 @@ from nova_blockcopy.records import journal
 class Operations:
     """The operations of one migration. Runs on the destination.
 
-    Each public method is an operation; its arguments are the values of the
+    Each public method is an operation. The arguments are the values of the
     message.
 
     :param guest: UUID
@@ -59,7 +59,7 @@ class Operations:
         mode: str,
         dry_run: bool,
     ) -> peer.Message:
-        """Check the host, the disks and their bases; then begin the journal.
+        """Check the host, the disks and the bases, then begin the journal.
 
         A dry run only checks. The result of the task is the list of moves.
         """
@@ -84,12 +84,12 @@ class Operations:
         return self._worker.begin('prepare', prepare)
 
     def received(self) -> peer.Message:
-        """Tell the extents that an earlier attempt has filled."""
+        """Tell the extents of each base that an earlier attempt has filled."""
         found = self._bases.received(self._page.record.moves)
         return {'extents': wire.pack(found)}
 
     def seed(self, *, seeds: list[Any], bandwidth: int) -> peer.Message:
-        """Copy images from their exports, before the guest comes.
+        """Copy images from exports into the bases, before the switchover.
 
         :param bandwidth: bytes/s for all disks together; 0 = no limit
         """
@@ -201,12 +201,12 @@ class Operations:
     def give_back(
         self, *, endpoint: dict[str, Any], live_xml: str, persistent_xml: str
     ) -> peer.Message:
-        """Migrate the guest back onto its disks on the source.
+        """Migrate the guest back to the disks on the source.
 
-        :param endpoint: the source's libvirt, as this host's reaches it
+        :param endpoint: where this host's libvirt reaches the source
         """
         home = wire.unpack(endpoint, model.Endpoint)
-        record = self._page.note(states.State.UNDOING, 'giving it back')
+        record = self._page.note(states.State.UNDOING, 'giving the guest back')
 
         def give_back(cancelled: threading.Event) -> None:
             way_back.give_back(
@@ -223,7 +223,8 @@ class Operations:
 
     def status(self) -> peer.Message:
         """Tell the state of the migration, and of the last task."""
-        # before the record, which then has the results of a finished task
+        # read before the record: the record then has the results of a task
+        # that is done
         work = self._worker.status()
         record = self._page.find()
         guest = self._host.here.find(self._page.guest)
@@ -236,24 +237,24 @@ class Operations:
         }
 
     def qemu_log(self) -> peer.Message:
-        """Tell how the log of the guest's QEMU on this host ends."""
+        """Tell the last lines of the guest's QEMU log on this host."""
         return {'log': qemu_log.tail(self._page.record.name)}
 
     def discard(self) -> peer.Message:
-        """Forget a guest that did not come; its bases stay as they are.
+        """Forget a guest that did not come. The bases stay as they are.
 
-        :raises TooLate: some disk already uses its base
+        :raises TooLate: some disk uses the base already
         """
         with self._door:
             self._worker.cancel()
             record = self._page.find()
             if record is not None and record.pivoted:
                 raise exception.TooLate(
-                    reason=f'{", ".join(record.pivoted)} already uses its '
-                    f'base.'
+                    reason=f'the guest uses the base for disk '
+                    f'{", ".join(record.pivoted)} already.'
                 )
             if record is not None:
-                self._page.note(states.State.UNDOING, 'forgetting it')
+                self._page.note(states.State.UNDOING, 'forgetting the guest')
                 guest = self._host.here.find(self._page.guest)
                 way_back.forget_dead(guest, record.moves)
                 self._bases.clear(record.moves)
@@ -261,9 +262,9 @@ class Operations:
         return {}
 
     def finish(self) -> peer.Message:
-        """Forget a guest that uses its bases.
+        """Close the journal of a guest that uses the bases.
 
-        :raises InvalidTransition: the guest does not use them yet
+        :raises InvalidTransition: the guest does not use the bases yet
         """
         record = self._page.find()
         if record is not None:

@@ -19,7 +19,7 @@ class Wanted:
     """A guest that a source wants to send.
 
     ``peer`` is the source's name. ``bases`` are by disk. ``left_alone`` has
-    the paths of disks that do not move; each must exist on this host too.
+    the paths of disks that do not move. Each must exist on this host, too.
     ``tls`` is the source's ``export_tls``.
     """
 
@@ -35,7 +35,7 @@ class Wanted:
 def check(
     host: hosts.Host, guest: str, bases: base_set.BaseSet, wanted: Wanted
 ) -> tuple[model.Move, ...]:
-    """Pair each disk of a guest with its base, and change nothing.
+    """Pair each disk of a guest with a base, and change nothing.
 
     :param guest: UUID
     :raises Refused: the guest cannot come to this host

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The return of a guest from this host to the disks of its source."""
+"""The return of a guest from the destination to the disks on the source."""
 
 import threading
 
@@ -12,9 +12,9 @@ from nova_blockcopy.host import switchover
 from nova_blockcopy.runtime import waiting
 
 _ATTEMPTS = 5
-#: Seconds in which a guest that was resumed meets its next I/O error.
+#: Seconds until a resumed guest meets the next I/O error, if there is one.
 _WAKE_INTERVAL = 0.5
-#: By an I/O error, or by a pivot that was cut short.
+#: Stopped by an I/O error, or by a pivot that was interrupted.
 _STOPPED = (hypervisor.Power.IO_ERROR, hypervisor.Power.PAUSED)
 
 
@@ -28,10 +28,10 @@ def give_back(
     cancelled: threading.Event,
     settings: conf.Settings,
 ) -> None:
-    """Migrate a guest back onto its disks on the source.
+    """Migrate a guest back to the disks on the source.
 
-    :param home: the source, as this host's libvirt reaches it
-    :raises TooLate: some disk already uses its base on this host
+    :param home: where this host's libvirt reaches the source
+    :raises TooLate: some disk uses the base on this host already
     :raises SwitchoverError: the guest is still on this host
     """
 
@@ -58,26 +58,27 @@ def give_back(
 def check_remote(
     guest: hypervisor.Guest, moves: tuple[model.Move, ...]
 ) -> None:
-    """Pass if a guest still reads every moved disk from its source.
+    """Pass if a guest still reads every moved disk from the source.
 
     Otherwise the source's disks are old, and no guest may use them again.
 
-    :raises TooLate: some disk already uses its base
+    :raises TooLate: some disk uses the base already
     """
     disks = domxml.disks(guest.running_xml())
     for move in moves:
         if not isinstance(disks[move.disk].source, model.NetworkSource):
             raise exception.TooLate(
-                reason=f'{move.disk} already uses {move.base.path}.'
+                reason=f'the guest uses {move.base.path} for disk '
+                f'{move.disk} already.'
             )
 
 
 def forget_dead(
     guest: hypervisor.Guest | None, moves: tuple[model.Move, ...]
 ) -> None:
-    """Undefine a guest that ended on this host; it can start on its source.
+    """Undefine a guest that ended here, so that it can start on the source.
 
-    :raises TooLate: some disk already uses its base
+    :raises TooLate: some disk uses the base already
     """
     if guest and guest.power() is hypervisor.Power.OFF:
         check_remote(guest, moves)
@@ -85,10 +86,12 @@ def forget_dead(
 
 
 def _wake(guest: hypervisor.Guest, timeout: float) -> None:
-    """Resume a guest that QEMU has paused, until the guest goes on running.
+    """Resume a guest that QEMU has paused, until the guest keeps running.
 
-    An export that had died is back by now. QEMU notices only when it tries
-    to reconnect, and the first try may fail.
+    An export that had died is back by now. QEMU notices that at the next
+    attempt to reconnect, and the first attempt may fail.
+
+    :param timeout: seconds for all attempts
     """
 
     def awake() -> bool:

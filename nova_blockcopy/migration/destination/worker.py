@@ -32,7 +32,7 @@ class Worker:
     ) -> peer.Message:
         """Begin a task.
 
-        :param work: called with an event that asks it to stop early
+        :param work: called with an event that asks to stop early
         :returns: the answer to the source
         :raises PeerError: the last task still runs
         """
@@ -63,7 +63,7 @@ class Worker:
     ) -> peer.Message:
         """Cancel the running task, and begin to clean up after its end.
 
-        :param timeout: seconds that the old task has to end
+        :param timeout: seconds until the old task must have ended
         :returns: the answer to the source
         """
         before, self._task = self._task, None
@@ -81,7 +81,7 @@ class Worker:
         return self.begin('abort', abort)
 
     def status(self) -> peer.Message:
-        """The part of the status that tells of the last task."""
+        """Return the part of the status that describes the last task."""
         work = self._task
         done = work is None or work.done
         return {

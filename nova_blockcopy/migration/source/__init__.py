@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The host that gives a guest away; it decides every step."""
+"""The source: the host that gives a guest away and decides every step."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The comparison of a seeded base with its source, by checksums."""
+"""The comparison of seeded bases with the source images, by checksums."""
 
 import dataclasses
 import threading
@@ -22,7 +22,8 @@ LOG = logging.getLogger(__name__)
 class Comparison:
     """Compares images on both hosts. Runs on the source.
 
-    Each host reads its own images. ``cancelled`` ends a comparison early.
+    Each host reads only images of that host. ``cancelled`` ends a comparison
+    early.
     """
 
     destination: remote.RemoteDestination
@@ -32,9 +33,10 @@ class Comparison:
     def without_received(
         self, seeds: tuple[model.Seed, ...]
     ) -> tuple[model.Seed, ...]:
-        """Leave out the extents of an earlier attempt that are the same.
+        """Leave out the extents that an earlier attempt has brought.
 
-        The checksums prove each extent; the destination only names extents.
+        The destination only names such extents. The checksums of both hosts
+        prove each of them.
         """
         received = self.destination.received()
         return tuple(
@@ -48,7 +50,7 @@ class Comparison:
     def verify(self, seed: model.Seed) -> None:
         """Compare a seeded image, as far as ``[blockcopy] verify`` asks.
 
-        :raises VerifyFailed: the base differs from its source
+        :raises VerifyFailed: the base differs from the source image
         """
         wanted = {
             model.Verify.NONE: (),

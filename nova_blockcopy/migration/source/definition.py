@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The persistent definition of a guest on its source."""
+"""The persistent definition of a guest on the source."""
 
 from collections.abc import Collection
 
@@ -10,9 +10,11 @@ from nova_blockcopy.host import hypervisor
 def restore(
     guest: hypervisor.Guest, before: str, disks: Collection[str]
 ) -> None:
-    """Define a guest with the disks that it had before the migration.
+    """Define a guest with the disks of the time before the migration.
 
     :param before: the guest's old definition; empty if the guest is transient
+    :param disks: the targets of the disks to restore
+    :raises HypervisorError: libvirt does not define the guest
     """
     if not before:
         return

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The exports of one migration. The journal knows each one beforehand."""
+"""The exports of one migration. Each is in the journal before the start."""
 
 import secrets
 
@@ -9,7 +9,7 @@ from nova_blockcopy.migration.source import ledger as ledgers
 
 
 class Exports:
-    """Serves images of one guest to its destination. Runs on the source.
+    """Serves images of one guest to the destination. Runs on the source.
 
     :param exporter: starts and ends the servers of this host
     """
@@ -32,11 +32,11 @@ class Exports:
 
         :param content: serve the content that a guest sees, all layers
             together; else the bytes of the image's own file or device
-        :param writable: let the destination write to it
+        :param writable: let the destination write to the image
         :raises ExportError: no server could be started
         """
         others = self._ledger.record.exports
-        # an undo finds a server by its name, if its start was interrupted
+        # with the name, an undo finds a server whose start was interrupted
         planned = model.Export(
             disk=disk,
             address='',
@@ -61,11 +61,17 @@ class Exports:
                 self.serve(move.disk, below, content=True)
 
     def revive(self, export: model.Export, image: model.Image) -> model.Export:
-        """Serve an image again at the address that its client knows."""
+        """Serve an image again, at the old address and port.
+
+        :raises ExportError: the server could not be started
+        """
         return self._exporter.revive(export, image)
 
     def revive_disks(self) -> None:
-        """Serve the images of :meth:`serve_disks` again where they were."""
+        """Serve the images of :meth:`serve_disks` again, as before.
+
+        :raises ExportError: a server could not be started
+        """
         tops = {move.disk: move.top() for move in self._ledger.record.moves}
 
         def revived(export: model.Export) -> model.Export:
@@ -81,18 +87,21 @@ class Exports:
         )
 
     def stop(self) -> None:
-        """End all servers; done twice is done once.
+        """End all servers. Can be done twice.
 
-        :raises ExportError: one is still there when the time has passed
+        :raises ExportError: a server still runs when the time has passed
         """
         self._exporter.stop(self._ledger.record.exports)
 
     def clear(self) -> None:
-        """End all servers, and forget them."""
+        """End all servers, and remove them from the journal.
+
+        :raises ExportError: a server still runs when the time has passed
+        """
         self.stop()
         self._ledger.note(exports=())
 
 
 def name(migration: str, disk: str) -> str:
-    """A name that a person can read and nobody can guess."""
+    """Make a name for an export that people can read, but not guess."""
     return f'{migration}-{disk}-{secrets.token_hex(16)}'

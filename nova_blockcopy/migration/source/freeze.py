@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The freeze: from now on a new delta takes the writes to each disk."""
+"""The freeze, after which the guest writes to a new delta of each disk."""
 
 import dataclasses
 import os
@@ -29,7 +29,8 @@ class Freezer:
         has the definitions of the guest that name the deltas.
 
         :raises NoRoom: ``delta_dir`` has too little free space
-        :raises BlockCopyError: some disk may use its delta; undo the freeze
+        :raises BlockCopyError: some disk may use a new delta; the caller has
+            to undo the freeze
         """
         moves = tuple(map(self._with_delta, self.ledger.record.moves))
         self.ledger.note(states.State.FREEZING, moves=moves)
@@ -67,7 +68,7 @@ class Freezer:
         for move in moves:
             if not domxml.at_image(disks[move.disk], move.top()):
                 raise exception.DriverError(
-                    action='freeze',
+                    action='switch the guest to a delta',
                     disk=move.disk,
                     reason=f'the guest does not use {move.deltas[-1]}.',
                 )

@@ -28,9 +28,9 @@ from nova_blockcopy.migration.source import switch_over
 class Parts:
     """The parts that the steps of one migration are made from.
 
-    ``connect`` leads to this host's libvirt. ``home`` is how the
-    destination's libvirt reaches this host. ``cancelled`` asks for the way
-    back.
+    ``connect`` leads to this host's libvirt. ``home`` is the endpoint at
+    which the destination's libvirt reaches this host. ``cancelled`` asks to
+    undo the migration.
     """
 
     guest: hypervisor.Guest
@@ -47,7 +47,7 @@ class Parts:
 
 
 def steps_of(parts: Parts) -> dict[states.State, steps.Step]:
-    """All steps, of either mode, by the state that each has."""
+    """Make all steps of both modes, by the state of each."""
     served = exports.Exports(export.Exporter(parts.settings), parts.ledger)
     all_steps: tuple[steps.Step, ...] = (
         steps.PrepareBases(

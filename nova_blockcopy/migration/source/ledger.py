@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The journal of one migration on its source."""
+"""The journal of one migration on the source."""
 
 from typing import Any
 
@@ -9,9 +9,9 @@ from nova_blockcopy.records import journal as journals
 
 
 class Ledger:
-    """The record of a migration. Only its own steps write the record.
+    """The record of one migration, which only the steps of it write.
 
-    :param record: the present one, or the first one of a new migration
+    :param record: the present record, or the first record of a new migration
     """
 
     def __init__(
@@ -28,7 +28,8 @@ class Ledger:
     def open(self) -> None:
         """Begin the record.
 
-        :raises UnfinishedMigration: the guest has one already
+        :raises UnfinishedMigration: the guest already has a journal
+        :raises JournalError: the journal cannot be read or written
         """
         self.record = self._journal.open(self.record)
 
@@ -38,21 +39,23 @@ class Ledger:
         note: str = '',
         **changes: Any,
     ) -> None:
-        """Write the record, before the act that it names.
+        """Write the record, before the act of the state.
 
-        :param state: None = the present one
-        :raises JournalError: the act must not be done
+        :param state: None = the present state
+        :param note: for people who read the history
+        :param changes: new values for fields of the record
+        :raises JournalError: the journal cannot be written; do not act
         """
         self.record = self._journal.write(
             self.record, state or self.record.state, note, **changes
         )
 
     def close(self) -> None:
-        """Remove the journal's file; ``record`` keeps its last value."""
+        """Remove the journal's file; ``record`` keeps the last value."""
         self._journal.close(self.record.guest)
 
     def exports(self) -> dict[str, tuple[model.Export, ...]]:
-        """The exports of each disk, the top layer's first."""
+        """The exports of each disk, with that of the top layer first."""
         return {
             move.disk: tuple(
                 export

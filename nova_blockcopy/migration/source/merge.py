@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The deltas of a guest go into its disks, on the source: the way back.
+"""The merge of a guest's deltas into the disks, to undo a freeze.
 
-By block commits of the running guest; by qemu-img where it does not run. The
-deltas of a disk are removed in their order, the lowest one first. So where
-the lowest one is gone, all were merged, or none was ever written to.
+If the guest runs, libvirt merges the deltas by block commits. If the guest is
+off, qemu-img merges them. The lowest delta of a disk is removed first. So if
+the lowest delta is gone, all deltas were merged, or none was ever written
+to.
 """
 
 import dataclasses
@@ -27,7 +28,7 @@ LOG = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Merger:
-    """Merges the deltas of one guest into its disks. Runs on the source.
+    """Merges the deltas of one guest into the disks. Runs on the source.
 
     ``connect`` leads to this host's libvirt.
     """
@@ -37,12 +38,12 @@ class Merger:
     settings: conf.Settings
 
     def merge(self, moves: tuple[model.Move, ...], before: str) -> None:
-        """Merge all deltas, and have the guest use its disks.
+        """Merge all deltas, and have the guest use the disks.
 
         :param before: the guest's definition from before the first freeze;
-            empty if it is transient
+            empty for a transient guest
         :raises BlockCopyError: some disk was not merged; nothing is lost, and
-            the merge can be tried again
+            the caller may try again
         """
         frozen = tuple(move for move in moves if move.deltas)
         if not self._merged_live(frozen):
@@ -62,7 +63,10 @@ class Merger:
         except exception.BlockCopyError as e:
             if self.guest.power() is not hypervisor.Power.OFF:
                 raise
-            LOG.warning('Guest %s ended while merging: %s', self.guest.name, e)
+            LOG.warning(
+                'Guest %s ended while its deltas were merged: %s',
+                *(self.guest.name, e),
+            )
             return False
         return True
 
@@ -75,14 +79,14 @@ class Merger:
         paths = {move.disk: move.deltas for move in moves}
 
         def merged(disk: str) -> None:
-            # from now on the guest writes to the disk: its deltas are old
+            # from now on the guest writes to the disk: the deltas are old
             deltas.remove(paths[disk])
 
         for job in jobs:
             if job.at_base():
                 _check_unused(paths[job.disk][-1])
                 merged(job.disk)
-        # a commit does not cross the network: it needs no limit
+        # a commit does not cross the network, so no limit is needed
         group = copygroup.CopyGroup(driver, self.guest, jobs, self.settings, 0)
         group.start()
         group.follow(threading.Event(), lambda _state, _disks: None)
@@ -92,8 +96,8 @@ class Merger:
 
     def _merge_at_rest(self, move: model.Move) -> None:
         present = deltas.present(move.deltas)
-        if move.deltas[0] in present:  # else they have been merged
-            # the last one may have been planned only
+        if move.deltas[0] in present:  # else all have been merged
+            # the last delta in the record may not exist
             deltas.commit(
                 present[-1],
                 move.source.path,
@@ -102,20 +106,24 @@ class Merger:
 
 
 def drop(moves: tuple[model.Move, ...]) -> None:
-    """Remove the deltas of disks, which nothing uses any more."""
+    """Remove the deltas of disks. Nothing may use the deltas any more."""
     deltas.remove([path for move in moves for path in move.deltas])
 
 
 def _check_unused(path: str) -> None:
     """Pass if no process has a delta open.
 
-    A libvirt that was killed while it froze a disk may not know that its
+    If libvirtd was killed while freezing a disk, libvirt may not know that
     QEMU writes to the delta.
+
+    :raises ImageError: a process has the delta open
     """
     users = images.holders(path) if deltas.present([path]) else ()
     if users:
         raise exception.ImageError(
             path=path,
-            reason=f'{", ".join(users)} has it open, although libvirt does '
-            f'not know of it; it holds what the guest has written.',
+            reason=f'{", ".join(users)} has this delta open, but libvirt does '
+            f'not know that the guest uses it. The delta was not removed, '
+            f'because it holds writes of the guest. Shut the guest down from '
+            f'within.',
         )

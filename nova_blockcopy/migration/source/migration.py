@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One migration: its steps in order, and the way back. Runs on the source.
+"""One migration: all steps in order, and their undo. Runs on the source.
 
 Only the source decides between pivot and abort, so the two cannot collide.
 """
@@ -47,10 +47,11 @@ class Request:
     """A migration that a caller asks for.
 
     ``guest`` is a UUID or a name. ``bases`` has the base of each disk to
-    move; the base must exist. ``shared`` are the disks that the destination
-    reaches without a copy, and why. ``home`` is this host's libvirt, as the
-    destination's libvirt reaches it; ``destination`` is the other direction.
-    ``peer`` is the caller's name for the destination, for the journal.
+    move; the base must exist. ``shared`` has the disks that the destination
+    reaches without a copy, each with the reason. ``home`` is the endpoint at
+    which the destination's libvirt reaches this host, and ``destination`` is
+    the endpoint for the other direction. ``peer`` is the caller's name for
+    the destination, for the journal.
     """
 
     guest: str
@@ -72,12 +73,14 @@ class Plan:
 
 
 class Migration:
-    """Moves one running guest with its disks to another host.
+    """Moves one running guest with the guest's disks to another host.
 
+    :param here: this host's libvirt
     :param channel: to the destination
-    :param listener: told of each progress; must return quickly
-    :param switch: moves the guest's memory, for a caller with a live
-        migration of its own; else libvirt's peer-to-peer migration does
+    :param listener: called with each new progress; must return quickly
+    :param switch: moves the guest's memory, for a caller that has a live
+        migration already; without it, libvirt's peer-to-peer migration moves
+        the memory
     """
 
     def __init__(
@@ -120,7 +123,7 @@ class Migration:
 
     @property
     def progress(self) -> progress.Progress:
-        """How far the migration is."""
+        """The present progress of the migration."""
         return self._monitor.progress
 
     @property
@@ -153,26 +156,27 @@ class Migration:
     def run(
         self, through: states.State = states.State.RELEASING
     ) -> journal.Record:
-        """Do all steps, up to and with the one of this state.
+        """Do all steps up to the step of a state, and that step, too.
 
         A later call continues after that step.
 
+        :param through: the state of the last step to do
         :returns: the last record of the journal
-        :raises Refused: nothing was changed
+        :raises Refused: the migration is not possible; nothing was changed
         :raises HypervisorError: this host's libvirt does not answer; nothing
             was changed
         :raises JournalError: the journal cannot be read or written; nothing
             was changed
         :raises MigrationUndone: all steps were undone
-        :raises MigrationStuck: a step could not be undone; a person has to
-            look
+        :raises MigrationStuck: a step could not be undone; the migration
+            needs an operator
         """
         return self._in_some_mode(functools.partial(self._run, through))
 
     def _in_some_mode(self, work: Callable[[], T]) -> T:
         """Work again in direct mode if the guest cannot be seeded.
 
-        Nothing has been changed then, or all steps were undone.
+        In that case nothing has been changed, or all steps were undone.
         """
         try:
             return work()
@@ -207,7 +211,7 @@ class Migration:
         return parts.ledger.record
 
     def abort(self) -> bool:
-        """Ask for the end of the migration, from any thread.
+        """Ask to undo the migration. May be called from any thread.
 
         :returns: False if the pivot has begun, so that the abort is too late
         """
@@ -217,8 +221,9 @@ class Migration:
             return not self._decided
 
     def set_bandwidth(self, mib_per_s: int) -> None:
-        """Change the limit for all disks together; 0 lifts the limit.
+        """Change the limit for all disks together.
 
+        :param mib_per_s: MiB/s; 0 lifts the limit
         :raises InvalidOption: the limit is negative or too large
         """
         self._pace.copy = conf.bytes_per_s(mib_per_s)
@@ -292,7 +297,7 @@ class Migration:
     def _give_up(
         self, parts: itinerary.Parts, error: BaseException
     ) -> NoReturn:
-        """Undo the steps that were begun, the last one first."""
+        """Undo the steps that were begun, the last step first."""
         name = parts.guest.name
         LOG.warning('Guest %s: %s', name, error)
         state = parts.ledger.record.state
@@ -303,7 +308,7 @@ class Migration:
             )
             steps.take_back(self._begun, parts.ledger, self._monitor)
             self._close(parts)
-        except Exception as e:  # any failure ends the way back
+        except Exception as e:  # any failure ends the undo
             self._stick(parts, state, e, error)
         if isinstance(error, exception.Refused) and len(self._begun) == 1:
             raise error  # the destination refused; nothing was changed
@@ -340,7 +345,7 @@ class Migration:
 
 
 def _has_ended(guest: hypervisor.Guest) -> bool:
-    """Whether a guest is off; False if libvirt does not answer."""
+    """Tell whether a guest is off; False if libvirt does not answer."""
     try:
         return guest.power() is hypervisor.Power.OFF
     except exception.HypervisorError:
@@ -348,7 +353,7 @@ def _has_ended(guest: hypervisor.Guest) -> bool:
 
 
 def _why_not_seeded(error: exception.BlockCopyError) -> BaseException | None:
-    """The reason why a guest cannot be seeded; None for other errors.
+    """Return the reason why a guest cannot be seeded; None for other errors.
 
     Space that runs out after the first check is another error.
     """

@@ -6,7 +6,7 @@ from nova_blockcopy import states
 from nova_blockcopy.records import journal
 from nova_blockcopy.states import State
 
-#: States that are no step: a copy becomes ready, a migration has ended.
+#: States without a step: all copies are ready, the migration has ended.
 _NO_STEPS = (State.READY, State.ENDED)
 ORDER = {
     mode: tuple(s for s in states.way(mode) if s not in _NO_STEPS)
@@ -15,13 +15,16 @@ ORDER = {
 
 
 def begun(record: journal.Record) -> tuple[State, ...]:
-    """The steps that a migration has begun, in order."""
+    """The states of the steps that a migration has begun, in order."""
     seen = {entry.state for entry in record.history}
     return tuple(state for state in ORDER[record.mode] if state in seen)
 
 
 def ahead(record: journal.Record) -> tuple[State, ...]:
-    """The steps that are left after a crash, once a disk has pivoted."""
-    # the pivot is proven if a later step was begun: it is not repeated
+    """The states of the steps that are left after a crash.
+
+    The migration must have pivoted at least one disk.
+    """
+    # if a step after the pivot was begun, the pivot is not repeated
     order = ORDER[record.mode]
     return order[order.index(begun(record)[-1]) :]

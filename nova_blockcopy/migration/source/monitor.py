@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The progress of one migration, for its listener and for the log."""
+"""The progress of one migration, for a listener and for the log."""
 
 import time
 from collections.abc import Callable
@@ -22,12 +22,12 @@ class Monitor:
     """Turns the figures of both hosts into progress. Runs on the source.
 
     :param guest: UUID or name, for logs
-    :param listener: told of each progress; must return quickly
+    :param listener: called with each new progress; must return quickly
     """
 
     def __init__(self, guest: str, listener: Listener) -> None:
         self.progress = progress.Progress(state=states.State.PREPARING)
-        #: For the time after the switchover; only seeded mode has one.
+        #: Of the time after the switchover; only seeded mode has a forecast.
         self.forecast: forecast.Forecast | None = None
         self._guest = guest
         self._listener = listener
@@ -48,8 +48,11 @@ class Monitor:
         try:
             self._listener(self.progress)
         except Exception:  # a listener must not end the migration
-            LOG.exception('The listener failed in state %s', state)
+            LOG.exception(
+                'Guest %s: the listener failed in state %s',
+                *(self._guest, state),
+            )
 
     def foresee(self, found: forecast.Forecast) -> None:
-        """Take a forecast of the remote window."""
+        """Keep a forecast of the remote window."""
         self.forecast = found

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The report on a guest that ended during its migration. On the source."""
+"""The report on a guest that ended while moving. Runs on the source."""
 
 from nova_blockcopy import exception
 from nova_blockcopy import states
@@ -14,9 +14,10 @@ def of(
     destination: remote.RemoteDestination,
     record: journal.Record,
 ) -> str | None:
-    """Tell where a guest ended, and how the log of its QEMU ends.
+    """Tell where a guest ended, with the last lines of the QEMU log.
 
-    :returns: None if the guest runs on either host, or if a host does not tell
+    :returns: a sentence for an error; None if the guest runs on either host,
+        or if a host does not answer
     """
     try:
         if guest.power() is not hypervisor.Power.OFF:

@@ -12,8 +12,8 @@ from nova_blockcopy import plan
 class Offer:
     """The disks of one guest, and the bases that were made for them.
 
-    ``source`` is this host's name. ``tls`` means that the exports will be
-    encrypted.
+    ``source`` is the name of the source host. ``tls`` means that the exports
+    will be encrypted.
     """
 
     source: str

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How fast the disks of one guest may be copied, and the guest may write."""
+"""The limits of one migration: for the copying, and for the guest's writes."""
 
 import dataclasses
 
@@ -8,8 +8,8 @@ import dataclasses
 class Pace:
     """Limits in bytes/s for all disks together; 0 = no limit.
 
-    ``copy`` limits the copying. An operator can change it at any time.
-    ``guest`` limits what the guest writes while its last delta is copied.
+    ``copy`` limits the copying. An operator can change this limit at any
+    time. ``guest`` limits the guest's writes while the last delta is copied.
     """
 
     copy: int

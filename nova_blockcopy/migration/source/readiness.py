@@ -17,7 +17,7 @@ from nova_blockcopy.migration.source import offer as offers
 
 
 class Readiness:
-    """One host as the source of migrations. Changes nothing.
+    """The checks of one host as a source. They change nothing.
 
     :param here: this host's libvirt
     """
@@ -34,10 +34,11 @@ class Readiness:
 
         :param guest: UUID or name
         :raises Refused: the guest is not running here, the host's libvirt or
-            QEMU is too old, or its exports are not configured
+            QEMU is too old, the copy driver is unknown, or the exports are not
+            configured
         """
         plan.check_versions(self.host, self._here.versions())
-        # the way back merges deltas by it
+        # an undo merges deltas by the copy driver
         drivers.load(self._settings, self._here.connect)
         self._check_encryption()
         found = self._here.guest(guest)
@@ -72,7 +73,7 @@ class Readiness:
 
         :param bases: the disks that a base was made for
         :param shared: the disks that the destination reaches without a copy,
-            and why
+            each with the reason
         """
         return plan.select(guest.name, self.disks(guest), tuple(bases), shared)
 
@@ -87,7 +88,7 @@ class Readiness:
 
         :param bases: the base of each disk to move
         :param shared: the disks that the destination reaches without a copy,
-            and why
+            each with the reason
         :raises Refused: a disk can neither be moved nor be left alone
         """
         selection = self.select(guest, bases, shared)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Recovery after a crash: a half-done migration comes to an end.
+"""Recovery after a crash, which brings a half-done migration to an end.
 
-The journal of the source tells how far the migration was. If no disk has
-pivoted, all steps are undone; else the remaining steps are done. Either way
-can be tried again if it fails, because every step can be done twice.
+The journal of the source tells how far the migration had come. If no disk has
+pivoted, all steps are undone. Otherwise the remaining steps are done. If that
+fails, the caller may try again, because every step can be done twice.
 """
 
 import threading
@@ -35,11 +35,12 @@ def settle(
     channel: peer.Channel,
     settings: conf.Settings,
 ) -> model.Role:
-    """Bring one migration to its end. Runs on the source.
+    """Bring one migration to an end. Runs on the source.
 
     :param record: from this host's journal, with the role of the source
-    :returns: the host whose disks the guest uses now; the journal stays open,
-        for the caller to close when Nova's part is settled too
+    :param here: this host's libvirt
+    :returns: the host whose disks the guest uses now. The journal stays open;
+        the caller closes it when Nova's part is settled, too.
     :raises BlockCopyError: the attempt failed; the journal stays
     """
     parts = _parts(record, here, channel, settings)

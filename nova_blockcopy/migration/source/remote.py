@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The client of the channel: each call waits for the end of its task."""
+"""The client of the channel. Each call waits until the task has ended."""
 
 import dataclasses
 import threading
@@ -20,12 +20,12 @@ from nova_blockcopy.runtime import waiting
 class RemoteDestination:
     """The destination of one migration. Runs on the source.
 
-    Each method raises the error of the destination. Each one that takes
-    ``cancelled`` raises :class:`exception.Aborted` when that is set.
+    Each method raises the error of the destination, or ``PeerError`` if the
+    destination does not answer or was restarted. A method that takes
+    ``cancelled`` raises ``Aborted`` when that event is set.
 
-    :param record: of the migration
+    :param record: the first record of the migration
     :param interval: seconds between two questions for the status, at most
-    :raises PeerError: the destination does not answer, or was restarted
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class RemoteDestination:
         dry_run: bool,
         cancelled: threading.Event,
     ) -> tuple[model.Move, ...]:
-        """Have the bases checked, and the destination's journal begun.
+        """Have the destination check the bases and begin a journal.
 
         :param dry_run: only check
         :raises Refused: a base does not fit; nothing was changed
@@ -81,7 +81,7 @@ class RemoteDestination:
         watch: progress.Watch,
         cancelled: threading.Event,
     ) -> None:
-        """Have images copied from their exports into the bases.
+        """Have the destination copy images from exports into the bases.
 
         :param bandwidth: bytes/s for all disks together; 0 = no limit
         """
@@ -99,7 +99,7 @@ class RemoteDestination:
         wanted: tuple[model.Extent, ...],
         cancelled: threading.Event,
     ) -> list[str]:
-        """Checksums of parts of an image that the destination has received."""
+        """Return the destination's checksums of parts of a seeded image."""
         found: list[str] = self._run(
             'digest', cancelled, seed=_brief(seed), wanted=wire.pack(wanted)
         )
@@ -108,7 +108,7 @@ class RemoteDestination:
     def apply(
         self, seeds: tuple[model.Seed, ...], cancelled: threading.Event
     ) -> None:
-        """Have the bases take in the images that were seeded."""
+        """Have the destination complete the bases after a round."""
         self._run('apply', cancelled, seeds=[_brief(seed) for seed in seeds])
 
     def copy(
@@ -121,7 +121,7 @@ class RemoteDestination:
         synchronous_writes: bool,
         guest_bandwidth: int,
     ) -> None:
-        """Have all disks copied until the copies mirror.
+        """Have the destination copy all disks until all copies mirror.
 
         :param bandwidth: bytes/s for all disks together; 0 = no limit
         :param synchronous_writes: have each guest write wait for the base
@@ -143,19 +143,25 @@ class RemoteDestination:
         self._ask('set_bandwidth', bandwidth=bytes_per_s)
 
     def pivot(self, watch: progress.Watch) -> None:
-        """Have all disks pivoted, and that proven; cannot be cancelled."""
+        """Have the destination pivot all disks, and prove the pivots.
+
+        A pivot cannot be cancelled.
+        """
         self._run('pivot', threading.Event(), watch)
 
     def abort(self) -> None:
-        """Have the running task and all copies ended; the guest stays."""
+        """Have the destination end the running task and all copies.
+
+        The guest stays on the destination.
+        """
         self._run('abort', threading.Event())
 
     def give_back(
         self, endpoint: model.Endpoint, live_xml: str, persistent_xml: str
     ) -> None:
-        """Have the guest migrated back to this host.
+        """Have the destination migrate the guest back to this host.
 
-        :param endpoint: this host's libvirt, as the destination reaches it
+        :param endpoint: where the destination's libvirt reaches this host
         """
         self._run(
             'give_back',
@@ -174,7 +180,7 @@ class RemoteDestination:
         return str(self._ask('qemu_log')['log'])
 
     def pivoted(self, timeout: float) -> tuple[str, ...]:
-        """The disks that use their bases, once the last task has ended.
+        """Wait for the end of the last task; return the disks on their bases.
 
         :param timeout: seconds
         :raises PeerError: the last task still runs

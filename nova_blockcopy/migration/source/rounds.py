@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One round of seeding: copy the layer of each disk frozen last."""
+"""One round of seeding, which copies the last frozen layer of each disk."""
 
 import dataclasses
 import threading
@@ -37,11 +37,11 @@ class Rounds:
     def run(self, before: float) -> float:
         """Copy the frozen images into the bases, and compare them.
 
-        :param before: the rate of the round before, in bytes/s; 0 = none
+        :param before: the rate of the last round in bytes/s; 0 = no round yet
         :returns: the rate of this round, in bytes/s
         :raises NoRoom: the deltas may not grow any more
         :raises SeedFailed: a base could not be filled
-        :raises VerifyFailed: a base differs from its source
+        :raises VerifyFailed: a base differs from the source image
         """
         self.freezer.check_room()
         seeds = tuple(map(self._seed, self.ledger.record.moves))

@@ -27,7 +27,7 @@ LOG = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class FreezeDisks(steps.Step):
-    """The guest writes to deltas, so that its disks do not change."""
+    """The guest writes to deltas, so that the disks do not change."""
 
     state = states.State.FREEZING
     guest: hypervisor.Guest

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The steps of a migration, each with its act and its way back.
+"""The steps of a migration, each with an act and an undo.
 
 The steps run on the source. The journal names a step before the step acts.
 An undo does nothing if the step did nothing, and can be done twice. Unlike in
-Nova's conductor tasks, a failed undo stops the others: each undo makes the
-next one safe. For example, an export may only close when the guest is back.
+Nova's conductor tasks, a failed undo stops the others, because each undo makes
+the next one safe. For example, an export may only close when the guest is
+back on the source.
 
-The fields of a step are all that the step needs. A step writes its results
-into the journal.
+The fields of a step are all that the step needs. A step writes results into
+the journal.
 """
 
 import abc
@@ -37,7 +38,7 @@ from nova_blockcopy.runtime import waiting
 
 LOG = logging.getLogger(__name__)
 
-#: How often an order is given, and seconds between.
+#: How often an order is sent, and the seconds between two attempts.
 _ATTEMPTS = 5
 _PAUSE = 1.0
 
@@ -54,23 +55,22 @@ class Step(abc.ABC):
 
     @abc.abstractmethod
     def execute(self) -> None:
-        """Act.
+        """Do the step.
 
-        :raises BlockCopyError: the steps so far have to be undone
+        :raises BlockCopyError: all steps so far have to be undone
         """
 
     @abc.abstractmethod
     def undo(self) -> None:
-        """Take the step back, however much of it was done.
+        """Undo the step, which may be half done.
 
-        :raises BlockCopyError: the undo has to be tried again, or a person
-            has to look
+        :raises BlockCopyError: the undo failed; try again, or ask an operator
         """
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class PrepareBases(Step):
-    """The destination checks its bases, and opens its journal."""
+    """The destination checks the bases, and opens a journal."""
 
     state = states.State.PREPARING
     destination: remote.RemoteDestination
@@ -90,7 +90,7 @@ class PrepareBases(Step):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ExportDisks(Step):
-    """The source exports its disks; the guest still runs on them."""
+    """The source exports the disks that the guest still uses."""
 
     state = states.State.EXPORTING
     exports: exports.Exports
@@ -132,7 +132,7 @@ class CopyDisks(Step):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class PivotDisks(Step):
-    """The bases become the authoritative copy, which is proven at once."""
+    """The guest switches to the bases, the new authoritative copy."""
 
     state = states.State.PIVOTING
     destination: remote.RemoteDestination
@@ -146,14 +146,14 @@ class PivotDisks(Step):
         pivoted = self.destination.pivoted(self.settings.pivot_timeout)
         if pivoted:
             raise exception.TooLate(
-                reason=f'{", ".join(pivoted)} already uses its base on the '
-                f'destination.'
+                reason=f'the guest uses the base for disk '
+                f'{", ".join(pivoted)} already.'
             )
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ReleaseSource(Step):
-    """The source ends its exports and deltas; both journals close."""
+    """The source ends exports and removes deltas. Both journals close."""
 
     state = states.State.RELEASING
     authority = model.Role.DESTINATION
@@ -173,14 +173,14 @@ class ReleaseSource(Step):
 
     def undo(self) -> None:
         raise exception.TooLate(
-            reason='the guest runs on its destination, on its bases.'
+            reason='the guest runs on its destination and uses its bases.'
         )
 
 
 def take_back(
     begun: Iterable[Step], ledger: ledgers.Ledger, told: monitor.Monitor
 ) -> None:
-    """Undo steps, the last one first; the first failure ends the undo."""
+    """Undo steps, the last one first. The first failure ends the undo."""
     for step in reversed(tuple(begun)):
         if states.can_undo(ledger.record.state):
             ledger.note(states.State.UNDOING, f'undo {step.state}')
@@ -191,8 +191,11 @@ def take_back(
 def insist(order: Callable[..., None], *arguments: Any) -> None:
     """Send an order again if the destination does not answer.
 
-    For orders that can be given twice, when the way back is closed or about
-    to close. A nova-compute that is restarting gets time to come back.
+    This is for orders that can be given twice, and when the migration can no
+    longer be undone, or soon no longer. A nova-compute that is restarting gets
+    time to come back.
+
+    :raises PeerError: the destination did not answer any of the attempts
     """
     again = waiting.retrying(exception.PeerError, _ATTEMPTS, _PAUSE)
     again(order, *arguments)

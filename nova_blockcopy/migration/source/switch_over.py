@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The step that moves the guest's memory, and libvirt's way to do so."""
+"""The step that moves the guest's memory, by default through libvirt."""
 
 import contextlib
 import dataclasses
@@ -28,17 +28,18 @@ LOG = logging.getLogger(__name__)
 #: Moves the guest: (live XML, persistent XML, cancelled).
 Switch = Callable[[str, str, threading.Event], None]
 
-#: Caches that libvirt takes for safe without the unsafe flag
-#: (qemuMigrationSrcIsSafe, src/qemu/qemu_migration.c).
+#: Cache modes that libvirt calls safe (qemuMigrationSrcIsSafe,
+#: src/qemu/qemu_migration.c).
 _COHERENT = ('none', 'directsync')
 _AT_HOME = (hypervisor.Power.RUNNING, hypervisor.Power.PAUSED)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class SwitchOver(steps.Step):
-    """The guest's memory moves; from now on it reads disks over the network.
+    """The guest's memory moves. Then the guest reads disks over the network.
 
-    ``home`` is how the destination's libvirt reaches this host.
+    ``home`` is the endpoint at which the destination's libvirt reaches this
+    host.
     """
 
     state = states.State.SWITCHING
@@ -65,7 +66,11 @@ class SwitchOver(steps.Step):
             # the call may have failed after the guest had moved
             if not self._arrived():
                 raise
-            LOG.warning('The guest is on its destination all the same: %s', e)
+            LOG.warning(
+                'Guest %s runs on its destination, although the switchover '
+                'reported a failure: %s',
+                *(self.guest.name, e),
+            )
 
     def undo(self) -> None:
         self._end_migration()
@@ -75,17 +80,17 @@ class SwitchOver(steps.Step):
         if self.destination.power() is not hypervisor.Power.OFF:
             self._call_back()
         elif power is not hypervisor.Power.IO_ERROR:
-            # the guest ended; its disks here are complete: it may start here
+            # the guest ended; the disks here are complete, so let it start
             record = self.ledger.record
             definition.restore(
                 self.guest,
                 record.persistent_xml,
                 [move.disk for move in record.moves],
             )
-        # else the guest has not left; it goes on when it can write again
+        # else the guest is still here, and resumes when a write succeeds
 
     def _end_migration(self) -> None:
-        """End a migration that libvirt goes on with after its caller died."""
+        """End a migration that libvirt continues after the caller died."""
 
         def ended() -> bool:
             if not self.guest.migrating():
@@ -129,7 +134,7 @@ class SwitchOver(steps.Step):
 class PeerToPeer:
     """Moves the guest by libvirt's own peer-to-peer migration.
 
-    ``endpoint`` is the destination's libvirt, as this host's reaches it.
+    ``endpoint`` is where this host's libvirt reaches the destination.
     """
 
     guest: hypervisor.Guest
@@ -156,17 +161,17 @@ class PeerToPeer:
 def never(
     _live_xml: str, _persistent_xml: str, _cancelled: threading.Event
 ) -> None:
-    """The switch of a migration that recovery brings to its end."""
+    """The switch of a migration that recovery brings to an end."""
     raise NotImplementedError('a guest is not switched over after a crash')
 
 
 def needs_unsafe(
     disks: Mapping[str, model.Disk], moves: tuple[model.Move, ...]
 ) -> bool:
-    """Whether libvirt would call these moves unsafe.
+    """Tell whether libvirt would call the migration of these disks unsafe.
 
-    libvirt takes block devices for shared storage, and local files for lost.
-    Neither matters: the guest reads each moved disk through an export.
+    libvirt calls local files unsafe, and most cache modes. Neither matters
+    here, because the guest reads each moved disk through an export.
     """
     return any(
         move.top().kind is model.ImageKind.FILE
@@ -180,7 +185,7 @@ def check_exported(
     moves: tuple[model.Move, ...],
     served: Mapping[str, tuple[model.Export, ...]],
 ) -> None:
-    """Pass if a domain reads every moved disk from its exports.
+    """Pass if a definition has every moved disk on the disk's exports.
 
     This is the last check before a switchover. libvirt takes a block device
     for shared storage, and would resume a guest on an empty base.

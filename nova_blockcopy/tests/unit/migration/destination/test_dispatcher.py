@@ -35,7 +35,7 @@ class TestHandle(world.WorldTestCase):
     @ddt.data('', 'explode', '_record', '__init__', 'None', 'flatten')
     def test_an_operation_that_is_not_known(self, operation):
         said = self.failed(exception.PeerError, operation)
-        self.assertIn('this version does not know it', said)
+        self.assertIn('the destination does not know this operation', said)
 
     def test_a_message_without_an_operation(self):
         answer = self.destination.handle({'guest': 'x', 'migration': 'm1'})

@@ -98,7 +98,7 @@ class TestMerge(world.WorldTestCase):
 
         self.machine.on_pivot = on_pivot
         self.merge()
-        self.assertIn('ended while merging', self.log.output)
+        self.assertIn('ended while its deltas were merged', self.log.output)
         self.assert_merged()
 
     def test_what_is_newer_is_not_written_over_later_on(self):
@@ -172,7 +172,9 @@ class TestMerge(world.WorldTestCase):
         self.addCleanup(process.kill)
         error = self.failed()
         self.assertIsInstance(error, exception.ImageError)
-        self.assertIn(f'process {process.pid} (sleep) has it', str(error))
+        self.assertIn(
+            f'process {process.pid} (sleep) has this delta open', str(error)
+        )
         self.assertEqual(before, self.overlays('a'))
         process.kill()
         process.wait()

@@ -432,7 +432,9 @@ class TestPivot(world.WorldTestCase):
     def test_a_guest_between_two_hosts_stays_there(self):
         self.arriving(lost={'vdb'})
         error = self.stuck()
-        self.assertIn('vda already uses its base', str(error))
+        self.assertIn(
+            'the guest uses the base for disk vda already', str(error)
+        )
         self.assertIn('pivoting', str(error))
         # nothing that any disk may still need is given up
         self.assert_all_served()
