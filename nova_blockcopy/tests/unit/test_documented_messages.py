@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The messages that the pages quote are those that the code prints."""
+
+import ast
+import pathlib
+import re
+
+import nova_blockcopy
+from nova_blockcopy.tests.unit import base
+
+_PACKAGE = pathlib.Path(nova_blockcopy.__file__).parent
+_PAGES = _PACKAGE.parent / 'doc' / 'source' / 'user'
+#: Stand for values in the messages of the pages.
+_VALUES = re.compile(
+    r'\b(NAME|HOST|PATH|STATE|REASON|OPERATION|ACTION|USER|DEVICE|PROTOCOL|'
+    r'TYPE|FORMAT|PROGRAM|PID|LOOP|URI|VALUE|OTHER|N|M|vd[a-z])\b'
+)
+_OF_THE_KERNEL = {'No space left on device'}
+
+
+def _text(node: ast.AST) -> str:
+    """Return the text of a literal, with a NUL in place of each value."""
+    match node:
+        case ast.Constant(value=str(value)):
+            return re.sub(r'%\(\w+\)s|%[sd]', '\0', value)
+        case ast.JoinedStr(values=values):
+            return ''.join(_text(value) or '\0' for value in values)
+    return ''
+
+
+def _printed() -> str:
+    return '\n'.join(
+        _text(node)
+        for path in _PACKAGE.rglob('*.py')
+        if 'tests' not in path.parts
+        for node in ast.walk(ast.parse(path.read_text()))
+    )
+
+
+def _quoted(page: str) -> list[str]:
+    """Find the literals in each table's first column of messages."""
+    return [
+        ' '.join(literal.split())
+        for table in (_PAGES / page).read_text().split('.. list-table::')
+        if re.search(r'\* - Message\n', table)
+        for cell in re.findall(r'(?ms)^   \* - (.*?)^     - ', table)
+        for literal in re.findall(r'(?s)``(.+?)``', cell)
+    ]
+
+
+class TestMessages(base.TestCase):
+    def test_each_quoted_message_is_in_the_code(self):
+        printed = _printed()
+        for page in ('failures.rst', 'disks.rst'):
+            quoted = _quoted(page)
+            self.assertGreater(len(quoted), 20)
+            for message in set(quoted) - _OF_THE_KERNEL:
+                for part in _VALUES.sub('\0', message).split(': '):
+                    self.assertIn(part, printed, f'{page}: {message}')
