@@ -63,7 +63,7 @@ class Table(SphinxDirective):
 
 
 class StateTable(Table):
-    header = ('State', 'Meaning', 'May be followed by', 'Taken back')
+    header = ('State', 'Meaning', 'May be followed by', 'Can be undone')
     widths = '12 48 28 12'
 
     def rows(self) -> Iterable[tuple[str, ...]]:

@@ -84,7 +84,7 @@ def _nodes() -> Iterator[str]:
 
 def _frame() -> Iterator[str]:
     yield f'subgraph {_FRAME} {{'
-    yield '    label="can be taken back" labeljust=l fontname="Helvetica"'
+    yield '    label="can be undone" labeljust=l fontname="Helvetica"'
     yield '    fontsize=11 style=dashed color="#808080" margin=22'
     yield f'    {"; ".join(_reversible())}'
     yield '}'
