@@ -33,10 +33,10 @@ class Comparison:
     def without_received(
         self, seeds: tuple[model.Seed, ...]
     ) -> tuple[model.Seed, ...]:
-        """Leave out the extents that an earlier attempt has brought.
+        """Leave out the extents of an earlier attempt that are equal.
 
-        The destination only names such extents. The checksums of both hosts
-        prove each of them.
+        The destination only names the extents of earlier attempts. Checksums
+        of both hosts prove that an extent is equal.
         """
         received = self.destination.received()
         return tuple(

@@ -24,7 +24,7 @@ class RemoteDestination:
     destination does not answer or was restarted. A method that takes
     ``cancelled`` raises ``Aborted`` when that event is set.
 
-    :param record: the first record of the migration
+    :param record: a record of the migration
     :param interval: seconds between two questions for the status, at most
     """
 

@@ -284,7 +284,7 @@ class WorldTestCase(base.TestCase):
         return error
 
     def undone(self, kind=exception.MigrationUndone):
-        """Run a migration that is taken back, and check that it was."""
+        """Run a migration that is undone, and check that it was."""
         error = self.refused(kind, self.migration().run)
         self.assert_untouched()
         return error

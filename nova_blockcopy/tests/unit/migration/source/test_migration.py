@@ -522,7 +522,7 @@ class TestMeanwhile(world.WorldTestCase):
         self.when_copying(lose)
         error = self.refused(exception.MigrationStuck, self.migration().run)
         self.assertIn(str(home), str(error))
-        # nothing is taken back that could not be noted
+        # nothing is undone that could not be noted
         self.assertIn(samples.UUID, self.b.machines)
         self.assert_all_served()
 

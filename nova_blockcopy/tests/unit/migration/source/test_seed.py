@@ -628,7 +628,7 @@ class TestResume(SeedingTestCase):
         return self.directory / ('b/journal/received') / f'{samples.UUID}.json'
 
     def fail_once(self):
-        """The first attempt is taken back after its seeding."""
+        """The first attempt is undone after its seeding."""
         self.a.on_migrate = failing
         self.undone()
         self.a.on_migrate = lambda _machine: None
