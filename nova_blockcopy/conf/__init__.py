@@ -19,8 +19,6 @@ from nova_blockcopy.conf import host
 from nova_blockcopy.conf import seeding
 from nova_blockcopy.conf import times
 from nova_blockcopy.conf.copies import MAX_BANDWIDTH
-from nova_blockcopy.conf.copies import MAX_GRANULARITY
-from nova_blockcopy.conf.copies import Granularity
 from nova_blockcopy.conf.values import Settings
 from nova_blockcopy.conf.values import bytes_per_s
 
@@ -28,8 +26,6 @@ __all__ = [
     'BLOCKCOPY_OPTS',
     'LIBVIRT_OPTS',
     'MAX_BANDWIDTH',
-    'MAX_GRANULARITY',
-    'Granularity',
     'Settings',
     'bytes_per_s',
     'list_opts',

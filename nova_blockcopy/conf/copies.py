@@ -65,7 +65,8 @@ OPTS: list[cfg.Opt] = [
         'driver',
         default='libvirt',
         help="""
-Copy driver that runs the block copies on this host.
+Copy driver that runs the block jobs on this host: the copies of guests that
+arrive, and the commits of guests whose migration is undone.
 
 Possible values:
 

@@ -55,8 +55,8 @@ class CopyDriver(abc.ABC):
     """Runs the block jobs of the guests of one host.
 
     ``guest`` is a guest's UUID. ``disk`` is the target of a disk (``vda``),
-    which stays the same when the disk's image changes. Each method returns
-    within the time limit of its :class:`Access`, or raises:
+    which stays the same when the disk's image changes. Each call of libvirt
+    ends within the time limit of the :class:`Access`, or raises:
 
     :raises DriverError: libvirt refused or failed the call
     :raises DriverTimeout: libvirt did not answer in time

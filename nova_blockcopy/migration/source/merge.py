@@ -46,7 +46,7 @@ class Merger:
             the caller may try again
         """
         frozen = tuple(move for move in moves if move.deltas)
-        if not self._merged_live(frozen):
+        if frozen and not self._merged_live(frozen):
             for move in frozen:
                 self._merge_at_rest(move)
         disks = [move.disk for move in frozen]

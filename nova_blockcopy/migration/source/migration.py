@@ -109,6 +109,7 @@ class Migration:
     def _set_out(self, mode: model.Mode) -> None:
         self.id = str(uuid.uuid4())
         self._mode = mode
+        self._pace.guest = 0
         self._monitor = monitor.Monitor(self._request.guest, self._listener)
         self._parts: itinerary.Parts | None = None
         self._steps: dict[states.State, steps.Step] = {}
@@ -117,7 +118,10 @@ class Migration:
 
     @property
     def state(self) -> states.State:
-        """The state in the journal; PREPARING before there is a journal."""
+        """The state in the journal, also after the journal was closed.
+
+        PREPARING before there is a journal.
+        """
         parts = self._parts
         return parts.ledger.record.state if parts else states.State.PREPARING
 
@@ -234,14 +238,18 @@ class Migration:
         """Check this host and the guest, and change nothing."""
         request, settings = self._request, self._settings
         guest = self._readiness.guest(request.guest)
-        offer = self._readiness.offer(
-            guest, request.bases, request.shared, self._mode
+        selection = self._readiness.select(
+            guest, request.bases, request.shared
         )
         if self._mode is model.Mode.SEEDED:
             deltas.check_room(settings.delta_dir, settings.delta_min_free)
         reach.check(guest.host, request.destination.uri, settings.call_timeout)
         ledger = ledgers.Ledger(
             journal.Journal(settings.journal_dir), self._record(guest)
+        )
+        # last, because it may read whole backing files
+        offer = self._readiness.offer(
+            guest, selection, request.bases, self._mode
         )
         return itinerary.Parts(
             guest=guest,

@@ -80,18 +80,18 @@ class Readiness:
     def offer(
         self,
         guest: hypervisor.Guest,
+        selection: plan.Selection,
         bases: Mapping[str, model.BaseRequest],
-        shared: Mapping[str, str],
         mode: model.Mode,
     ) -> offers.Offer:
-        """Select the disks of a guest, and describe them to the destination.
+        """Describe the disks of a guest to the destination.
+
+        Reads whole backing files, which may take minutes, if
+        ``verify_backing`` is on.
 
         :param bases: the base of each disk to move
-        :param shared: the disks that the destination reaches without a copy,
-            each with the reason
-        :raises Refused: a disk can neither be moved nor be left alone
+        :raises DiskRefused: the image of a disk cannot be read
         """
-        selection = self.select(guest, bases, shared)
         return offers.Offer(
             source=self.host,
             mode=mode,

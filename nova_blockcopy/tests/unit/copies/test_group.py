@@ -100,7 +100,7 @@ class TestCopyGroup(base.TestCase):
         self.ready_group()
         self.machine.pivot('vda')
         self.machine.jobs['vdb'].total = 0
-        # one that has not seen what there was before
+        # another group, which has not started these jobs
         self.group(call_timeout=0.05).wait_for_begin()
 
     def test_one_that_does_not_begin(self):
