@@ -16,17 +16,18 @@ def of(
 ) -> str | None:
     """Tell where a guest ended, with the last lines of the QEMU log.
 
-    :returns: a sentence for an error; None if the guest runs on either host,
-        or if a host does not answer
+    Asks the destination only if the guest may be there.
+
+    :returns: a sentence for an error; None if the guest runs on either host
+    :raises BlockCopyError: a host does not answer
     """
-    try:
-        if guest.power() is not hypervisor.Power.OFF:
-            return None
-        if destination.power() is not hypervisor.Power.OFF:
-            return None
-    except exception.BlockCopyError:
+    if guest.power() is not hypervisor.Power.OFF:
         return None
     seen = {entry.state for entry in record.history}
+    if states.State.SWITCHING in seen and (
+        destination.power() is not hypervisor.Power.OFF
+    ):
+        return None
     logs = {}
     if states.State.COPYING not in seen:
         logs[guest.host] = qemu_log.tail(record.name)

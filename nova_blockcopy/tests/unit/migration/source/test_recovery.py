@@ -102,11 +102,16 @@ class TestSettle(world.WorldTestCase):
     def test_a_destination_that_is_silent_leaves_all_as_it_is(self):
         self.migration().run(through=State.COPYING)
 
-        def silent(_message):
+        questions = []
+
+        def silent(message):
+            questions.append(message['operation'])
             raise exception.PeerError(operation='answer', reason='silence')
 
         self.on_message = silent
         self.assertRaises(exception.PeerError, self.settle)
+        # each question takes a minute, and nova-compute starts meanwhile
+        self.assertEqual(['status'], questions)
         self.assertIsNotNone(self.record('a'))
         self.on_message = self._ignore
         self.assertEqual(model.Role.SOURCE, self.settle())
