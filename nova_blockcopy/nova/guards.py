@@ -39,12 +39,15 @@ def forbids_removal(record: journal.Record) -> str | None:
 
 def forbids_start(record: journal.Record) -> str:
     """Why an instance must not be started on this host."""
-    other = (
-        'it may run on the other host'
-        if record.role is model.Role.SOURCE
-        else 'its disks on this host are not complete'
+    if record.role is model.Role.SOURCE:
+        return (
+            f'it is being migrated (state {record.state}), and it may run on '
+            f'the other host'
+        )
+    return (
+        f'it is being migrated (state {record.state}), and its disks on this '
+        f'host are not complete'
     )
-    return f'it is being migrated (state {record.state}), and {other}'
 
 
 def forbids_use(record: journal.Record) -> str:
