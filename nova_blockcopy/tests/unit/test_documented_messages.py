@@ -9,11 +9,12 @@ import nova_blockcopy
 from nova_blockcopy.tests.unit import base
 
 _PACKAGE = pathlib.Path(nova_blockcopy.__file__).parent
-_PAGES = _PACKAGE.parent / 'doc' / 'source' / 'user'
+_PAGES = _PACKAGE.parent / 'doc' / 'source'
 #: Stand for values in the messages of the pages.
 _VALUES = re.compile(
-    r'\b(NAME|HOST|PATH|STATE|REASON|OPERATION|ACTION|USER|DEVICE|PROTOCOL|'
-    r'TYPE|FORMAT|PROGRAM|PID|LOOP|URI|VALUE|OTHER|N|M|vd[a-z])\b'
+    r'\b(NAME|UUID|HOST|PATH|STATE|REASON|OPERATION|ACTION|USER|DEVICE|'
+    r'PROTOCOL|TYPE|FORMAT|PROGRAM|PID|LOOP|URI|VALUE|SIDE|OTHER|N|M|'
+    r'vd[a-z])\b'
 )
 _OF_THE_KERNEL = {'No space left on device'}
 
@@ -38,20 +39,32 @@ def _printed() -> str:
 
 
 def _quoted(page: str) -> list[str]:
-    """Find the literals in each table's first column of messages."""
+    """Find the literals in each table's first column of messages.
+
+    The words with which all messages of a table begin are in the text before
+    the table.
+    """
+    text = (_PAGES / page).read_text()
+    cells = [
+        cell
+        for table in text.split('.. list-table::')
+        if re.search(r'\* - Message\b', table)
+        for cell in re.findall(r'(?ms)^   \* - (.*?)^     - ', table)
+    ]
     return [
         ' '.join(literal.split())
-        for table in (_PAGES / page).read_text().split('.. list-table::')
-        if re.search(r'\* - Message\n', table)
-        for cell in re.findall(r'(?ms)^   \* - (.*?)^     - ', table)
-        for literal in re.findall(r'(?s)``(.+?)``', cell)
+        for found in (
+            *cells,
+            *re.findall(r'(?s)\bbegin\s+with\s+``.+?``', text),
+        )
+        for literal in re.findall(r'(?s)``(.+?)``', found)
     ]
 
 
 class TestMessages(base.TestCase):
     def test_each_quoted_message_is_in_the_code(self):
         printed = _printed()
-        for page in ('failures.rst', 'disks.rst'):
+        for page in ('user/failures.rst', 'user/disks.rst', 'admin/nova.rst'):
             quoted = _quoted(page)
             self.assertGreater(len(quoted), 20)
             for message in set(quoted) - _OF_THE_KERNEL:
