@@ -35,7 +35,7 @@ class State(enum.StrEnum):
     COPYING = 'copying'
     #: All copies mirror: each write of the guest goes to both hosts.
     READY = 'ready'
-    #: The disks pivot. From the first pivot on there is no way back.
+    #: The disks pivot. From the first pivot on the migration cannot be undone.
     PIVOTING = 'pivoting'
     #: All disks are proven to be on their bases. The source ends its exports.
     RELEASING = 'releasing'

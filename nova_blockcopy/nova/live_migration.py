@@ -82,7 +82,7 @@ class LiveMigration:
         self._end(Outcome.UNDONE, error)
 
     def abort(self) -> bool:
-        """Ask for the way back.
+        """Ask the engine to undo the migration.
 
         :returns: False if the pivot has begun, so it is too late
         """

@@ -195,8 +195,8 @@ class SourceHooks(compat.LibvirtDriver):  # type: ignore[misc]
     ) -> None:
         """Bind the ports to this host again.
 
-        The engine's switchover has bound them to the destination. Nova
-        itself has no way back from there.
+        The engine's switchover has bound them to the destination. Nova's own
+        rollback does not activate the bindings of this host.
         """
         if handshake.agreed(migrate_data):
             manager = compat.compute_manager(self)
