@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A guest that writes numbered records to all its disks (init.c)."""
 
+import contextlib
 import socket
 import uuid
 from collections.abc import Sequence
@@ -17,6 +18,8 @@ from nova_blockcopy.tests.lab import records
 
 _MIB = 1024 * 1024
 _SECONDS = 30
+#: Seconds in which a guest that was woken up writes something.
+_WAKING = 5
 
 
 class Guest:
@@ -142,6 +145,32 @@ class Guest:
         :raises AssertionError: the guest does not obey
         """
         self._order(at, b'g', quiet=False)
+
+    def condition(self) -> str:
+        """Describe a guest that is silent, and try to wake it up.
+
+        If the guest goes on after an order on its serial line, its processor
+        had slept through an interrupt: no disk kept it waiting.
+        """
+        states = {each.name: self._domain_state(each) for each in self._hosts}
+        before = self._counts()
+        woken = 'does not answer an order'
+        for each in self._hosts:
+            if states[each.name] == libvirt.VIR_DOMAIN_RUNNING:
+                with contextlib.suppress(AssertionError, OSError):
+                    self.let_go(each)
+                    woken = 'answers an order'
+        waiting.until(lambda: self._counts() != before, timeout=_WAKING)
+        return (
+            f'libvirt\'s states {states}; quiet {self.log.quiet}; the guest '
+            f'{woken}; records and chaos {before}, then {self._counts()}'
+        )
+
+    def _counts(self) -> dict[str, tuple[int, int]]:
+        return {
+            target: (self.log.written(target), self.log.chaos(target))
+            for target in self.targets
+        }
 
     def _order(self, at: host.Host, order: bytes, *, quiet: bool) -> None:
         heard = self.log.answers

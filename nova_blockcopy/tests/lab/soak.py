@@ -159,6 +159,7 @@ class Soak:
         except Exception as e:  # after any error, the guest counts as silent
             trouble.append(f'{type(e).__name__}: {e}')
             silent = True
+            trouble.append(made.guest.condition())
         errors = [*made.guest.log.errors]
         made.guest.log.errors.clear()
         return tally.Leg(
