@@ -25,6 +25,7 @@ from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import wire
 from nova_blockcopy.host import command
+from nova_blockcopy.host import container
 from nova_blockcopy.host import images
 from nova_blockcopy.host import qemu
 from nova_blockcopy.runtime import privsep
@@ -61,9 +62,9 @@ class Exporter:
             if planned.content:
                 size = images.size(image)
             elif planned.writable:
-                size = images.extend_for_export(image, wanted.call_timeout)
+                size = container.extend(image, wanted.call_timeout)
             else:
-                size = images.length(image.path)
+                size = container.pad(image)
         except exception.BlockCopyError as e:
             raise exception.ExportError(path=image.path, reason=e) from e
         for port in range(wanted.export_port_min, wanted.export_port_max + 1):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images of this host: kind, size, chain, extents, checksum and users.
+"""Images of this host: kind, size, chain, extents and checksum.
 
 The code runs on both hosts. The caller declares the format of an image. No
 format is ever probed, because a guest can write any header.
@@ -8,7 +8,6 @@ format is ever probed, because a guest can write any header.
 import contextlib
 import errno
 import fcntl
-import glob
 import hashlib
 import json
 import mmap
@@ -44,7 +43,7 @@ def kind(path: str) -> model.ImageKind:
 
     :raises ImageError: the path does not exist, or is neither of the two
     """
-    mode = _stat(path).st_mode
+    mode = status(path).st_mode
     if stat.S_ISBLK(mode):
         return model.ImageKind.BLOCK
     if stat.S_ISREG(mode):
@@ -65,18 +64,18 @@ def describe(path: str, format_: model.ImageFormat) -> model.Image:
     """
     below = None
     if format_ is model.ImageFormat.QCOW2:
-        info = _info(path)
-        backing = info.get('full-backing-filename')
+        header = info(path)
+        backing = header.get('full-backing-filename')
         if backing is not None:
-            below = describe(backing, _backing_format(path, info))
+            below = describe(backing, _backing_format(path, header))
     return model.Image(
         path=path, kind=kind(path), format=format_, backing=below
     )
 
 
-def _backing_format(path: str, info: dict[str, Any]) -> model.ImageFormat:
+def _backing_format(path: str, header: dict[str, Any]) -> model.ImageFormat:
     try:
-        return model.ImageFormat(info.get('backing-filename-format', ''))
+        return model.ImageFormat(header.get('backing-filename-format', ''))
     except ValueError:
         raise exception.ImageError(
             path=path,
@@ -91,7 +90,7 @@ def size(image: model.Image) -> int:
     :raises ImageError: the image cannot be read
     """
     if image.format is model.ImageFormat.QCOW2:
-        return int(_info(image.path)['virtual-size'])
+        return int(info(image.path)['virtual-size'])
     return length(image.path)
 
 
@@ -129,7 +128,7 @@ def cluster(image: model.Image) -> int:
     """
     if image.format is model.ImageFormat.RAW:
         return 0
-    return int(_info(image.path)['cluster-size'])
+    return int(info(image.path)['cluster-size'])
 
 
 def identity(path: str) -> model.ImageIdentity:
@@ -137,7 +136,7 @@ def identity(path: str) -> model.ImageIdentity:
 
     :raises ImageError: the image cannot be read
     """
-    found = _stat(path)
+    found = status(path)
     with open(_BOOT_ID, encoding='ascii') as f:
         boot = f.read().strip()
     if stat.S_ISBLK(found.st_mode):
@@ -229,133 +228,12 @@ def _data(path: str) -> Sequence[tuple[int, int]]:
     return found
 
 
-def holders(path: str) -> tuple[str, ...]:
-    """Name the users that have an image of this host open.
+@privsep.entrypoint
+def info(path: str) -> dict[str, Any]:
+    """Return the header of a qcow2, as ``qemu-img info`` prints it.
 
-    Processes are found by their open descriptors. A use by the kernel (a
-    mount, device-mapper, md) is found by an exclusive open. Loop devices are
-    found by the path of their file.
-
-    :raises ImageError: the image cannot be read
+    :raises ImageError: the file is no qcow2, or has an external data file
     """
-    return tuple(_holders(path, os.getpid()))
-
-
-@privsep.entrypoint
-def _holders(path: str, asker: int) -> Sequence[str]:
-    image = _stat(path)
-    found = [
-        f'process {pid} ({_program(pid)})'
-        for pid in sorted(_processes_holding(image) - {asker, os.getpid()})
-    ]
-    if stat.S_ISBLK(image.st_mode) and not found and _held_by_kernel(path):
-        found.append('the kernel (mounted, or part of another device)')
-    return found + _loop_devices_over(image)
-
-
-def _loop_devices_over(image: os.stat_result) -> list[str]:
-    found = []
-    for link in glob.glob('/sys/block/loop*/loop/backing_file'):
-        try:
-            with open(link, encoding='utf-8') as f:
-                backing = f.read().strip()
-        except OSError:
-            continue  # the device was detached after glob() listed it
-        if _same(backing, image):
-            found.append(f'loop device {link.split("/")[3]}')
-    return found
-
-
-def _processes_holding(image: os.stat_result) -> set[int]:
-    found = set()
-    for link in glob.iglob('/proc/[0-9]*/fd/*'):
-        if _same(link, image):
-            found.add(int(link.split('/')[2]))
-    return found
-
-
-def _program(pid: int) -> str:
-    try:
-        with open(f'/proc/{pid}/comm', encoding='utf-8') as f:
-            return f.read().strip()
-    except OSError:
-        return 'gone'
-
-
-def _same(path: str, image: os.stat_result) -> bool:
-    try:
-        other = os.stat(path)
-    except OSError:
-        return False
-    if stat.S_ISBLK(image.st_mode):
-        return stat.S_ISBLK(other.st_mode) and other.st_rdev == image.st_rdev
-    return os.path.samestat(other, image)
-
-
-def _held_by_kernel(path: str) -> bool:
-    try:
-        os.close(os.open(path, os.O_RDONLY | os.O_EXCL))
-    except OSError as e:
-        return e.errno == errno.EBUSY
-    return False
-
-
-def extend_for_export(image: model.Image, timeout: int) -> int:
-    """Lengthen an image to the largest size that the guest can cause.
-
-    An NBD export has a fixed length, but a qcow2 file grows while the guest
-    writes. So the file gets a hole at the end. The new length is the space in
-    use plus the space for a fully written image. QEMU takes free clusters
-    first, so the file never grows beyond that length. A raw image keeps its
-    length.
-
-    The space in use is the allocated space, so a second export adds nothing.
-    With internal snapshots or bitmaps, the whole file counts, because these
-    can keep clusters that are holes.
-
-    :param timeout: seconds
-    :returns: bytes to export
-    :raises BlockCopyError: the image cannot be read, measured or lengthened
-    """
-    if image.format is model.ImageFormat.RAW:
-        return length(image.path)
-    info = _info(image.path)
-    cluster = info['cluster-size']
-    measured = json.loads(
-        command.run(
-            *('qemu-img', 'measure', '--output=json', '-O', 'qcow2'),
-            *('-o', f'cluster_size={cluster}'),
-            *('--size', str(info['virtual-size'])),
-            timeout=timeout,
-        )
-    )
-    present = length(image.path)
-    keeps = info.get('snapshots') or info['format-specific']['data'].get(
-        'bitmaps'
-    )
-    held = present if keeps else _stat(image.path).st_blocks * 512
-    wanted = held + int(measured['fully-allocated'])
-    wanted += -wanted % int(cluster)
-    if present < wanted:
-        _extend(image.path, wanted)
-    return max(present, wanted)
-
-
-@privsep.entrypoint
-def _extend(path: str, size: int) -> None:
-    """Lengthen a file by a hole; a longer file keeps its length."""
-    try:
-        os.truncate(path, max(size, length(path)))
-    except OSError as e:
-        raise exception.ImageError(
-            path=path,
-            reason=f'it cannot be extended to {size} bytes for its export '
-            f'({e.strerror}).',
-        ) from e
-
-
-@privsep.entrypoint
-def _info(path: str) -> dict[str, Any]:
     # -U: QEMU holds a lock on the image of a running guest
     try:
         printed = command.run(
@@ -377,7 +255,11 @@ def _info(path: str) -> dict[str, Any]:
     return found
 
 
-def _stat(path: str) -> os.stat_result:
+def status(path: str) -> os.stat_result:
+    """Return the status of a file or a device.
+
+    :raises ImageError: the path does not exist or cannot be read
+    """
     with reading(path):
         return os.stat(path)
 

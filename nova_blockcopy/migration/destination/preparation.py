@@ -9,6 +9,7 @@ from nova_blockcopy import drivers
 from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import plan
+from nova_blockcopy.host import holders
 from nova_blockcopy.host import images
 from nova_blockcopy.migration.destination import base_set
 from nova_blockcopy.migration.destination import host as hosts
@@ -93,7 +94,7 @@ def _base_facts(
             image=image,
             size_bytes=size,
             identity=images.identity(image.path),
-            holders=images.holders(image.path),
+            holders=holders.of(image.path),
             backing_digest=images.digest(image.backing)
             if disk.backing_digest
             else None,

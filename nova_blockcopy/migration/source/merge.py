@@ -19,8 +19,8 @@ from nova_blockcopy import model
 from nova_blockcopy.copies import group as copygroup
 from nova_blockcopy.copies import job as copyjob
 from nova_blockcopy.host import deltas
+from nova_blockcopy.host import holders
 from nova_blockcopy.host import hypervisor
-from nova_blockcopy.host import images
 from nova_blockcopy.migration.source import definition
 
 LOG = logging.getLogger(__name__)
@@ -118,7 +118,7 @@ def _check_unused(path: str) -> None:
 
     :raises ImageError: a process has the delta open
     """
-    users = images.holders(path) if deltas.present([path]) else ()
+    users = holders.of(path) if deltas.present([path]) else ()
     if users:
         raise exception.ImageError(
             path=path,

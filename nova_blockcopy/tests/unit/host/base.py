@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tests with real image files."""
 
+import os
+import stat
 import subprocess
 
 from nova_blockcopy import exception
@@ -37,3 +39,9 @@ class ImageTestCase(base.TestCase):
     def refused(self, call, *arguments):
         error = self.assertRaises(exception.ImageError, call, *arguments)
         return str(error)
+
+
+def block_device(number):
+    """What stat says of a block device."""
+    fields = (stat.S_IFBLK | 0o600, 5, 6, 1, 0, 0, 0, 0, 0, 0)
+    return os.stat_result(fields, {'st_rdev': number})

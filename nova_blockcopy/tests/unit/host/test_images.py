@@ -3,9 +3,7 @@
 
 import errno
 import fcntl
-import glob
 import os
-import stat
 import struct
 import subprocess
 import threading
@@ -20,12 +18,6 @@ from nova_blockcopy.tests.unit import samples
 from nova_blockcopy.tests.unit.host import base
 
 MIB = base.MIB
-
-
-def block_device(number):
-    """What stat says of a block device."""
-    fields = (stat.S_IFBLK | 0o600, 5, 6, 1, 0, 0, 0, 0, 0, 0)
-    return os.stat_result(fields, {'st_rdev': number})
 
 
 class TestKind(base.ImageTestCase):
@@ -48,7 +40,7 @@ class TestKind(base.ImageTestCase):
 
     def test_a_block_device(self):
         with mock.patch.object(
-            os, 'stat', autospec=True, return_value=block_device(7)
+            os, 'stat', autospec=True, return_value=base.block_device(7)
         ):
             self.assertEqual(samples.BLOCK, images.kind('/dev/x'))
 
@@ -149,7 +141,7 @@ class TestAlignment(base.ImageTestCase):
 
         with (
             mock.patch.object(
-                os, 'fstat', autospec=True, return_value=block_device(7)
+                os, 'fstat', autospec=True, return_value=base.block_device(7)
             ),
             mock.patch.object(fcntl, 'ioctl', new=ioctl),
         ):
@@ -209,8 +201,9 @@ class TestIdentity(base.ImageTestCase):
 
     def test_two_nodes_of_one_device(self):
         def identity(number):
+            device = base.block_device(number)
             with mock.patch.object(
-                os, 'stat', autospec=True, return_value=block_device(number)
+                os, 'stat', autospec=True, return_value=device
             ):
                 return images.identity('/dev/x')
 
@@ -306,134 +299,6 @@ class TestDigest(base.ImageTestCase):
         with mock.patch('builtins.open', new=opened):
             said = self.refused(images.digest, image)
         self.assertIn('Permission denied', said)
-
-
-class TestHolders(base.ImageTestCase):
-    def test_a_process_and_nobody_any_more(self):
-        path = self.raw().path
-        with open(path, 'rb') as f:
-            child = subprocess.Popen(['sleep', '600'], stdin=f)
-        self.addCleanup(child.wait)
-        self.addCleanup(child.kill)
-        self.assertEqual(
-            (f'process {child.pid} (sleep)',), images.holders(path)
-        )
-        child.kill()
-        child.wait()
-        self.assertEqual((), images.holders(path))
-
-    def test_another_file_is_no_matter(self):
-        path = self.raw('one').path
-        with open(self.raw('two').path, 'rb') as f:
-            child = subprocess.Popen(['sleep', '600'], stdin=f)
-        self.addCleanup(child.wait)
-        self.addCleanup(child.kill)
-        self.assertEqual((), images.holders(path))
-
-    def test_we_ourselves_are_no_holder(self):
-        with open(self.raw().path, 'rb') as f:
-            self.assertEqual((), images.holders(f.name))
-
-    def test_a_loop_device(self):
-        image, other = self.raw('image'), self.raw('other')
-        links = []
-        for name, backing in (('l1', other), ('l2', image), ('l3', None)):
-            path = self.directory / name
-            path.write_text(backing.path if backing else '/gone')
-            links.append(str(path))
-        links.insert(0, str(self.directory / 'detached-meanwhile'))
-        with mock.patch.object(
-            glob, 'glob', autospec=True, return_value=links
-        ):
-            holders = images.holders(image.path)
-        self.assertEqual(1, len(holders))
-        self.assertIn('loop device', holders[0])
-
-    def test_a_process_that_has_ended_meanwhile(self):
-        with mock.patch.object(
-            images, '_processes_holding', autospec=True, return_value={2**30}
-        ):
-            (holder,) = images.holders(self.raw().path)
-        self.assertEqual(f'process {2**30} (gone)', holder)
-
-    def holders_of_device(self, number=12345, **open_result):
-        image = self.raw()
-        device = block_device(number)
-        with (
-            mock.patch.object(images, '_stat', autospec=True) as found,
-            mock.patch.object(os, 'open', autospec=True, **open_result),
-            mock.patch.object(os, 'close', autospec=True),
-        ):
-            found.return_value = device
-            return images.holders(image.path)
-
-    def test_a_device_that_the_kernel_holds(self):
-        busy = OSError(errno.EBUSY, 'busy')
-        (holder,) = self.holders_of_device(side_effect=busy)
-        self.assertIn('the kernel', holder)
-
-    def test_a_character_device_of_the_same_number_is_no_matter(self):
-        child = subprocess.Popen(['sleep', '600'], stdin=subprocess.DEVNULL)
-        self.addCleanup(child.wait)
-        self.addCleanup(child.kill)
-        number = os.stat('/dev/null').st_rdev
-        self.assertEqual((), self.holders_of_device(number, return_value=-1))
-
-    def test_a_device_that_nobody_holds(self):
-        self.assertEqual((), self.holders_of_device(return_value=-1))
-
-
-class TestExtend(base.ImageTestCase):
-    def extended(self, image):
-        size = images.extend_for_export(image, 30)
-        self.assertEqual(os.path.getsize(image.path), size)
-        return size
-
-    def test_raw_is_left_as_it_is(self):
-        self.assertEqual(MIB, self.extended(self.raw()))
-
-    def test_a_guest_that_fills_it_does_not_reach_the_end(self):
-        image = self.qcow2(size=8 * MIB)
-        size = self.extended(image)
-        self.assertGreater(size, 8 * MIB)
-        self.run_command(
-            *('qemu-io', '-f', 'qcow2', '-c', 'write 0 8M', image.path)
-        )
-        self.assertEqual(size, os.path.getsize(image.path))
-
-    def test_a_hole_takes_no_space(self):
-        image = self.qcow2(size=64 * MIB)
-        before = os.stat(image.path).st_blocks
-        self.extended(image)
-        self.assertEqual(before, os.stat(image.path).st_blocks)
-
-    def test_once_more_adds_nothing(self):
-        image = self.qcow2(size=8 * MIB)
-        self.assertEqual(self.extended(image), self.extended(image))
-
-    def test_what_a_snapshot_keeps_counts_even_where_it_is_a_hole(self):
-        image = self.qcow2(size=8 * MIB)
-        write = ('qemu-io', '-f', 'qcow2', '-c', 'write 0 8M', image.path)
-        self.run_command(*write)
-        self.qemu_img('snapshot', '-c', 'kept', image.path)
-        punch = ('qemu-io', '-f', 'raw', '-c', 'discard 1M 7M', image.path)
-        self.run_command(*punch)
-        size = self.extended(image)
-        self.run_command(*write)
-        self.assertEqual(size, os.path.getsize(image.path))
-
-    def test_whole_clusters(self):
-        image = self.qcow2('image', '-o', 'cluster_size=2M', size=5 * MIB)
-        self.assertEqual(0, self.extended(image) % (2 * MIB))
-
-    def test_no_room(self):
-        image = self.qcow2()
-        full = OSError(errno.EFBIG, 'File too large')
-        with mock.patch.object(
-            os, 'truncate', autospec=True, side_effect=full
-        ):
-            said = self.refused(images.extend_for_export, image, 30)
-        self.assertIn('File too large', said)
 
 
 @ddt.ddt

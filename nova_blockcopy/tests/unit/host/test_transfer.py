@@ -10,6 +10,7 @@ import ddt
 from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy.host import command
+from nova_blockcopy.host import images
 from nova_blockcopy.host import transfer
 from nova_blockcopy.model import Extent
 from nova_blockcopy.tests.unit import base
@@ -91,6 +92,22 @@ class TestTransfer(base.TestCase):
         transfer.fit(seed)
         self.carry(seed)
         self.assertEqual(self.content, self.target.read_bytes())
+
+    def test_a_container_that_ends_within_a_sector(self):
+        """As a delta does that nothing was written to."""
+        path = str(self.directory / 'fresh.qcow2')
+        self.qemu('qemu-img', 'create', '-f', 'qcow2', path, '64M')
+        self.assertNotEqual(0, os.path.getsize(path) % 512)
+        image = samples.image(path, samples.FILE, samples.QCOW2)
+        seed = self.seed(image)
+        whole = Extent(offset=0, length=seed.size_bytes)
+        self.assertEqual((whole,), images.data_extents(path))
+        transfer.begin(seed, seed.size_bytes)
+        transfer.run(
+            seed, whole, rate=0, zeroed=True, encryption=None, timeout=30
+        )
+        with open(path, 'rb') as f:
+            self.assertEqual(f.read(), self.target.read_bytes())
 
     def test_one_that_cannot_be_resized(self):
         seed = self.seed()

@@ -16,6 +16,8 @@ from oslo_config import fixture
 
 from nova_blockcopy import exception
 from nova_blockcopy import model
+from nova_blockcopy.host import container
+from nova_blockcopy.host import holders
 from nova_blockcopy.host import images
 from nova_blockcopy.runtime import privsep
 from nova_blockcopy.tests.unit import base
@@ -88,24 +90,24 @@ class TestImages(HelperTestCase):
             (images.cluster, image),
             (images.identity, image.path),
             (images.digest, image),
-            (images.holders, image.path),
+            (holders.of, image.path),
         ):
             self.assertEqual(self.here(call, *arguments), call(*arguments))
 
     def test_it_is_extended(self):
         image = self.layered()
-        wanted = images.extend_for_export(image, 30)
+        wanted = container.extend(image, 30)
         self.assertEqual(wanted, self.here(images.length, image.path))
-        images._extend(image.path, 1)
+        container._lengthen(image.path, 1)
         self.assertEqual(wanted, images.length(image.path))
 
     def test_holders_are_neither_the_helper_nor_who_asks(self):
         with open(self.layered().path, 'rb') as f:
-            self.assertEqual((), images.holders(f.name))
+            self.assertEqual((), holders.of(f.name))
             child = subprocess.Popen(['sleep', '600'], stdin=f)
         self.addCleanup(child.wait)
         self.addCleanup(child.kill)
-        (holder,) = images.holders(f.name)
+        (holder,) = holders.of(f.name)
         self.assertIn(str(child.pid), holder)
 
     def test_an_error_is_still_ours(self):

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The files that hold images, made long enough for their exports.
+
+An NBD export has a fixed length in whole sectors. A qcow2 file grows while a
+guest writes, and may end anywhere. So a file gets a hole at the end before it
+is exported, which takes no space. The code runs on the source.
+"""
+
+import json
+import os
+from typing import Any
+
+from nova_blockcopy import exception
+from nova_blockcopy import model
+from nova_blockcopy.host import command
+from nova_blockcopy.host import images
+from nova_blockcopy.runtime import privsep
+
+#: Bytes. QEMU refuses a part of an image that does not end at a sector
+#: (raw_apply_options, block/raw-format.c).
+_SECTOR = 512
+#: Bytes of reserve for a small image, whose tables have few clusters.
+_RESERVE = 1024 * 1024
+
+
+def extend(image: model.Image, timeout: int) -> int:
+    """Lengthen the file of an image for all that its guest can write.
+
+    The new length is the space in use, plus the space for a fully written
+    image, plus its metadata once more: QEMU moves tables that grow, and may
+    not reuse the space of the old ones (alloc_refcount_block,
+    block/qcow2-refcount.c). A raw image keeps its length.
+
+    The space in use is the allocated space, so a second export adds nothing.
+    With internal snapshots or bitmaps, the whole file counts, because these
+    can keep clusters that are holes.
+
+    :param timeout: seconds
+    :returns: bytes to export
+    :raises BlockCopyError: the image cannot be read, measured or lengthened
+    """
+    if image.format is model.ImageFormat.RAW:
+        return pad(image)
+    header = images.info(image.path)
+    full = _fully_written(header, timeout)
+    held = images.status(image.path).st_blocks * 512
+    data = header['format-specific']['data']
+    if header.get('snapshots') or data.get('bitmaps'):
+        held = images.length(image.path)
+    metadata = full - int(header['virtual-size'])
+    wanted = held + full + metadata + _RESERVE
+    wanted += -wanted % int(header['cluster-size'])
+    return _lengthen(image.path, wanted)
+
+
+def pad(image: model.Image) -> int:
+    """Lengthen the file of an image to whole sectors.
+
+    :returns: bytes to export
+    :raises ImageError: the file cannot be read or lengthened
+    """
+    length = images.length(image.path)
+    if image.kind is model.ImageKind.BLOCK or length % _SECTOR == 0:
+        return length
+    return _lengthen(image.path, length)
+
+
+def _fully_written(header: dict[str, Any], timeout: int) -> int:
+    """Bytes of a new image of the same kind in which nothing is a hole."""
+    data = header['format-specific']['data']
+    options = [f'cluster_size={header["cluster-size"]}']
+    # the version of the format that has these options, too
+    if data['compat'] != '0.10':
+        options += [f'refcount_bits={data["refcount-bits"]}']
+    if data.get('extended-l2'):
+        options += ['extended_l2=on']
+    printed = command.run(
+        *('qemu-img', 'measure', '--output=json', '-O', 'qcow2'),
+        *('-o', ','.join(options), '--size', str(header['virtual-size'])),
+        timeout=timeout,
+    )
+    return int(json.loads(printed)['fully-allocated'])
+
+
+@privsep.entrypoint
+def _lengthen(path: str, size: int) -> int:
+    """Lengthen a file by a hole, to whole sectors.
+
+    :param size: bytes; a longer file keeps its length
+    :returns: the length in bytes
+    """
+    size = max(size, images.length(path))
+    size += -size % _SECTOR
+    try:
+        os.truncate(path, size)
+    except OSError as e:
+        raise exception.ImageError(
+            path=path,
+            reason=f'it cannot be extended to {size} bytes for its export '
+            f'({e.strerror}).',
+        ) from e
+    return size

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who has an image open."""
+
+import errno
+import glob
+import os
+import subprocess
+from unittest import mock
+
+from nova_blockcopy.host import holders
+from nova_blockcopy.host import images
+from nova_blockcopy.tests.unit.host import base
+
+
+class TestHolders(base.ImageTestCase):
+    def test_a_process_and_nobody_any_more(self):
+        path = self.raw().path
+        with open(path, 'rb') as f:
+            child = subprocess.Popen(['sleep', '600'], stdin=f)
+        self.addCleanup(child.wait)
+        self.addCleanup(child.kill)
+        self.assertEqual((f'process {child.pid} (sleep)',), holders.of(path))
+        child.kill()
+        child.wait()
+        self.assertEqual((), holders.of(path))
+
+    def test_another_file_is_no_matter(self):
+        path = self.raw('one').path
+        with open(self.raw('two').path, 'rb') as f:
+            child = subprocess.Popen(['sleep', '600'], stdin=f)
+        self.addCleanup(child.wait)
+        self.addCleanup(child.kill)
+        self.assertEqual((), holders.of(path))
+
+    def test_we_ourselves_are_no_holder(self):
+        with open(self.raw().path, 'rb') as f:
+            self.assertEqual((), holders.of(f.name))
+
+    def test_a_loop_device(self):
+        image, other = self.raw('image'), self.raw('other')
+        links = []
+        for name, backing in (('l1', other), ('l2', image), ('l3', None)):
+            path = self.directory / name
+            path.write_text(backing.path if backing else '/gone')
+            links.append(str(path))
+        links.insert(0, str(self.directory / 'detached-meanwhile'))
+        with mock.patch.object(
+            glob, 'glob', autospec=True, return_value=links
+        ):
+            (holder,) = holders.of(image.path)
+        self.assertIn('loop device', holder)
+
+    def test_a_process_that_has_ended_meanwhile(self):
+        with mock.patch.object(
+            holders, '_processes_holding', autospec=True, return_value={2**30}
+        ):
+            (holder,) = holders.of(self.raw().path)
+        self.assertEqual(f'process {2**30} (gone)', holder)
+
+    def holders_of_device(self, number=12345, **open_result):
+        image = self.raw()
+        device = base.block_device(number)
+        with (
+            mock.patch.object(images, 'status', autospec=True) as found,
+            mock.patch.object(os, 'open', autospec=True, **open_result),
+            mock.patch.object(os, 'close', autospec=True),
+        ):
+            found.return_value = device
+            return holders.of(image.path)
+
+    def test_a_device_that_the_kernel_holds(self):
+        busy = OSError(errno.EBUSY, 'busy')
+        (holder,) = self.holders_of_device(side_effect=busy)
+        self.assertIn('the kernel', holder)
+
+    def test_a_character_device_of_the_same_number_is_no_matter(self):
+        child = subprocess.Popen(['sleep', '600'], stdin=subprocess.DEVNULL)
+        self.addCleanup(child.wait)
+        self.addCleanup(child.kill)
+        number = os.stat('/dev/null').st_rdev
+        self.assertEqual((), self.holders_of_device(number, return_value=-1))
+
+    def test_a_device_that_nobody_holds(self):
+        self.assertEqual((), self.holders_of_device(return_value=-1))
