@@ -31,8 +31,12 @@ LOG = logging.getLogger(__name__)
 Arrived = Callable[[str, model.Extent], None]
 #: qemu-img's text for a full target, in the locale that it runs with.
 _NO_SPACE = os.strerror(errno.ENOSPC)
-#: Failures that are tolerated before the first piece has been copied.
+#: Failures that are tolerated before the first piece has been copied, and
+#: equal failures of one piece at any time.
 _ATTEMPTS = 10
+#: Parts of qemu-img's texts for an export or a link that is lost. It may come
+#: back, so such a failure is tolerated for longer.
+_LOST = ('onnect', 'nput/output error')
 #: Seconds before a failed piece is tried again.
 _PAUSE = 1.0
 
@@ -47,6 +51,9 @@ class _Work:
         self.busy = 0
         self.done = 0
         self.zeroed = False
+        #: The last failure of the piece at each offset, and how often in a row
+        #: it was the same.
+        self._failures: dict[int, tuple[str, int]] = {}
 
     @property
     def lanes(self) -> int:
@@ -59,6 +66,13 @@ class _Work:
         """Tell whether a worker can take a piece."""
         free = not self.busy or not transfer.is_serial(self.seed)
         return bool(self.left) and free
+
+    def failed(self, piece: model.Extent, message: str) -> int:
+        """Count a failure; return how often in a row it was the same."""
+        last, times = self._failures.get(piece.offset, ('', 0))
+        times = times + 1 if message == last else 1
+        self._failures[piece.offset] = message, times
+        return times
 
 
 class Seeder:
@@ -262,7 +276,11 @@ class Seeder:
             never = self._failed > _ATTEMPTS and not any(
                 each.done for each in self._works
             )
-            hopeless = never or _NO_SPACE in str(error)
+            said = str(error)
+            again = work.failed(piece, said) > _ATTEMPTS and not any(
+                text in said for text in _LOST
+            )
+            hopeless = never or again or _NO_SPACE in said
             if hopeless or stalled > self._settings.stall_timeout:
                 self._fail(
                     exception.SeedFailed(disk=work.seed.disk, reason=error)

@@ -3,6 +3,7 @@
 
 import dataclasses
 import errno
+import itertools
 import os
 import threading
 
@@ -269,6 +270,33 @@ class TestSeeder(base.TestCase):
         self.assertIn('vda', said)
         self.assertEqual((Extent(offset=0, length=3 * UNIT),), self.came())
         self.assertGreater(len(self.tried), 4)
+
+    def fail_the_last(self, *messages):
+        """Have the last piece fail with each message in turn, and again."""
+        said = itertools.cycle(messages)
+
+        def on_piece(_disk, piece):
+            if piece.offset == 3 * UNIT:
+                raise broken(next(said))
+
+        self.on_piece = on_piece
+
+    def test_the_same_failure_again_and_again_ends_it(self):
+        self.fail_the_last('not a multiple of 512')
+        # no time limit would end it
+        self.refused(exception.SeedFailed, self.make(seed_workers=1))
+        self.assertEqual(3 + 11, len(self.tried))
+
+    @ddt.data(
+        ('Failed to connect to 192.0.2.1',),
+        ('Input/output error',),
+        ('one', 'another'),
+    )
+    def test_other_failures_are_tolerated_for_longer(self, messages):
+        self.fail_the_last(*messages)
+        made = self.make(stall_timeout=0.2, seed_workers=1)
+        self.refused(exception.SeedFailed, made)
+        self.assertGreater(len(self.tried), 3 + 11)
 
     def test_a_first_piece_that_fails_ends_it_at_once(self):
         def on_piece(_disk, _piece):
