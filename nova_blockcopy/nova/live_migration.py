@@ -8,10 +8,12 @@ only when the guest no longer needs them, and after a failure or an abort the
 instance is ACTIVE on the source.
 """
 
+import contextlib
 import enum
 import threading
 import time
 from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any
 
 import libvirt
@@ -24,6 +26,15 @@ from nova_blockcopy.migration.source import migration as engine
 from nova_blockcopy.nova import compat
 
 LOG = logging.getLogger(__name__)
+
+_BEFORE_SWITCHOVER = (
+    states.State.PREPARING,
+    states.State.FREEZING,
+    states.State.SEEDING,
+    states.State.EXPORTING,
+)
+#: Seconds between two looks at the state, as between two of Nova's monitor.
+_TICK = 0.5
 
 
 class Outcome(enum.Enum):
@@ -53,6 +64,7 @@ class LiveMigration:
         self._door = threading.Lock()
         self._aborted = False
         self._ended = threading.Event()
+        self._operated = threading.Event()
 
     def run(self, migration: engine.Migration) -> None:
         """Run the engine to its end, and set the outcome.
@@ -97,6 +109,30 @@ class LiveMigration:
         :returns: whether the live migration has ended
         """
         return self._ended.wait(timeout)
+
+    @contextlib.contextmanager
+    def operating(self) -> Iterator[None]:
+        """While Nova's operation thread is at work."""
+        try:
+            yield
+        finally:
+            self._operated.set()
+
+    def wait_for_switchover(self) -> None:
+        """Wait until the switchover begins, or the operation has ended.
+
+        Nova's monitor counts ``live_migration_completion_timeout`` and the
+        steps of the downtime from its own begin, and by the guest's memory
+        alone. So it begins with the memory, however long the disks take.
+        """
+        while not self._past_seeding() and not self._operated.wait(_TICK):
+            pass
+
+    def _past_seeding(self) -> bool:
+        migration = self._migration
+        return migration is not None and (
+            migration.state not in _BEFORE_SWITCHOVER
+        )
 
     @property
     def switching(self) -> bool:

@@ -105,9 +105,10 @@ class SourceHooks(compat.LibvirtDriver):  # type: ignore[misc]
             new_switch = functools.partial(
                 switch.Switch, operation=operation, guest=guest
             )
-            self._run_engine(
-                current, context, instance, dest, migrate_data, new_switch
-            )
+            with current.operating():
+                self._run_engine(
+                    current, context, instance, dest, migrate_data, new_switch
+                )
         elif handshake.agreed(migrate_data):
             # Nova's monitor has failed before this thread began. Nova's own
             # operation alone would start the guest on empty disks.
@@ -161,9 +162,13 @@ class SourceHooks(compat.LibvirtDriver):  # type: ignore[misc]
     def _live_migration_monitor(
         self, context: Any, instance: Any, guest: Any, *more: Any
     ) -> None:
-        """Show Nova's monitor a job that lasts as long as the migration."""
+        """Show Nova's monitor a job that lasts as long as the migration.
+
+        The monitor begins with the switchover.
+        """
         current = self._live_migrations.get(instance.uuid)
         if current is not None:
+            current.wait_for_switchover()
             guest = live_migration.WatchedGuest(guest, current)
         super()._live_migration_monitor(context, instance, guest, *more)
 

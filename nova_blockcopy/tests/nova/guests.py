@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Nova's guests, their XML, and the domains of libvirt below them."""
 
+import threading
 from typing import Any
 
 import libvirt
@@ -64,6 +65,9 @@ class MovingDomain(Domain):
         super().__init__()
         self.xml = xml
         self.here = True
+        #: The job that it has, and whether somebody has seen one.
+        self.kind = libvirt.VIR_DOMAIN_JOB_NONE
+        self.polled = threading.Event()
 
     def isActive(self):
         return self.here
@@ -79,11 +83,14 @@ class MovingDomain(Domain):
         self.here = False
 
     def jobStats(self, flags=0):
-        return {
-            'type': libvirt.VIR_DOMAIN_JOB_NONE
-            if self.here
-            else libvirt.VIR_DOMAIN_JOB_COMPLETED
-        }
+        if not self.here:
+            return {'type': libvirt.VIR_DOMAIN_JOB_COMPLETED}
+        if self.kind != libvirt.VIR_DOMAIN_JOB_NONE:
+            self.polled.set()
+        return {'type': self.kind}
+
+    def migrateSetMaxDowntime(self, milliseconds):
+        """Nova allows for more downtime, step by step."""
 
     def jobInfo(self):
         return [self.jobStats()['type'], *[0] * 11]

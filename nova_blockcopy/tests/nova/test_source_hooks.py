@@ -1,8 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Nova's own live migration and monitor, around the engine."""
 
+import threading
+import time
+
 import ddt
+import fixtures
 import libvirt
+from nova import objects
+from nova.virt.libvirt import driver as libvirt_driver
+from nova.virt.libvirt import guest as nova_guest
 
 from nova_blockcopy import domxml
 from nova_blockcopy import exception
@@ -21,6 +28,31 @@ from nova_blockcopy.tests.unit import fakes
 from nova_blockcopy.tests.unit import samples
 
 State = states.State
+
+
+class Clock:
+    """The module ``time``, with hours that pass at once."""
+
+    passed = 0.0
+
+    def __getattr__(self, name):
+        return getattr(time, name)
+
+    def time(self):
+        return time.time() + self.passed
+
+
+def announced(name, event):
+    """A method of a live migration that tells that it was called."""
+    owner = live_migration.LiveMigration
+    real = getattr(owner, name)
+
+    def call(*args):
+        event.set()
+        return real(*args)
+
+    path = f'{owner.__module__}.{owner.__name__}.{name}'
+    return fixtures.MonkeyPatch(path, call)
 
 
 @ddt.ddt
@@ -129,6 +161,33 @@ class TestLiveMigration(driver_base.LiveMigrationTestCase):
         self.migrate()
         self.assertEqual([libvirt.VIR_DOMAIN_JOB_NONE, []], seen)
         self.assertEqual([('done', base.THERE)], self.ended)
+
+    def test_novas_clock_begins_with_the_switchover(self):
+        """Hours of seeding are no reason for Nova to abort."""
+        clock = Clock()
+        self.useFixture(
+            fixtures.MonkeyPatch(f'{libvirt_driver.__name__}.time', clock)
+        )
+        begun = threading.Event()
+        # the second one is Nova's monitor, for which it would be too early
+        for name in ('wait_for_switchover', 'job_info'):
+            self.useFixture(announced(name, begun))
+        abort = self.fake(nova_guest.Guest, 'abort_job')
+        self.fake(objects.Instance, 'save')
+
+        def act(migration):
+            migration.state = State.SEEDING
+            self.assertTrue(begun.wait(10))
+            clock.passed += 36_000
+            self.domain.kind = libvirt.VIR_DOMAIN_JOB_UNBOUNDED
+            migration.state = State.SWITCHING
+            self.assertTrue(self.domain.polled.wait(10))
+            migration.state = State.COPYING
+
+        self.act = act
+        self.migrate()
+        self.assertEqual([('done', base.THERE)], self.ended)
+        abort.assert_not_called()
 
     def test_a_failed_switchover_is_taken_back(self):
         self.domain.error = fakes.libvirt_error(message='no route')
