@@ -8,17 +8,18 @@ them. The book of ``records.received`` says how much of each base is seeded.
 The engine verifies that before the next attempt uses a base.
 """
 
+import dataclasses
 import os
 import pathlib
 import shutil
 import threading
 import time
 from collections.abc import Mapping
-from typing import Any
 
 from oslo_log import log as logging
 
 from nova_blockcopy import model
+from nova_blockcopy import wire
 from nova_blockcopy.nova import compat
 from nova_blockcopy.records import durable
 from nova_blockcopy.records import received
@@ -26,6 +27,17 @@ from nova_blockcopy.records import received
 LOG = logging.getLogger(__name__)
 
 _SUFFIX = '_kept'
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Note:
+    """The kept bases of one guest: until when, and the volumes among them.
+
+    ``until`` is a time of :func:`time.time`; None if nothing is known.
+    """
+
+    until: float | None = None
+    volumes: tuple[str, ...] = ()
 
 
 class Kept:
@@ -46,8 +58,10 @@ class Kept:
         for folder in self._instances.glob(f'*{_SUFFIX}'):
             if not self._note(folder.name.removesuffix(_SUFFIX)).exists():
                 shutil.rmtree(folder)
-        for note in self._notes.glob('*.json'):
-            self._schedule(note.stem, self._read(note.stem)['until'])
+        for path in self._notes.glob('*.json'):
+            until = self._read(path.stem).until
+            if until is not None:
+                self._schedule(path.stem, until)
 
     def keep(self, guest: str, seconds: int) -> None:
         """Keep the bases of a guest that have been seeded.
@@ -59,16 +73,16 @@ class Kept:
         if not found:
             return
         home = self._instances / guest
-        volumes = [
+        volumes = tuple(
             path
             for path in found
             if not pathlib.Path(path).is_relative_to(home)
             and os.path.exists(path)
-        ]
+        )
         until = time.time() + seconds
         with self._lock:
-            note = {'until': until, 'volumes': volumes}
-            durable.write(str(self._note(guest)), note)
+            note = _Note(until=until, volumes=volumes)
+            durable.write(str(self._note(guest)), wire.pack(note))
             if home.exists():
                 shutil.rmtree(self._folder(guest), ignore_errors=True)
                 home.rename(self._folder(guest))
@@ -85,8 +99,7 @@ class Kept:
 
     def volumes(self, guest: str) -> list[str]:
         """The paths of the volumes that are kept for a guest."""
-        found: list[str] = self._read(guest)['volumes']
-        return found
+        return list(self._read(guest).volumes)
 
     def adopt(
         self,
@@ -142,14 +155,25 @@ class Kept:
 
     def _expire(self, guest: str, until: float) -> None:
         with self._lock:
-            if self._read(guest)['until'] != until:
+            if self._read(guest).until != until:
                 return
             LOG.info('Instance %s: its kept bases are removed', guest)
             self.drop(guest)
 
-    def _read(self, guest: str) -> dict[str, Any]:
-        found: dict[str, Any] | None = durable.read(str(self._note(guest)))
-        return found or {'until': None, 'volumes': []}
+    def _read(self, guest: str) -> _Note:
+        path = str(self._note(guest))
+        try:
+            found = durable.read(path)
+            return _Note() if found is None else wire.unpack(found, _Note)
+        except (OSError, ValueError) as e:
+            # nova-compute must start, and no volume is removed by a guess
+            LOG.error(
+                'Instance %s: the note %s of its kept bases cannot be read '
+                '(%s). If Nova has the instance on another host, remove the '
+                'volumes that it has here, and then the note.',
+                *(guest, path, e),
+            )
+            return _Note()
 
     def _book(self, guest: str) -> received.Book:
         return received.Book(self._directory, guest)

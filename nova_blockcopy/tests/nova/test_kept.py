@@ -5,6 +5,8 @@ import json
 import os
 import time
 
+import ddt
+
 from nova_blockcopy import model
 from nova_blockcopy.host import images
 from nova_blockcopy.nova import bases
@@ -21,6 +23,7 @@ _SIZE = 1024
 _LONG = 1000
 
 
+@ddt.ddt
 class TestKept(base.TestCase):
     def setUp(self):
         super().setUp()
@@ -62,6 +65,20 @@ class TestKept(base.TestCase):
         self.assertFalse(self.kept.has(samples.UUID))
         self.assertEqual([], self.kept.volumes(samples.UUID))
         self.assertFalse(self.folder.exists())
+
+    @ddt.data('', '{', '[]', '{"until": 1}x', '{"until": "soon"}')
+    def test_a_damaged_note_does_not_stop_a_start(self, content):
+        volume = self.seed('vda', self.group / 'x_disk')
+        self.kept.keep(samples.UUID, _LONG)
+        (note,) = (self.notes / 'kept').glob('*.json')
+        note.write_text(content)
+        again = self.made()
+        again.start()
+        self.assertIn(str(note), self.log.output)
+        # it stays, and nothing is removed by a guess
+        self.assertTrue(again.has(samples.UUID))
+        self.assertEqual([], self.removed)
+        self.assertTrue(os.path.exists(volume))
 
     def test_nothing_was_seeded(self):
         (self.home / 'disk').touch()
