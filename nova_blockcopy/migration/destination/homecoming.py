@@ -43,6 +43,7 @@ def come_home(
             'Guest %s: copying the disks again that did not pivot: %s',
             *(guest.name, e),
         )
+        guest.wake()  # a dead export has stopped it, and may be back
         copies.run(cancelled, watch)
         _pivot(copies, page)
     guest.wake()  # an earlier attempt may have left the guest paused

@@ -78,6 +78,7 @@ def steps_of(parts: Parts) -> dict[states.State, steps.Step]:
         ),
         steps.PivotDisks(
             destination=parts.destination,
+            exports=served,
             monitor=parts.monitor,
             settings=parts.settings,
         ),

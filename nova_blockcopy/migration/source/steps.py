@@ -137,19 +137,38 @@ class PivotDisks(Step):
 
     state = states.State.PIVOTING
     destination: remote.RemoteDestination
+    exports: exports.Exports
     monitor: monitor.Monitor
     settings: conf.Settings
 
     def execute(self) -> None:
-        insist(self.destination.pivot, self.monitor.watch)
+        """Have all disks pivoted.
+
+        Once a disk has pivoted, the others have to follow. Their exports may
+        have died meanwhile, so they are started again before the next order.
+        """
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                insist(self.destination.pivot, self.monitor.watch)
+            except (exception.JobFailed, exception.DriverError) as e:
+                if attempt == _ATTEMPTS or not self._pivoted():
+                    raise
+                LOG.warning('The pivot is ordered again: %s', e)
+                self.exports.revive_disks()
+                threading.Event().wait(_PAUSE)
+            else:
+                return
 
     def undo(self) -> None:
-        pivoted = self.destination.pivoted(self.settings.pivot_timeout)
+        pivoted = self._pivoted()
         if pivoted:
             raise exception.TooLate(
                 reason=f'the guest uses the base for disk '
                 f'{", ".join(pivoted)} already.'
             )
+
+    def _pivoted(self) -> tuple[str, ...]:
+        return self.destination.pivoted(self.settings.pivot_timeout)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ from typing import ClassVar
 from unittest import mock
 
 import ddt
+import fixtures
 import libvirt
 
 from nova_blockcopy import domxml
@@ -14,6 +15,7 @@ from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import states
 from nova_blockcopy.host import hypervisor
+from nova_blockcopy.migration.source import steps
 from nova_blockcopy.tests.unit import fakes
 from nova_blockcopy.tests.unit import samples
 from nova_blockcopy.tests.unit.migration import world
@@ -429,7 +431,30 @@ class TestPivot(world.WorldTestCase):
         self.migration().run()
         self.assert_arrived()
 
+    def test_exports_that_die_in_the_pivot_are_revived(self):
+        """A disk has pivoted, so the others have to follow."""
+
+        died: list[str] = []
+
+        def on_pivot(disk):
+            machine = self.b.machines[samples.UUID]
+            machine.lost = set()
+            if disk == 'vdb' and not died:
+                died.append(disk)
+                self.exporter.served.clear()
+                machine.lost = {'vdb'}
+
+        def on_start(disk):
+            if died and not self.exporter.served:
+                failing_copy(disk)
+
+        self.arriving(on_pivot=on_pivot, on_start=on_start)
+        self.migration().run()
+        self.assertIn('revive vdb', self.exporter.log)
+        self.assert_arrived()
+
     def test_a_guest_between_two_hosts_stays_there(self):
+        self.useFixture(fixtures.MonkeyPatch(f'{steps.__name__}._PAUSE', 0.01))
         self.arriving(lost={'vdb'})
         error = self.stuck()
         self.assertIn(
