@@ -59,10 +59,9 @@ def pad(image: model.Image) -> int:
     :returns: bytes to export
     :raises ImageError: the file cannot be read or lengthened
     """
-    length = images.length(image.path)
-    if image.kind is model.ImageKind.BLOCK or length % _SECTOR == 0:
-        return length
-    return _lengthen(image.path, length)
+    if image.kind is model.ImageKind.BLOCK:
+        return images.length(image.path)
+    return _lengthen(image.path, 0)
 
 
 def _fully_written(header: dict[str, Any], timeout: int) -> int:
@@ -89,14 +88,17 @@ def _lengthen(path: str, size: int) -> int:
     :param size: bytes; a longer file keeps its length
     :returns: the length in bytes
     """
-    size = max(size, images.length(path))
-    size += -size % _SECTOR
+    present = images.length(path)
+    wanted = max(size, present)
+    wanted += -wanted % _SECTOR
+    if wanted == present:
+        return present
     try:
-        os.truncate(path, size)
+        os.truncate(path, wanted)
     except OSError as e:
         raise exception.ImageError(
             path=path,
-            reason=f'it cannot be extended to {size} bytes for its export '
+            reason=f'it cannot be extended to {wanted} bytes for its export '
             f'({e.strerror}).',
         ) from e
-    return size
+    return wanted

@@ -183,15 +183,20 @@ def _start(export: Any, node: str, encryption: Any, timeout: int) -> None:
         command.serve(listener, *_argv(unpacked, node, tls), timeout=timeout)
 
 
-def check_certificates(host: str, encryption: model.Encryption) -> None:
-    """Check that this host's certificates can be read.
+def check_certificates(
+    host: str, settings: conf.Settings, side: model.Side
+) -> None:
+    """Check that this host's certificates can be read, if it uses TLS.
 
     QEMU checks the content of the certificates.
 
     :param host: this host's name, for the message
+    :param side: the end of the exports that this host is
     :raises CertificateError: a certificate or the key cannot be read
     """
-    side = encryption.side.value
+    encryption = settings.encryption(side, tls=settings.export_tls)
+    if encryption is None:
+        return
     for name in ('ca-cert.pem', f'{side}-cert.pem', f'{side}-key.pem'):
         _check_readable(host, os.path.join(encryption.directory, name))
 

@@ -64,7 +64,6 @@ class LiveMigration:
         self._door = threading.Lock()
         self._aborted = False
         self._ended = threading.Event()
-        self._operated = threading.Event()
 
     def run(self, migration: engine.Migration) -> None:
         """Run the engine to its end, and set the outcome.
@@ -116,7 +115,7 @@ class LiveMigration:
         try:
             yield
         finally:
-            self._operated.set()
+            self._ended.set()
 
     def wait_for_switchover(self) -> None:
         """Wait until the switchover begins, or the operation has ended.
@@ -125,7 +124,7 @@ class LiveMigration:
         steps of the downtime from its own begin, and by the guest's memory
         alone. So it begins with the memory, however long the disks take.
         """
-        while not self._past_seeding() and not self._operated.wait(_TICK):
+        while not self._past_seeding() and not self.wait(_TICK):
             pass
 
     def _past_seeding(self) -> bool:

@@ -38,11 +38,7 @@ class BaseSet:
         :raises NoRoom: ``delta_dir`` has no room for deltas of later rounds
         :raises CertificateError: this host could not read encrypted exports
         """
-        encryption = self._settings.encryption(
-            model.Side.CLIENT, tls=self._settings.export_tls
-        )
-        if encryption is not None:
-            export.check_certificates(host, encryption)
+        export.check_certificates(host, self._settings, model.Side.CLIENT)
         deltas.check_room(
             self._settings.delta_dir, self._settings.delta_min_free
         )

@@ -53,11 +53,7 @@ class Readiness:
             tls=wanted.export_tls,
             allow_plaintext=wanted.allow_plaintext,
         )
-        encryption = wanted.encryption(
-            model.Side.SERVER, tls=wanted.export_tls
-        )
-        if encryption is not None:
-            export.check_certificates(self.host, encryption)
+        export.check_certificates(self.host, wanted, model.Side.SERVER)
 
     def disks(self, guest: hypervisor.Guest) -> dict[str, model.Disk]:
         """All disks of a guest, by target."""
