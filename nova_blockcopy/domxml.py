@@ -7,14 +7,15 @@ the elements in docs/formatdomain.rst, "Hard drives, floppy disks, CDROMs".
 
 import dataclasses
 from collections.abc import Callable
-from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 
 from lxml import etree
 
+from nova_blockcopy import exception
 from nova_blockcopy import model
+from nova_blockcopy import obstacle
 
 Element = etree._Element
 
@@ -35,12 +36,14 @@ _DETECT_ZEROES = {
     model.ImageFormat.RAW: 'unmap',
     model.ImageFormat.QCOW2: 'off',
 }
+#: Settings of the driver that only a qcow2 can have.
+_QCOW2_ONLY = ('metadata_cache', 'discard_no_unref')
 _SOURCE_ATTRIBUTE = {
     model.ImageKind.BLOCK: 'dev',
     model.ImageKind.FILE: 'file',
 }
 #: Children of <disk> that name its images, in libvirt's order.
-_LOCATION = ('source', 'backingStore', 'mirror')
+LOCATION = ('source', 'backingStore', 'mirror')
 
 
 def parse(xml: str) -> Element:
@@ -70,8 +73,19 @@ def disks(xml: str) -> dict[str, model.Disk]:
 
     :raises ValueError: a disk has no target
     """
-    found = _by_target(parse(xml)).items()
+    found = by_target(parse(xml)).items()
     return {target: _disk(target, element) for target, element in found}
+
+
+def disk(xml: str, target: str) -> model.Disk:
+    """One disk of a domain.
+
+    :raises DiskGone: the domain has no such disk
+    """
+    found = disks(xml).get(target)
+    if found is None:
+        raise exception.DiskGone(guest=guest_name(xml), disk=target)
+    return found
 
 
 def _disk(target: str, element: Element) -> model.Disk:
@@ -84,28 +98,17 @@ def _disk(target: str, element: Element) -> model.Disk:
         readonly=element.find('readonly') is not None,
         shareable=element.find('shareable') is not None,
         cache=_attribute(element, 'driver', 'cache'),
-        obstacle=_obstacle(element, source),
+        obstacle=obstacle.of(element, source),
         mirror_ready=None if mirror is None else mirror.get('ready') == 'yes',
+        mirror_path=_mirror_path(mirror),
     )
 
 
-def _obstacle(
-    element: Element, source: model.Image | model.NetworkSource | None
-) -> str | None:
-    """Say why a disk cannot move; None if the XML shows no reason."""
-    if element.find('transient') is not None:
-        return 'it is transient, so its image does not get its writes'
-    if element.find('.//encryption') is not None:
-        return 'it is encrypted, and the destination does not have its key'
-    if element.find('source/slices') is not None:
-        return 'it is a slice of an image'
-    if source is None and element.find('source') is not None:
-        return (
-            f'its source is of type "{element.get("type")}" with format '
-            f'"{_attribute(element, "driver", "type")}", which is not '
-            f'supported'
-        )
-    return None
+def _mirror_path(mirror: Element | None) -> str | None:
+    source = None if mirror is None else mirror.find('source')
+    if source is None:
+        return None
+    return source.get('file') or source.get('dev')
 
 
 def _source(element: Element) -> model.Image | model.NetworkSource | None:
@@ -241,24 +244,6 @@ def freeze(xml: str, moves: Iterable[model.Move]) -> str:
     return text(snapshot)
 
 
-def restore_disks(
-    xml: str, original: str, targets: Collection[str] | None = None
-) -> str:
-    """Replace disks of a domain by those of another XML of the domain.
-
-    :param original: the XML that has the wanted disks
-    :param targets: the targets of the disks to replace; None for all
-    """
-    root = parse(xml)
-    donors = _by_target(parse(original))
-    for target, disk in _by_target(root).items():
-        parent = disk.getparent()
-        wanted = targets is None or target in targets
-        if wanted and target in donors and parent is not None:
-            parent.replace(disk, donors[target])
-    return text(root)
-
-
 def copy_destination(base: model.Image) -> str:
     """Make the XML argument of a block copy into a base.
 
@@ -278,14 +263,14 @@ def _rewrite(
     change: Callable[[Element, model.Move], None],
 ) -> str:
     root = parse(xml)
-    elements = _by_target(root)
+    elements = by_target(root)
     for move in moves:
         if move.disk in elements:
             change(elements[move.disk], move)
     return text(root)
 
 
-def _by_target(root: Element) -> dict[str, Element]:
+def by_target(root: Element) -> dict[str, Element]:
     """The disk elements of a domain, by target.
 
     :raises ValueError: a disk has no target
@@ -306,10 +291,15 @@ def _driver(
     driver.set('type', format_)
     for name, value in more.items():
         driver.set(name, value)
+    if format_ is not model.ImageFormat.QCOW2:
+        for name in _QCOW2_ONLY:
+            driver.attrib.pop(name, '')
+            for child in driver.findall(name):
+                driver.remove(child)
 
 
 def _locate(element: Element, source: Element, store: Element) -> None:
-    for name in _LOCATION:
+    for name in LOCATION:
         for child in element.findall(name):
             element.remove(child)
     driver = _require(element, 'driver')

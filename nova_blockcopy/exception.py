@@ -51,8 +51,9 @@ class GuestNotFound(Refused):
 
 class GuestNotRunning(Refused):
     msg_fmt = (
-        'Guest "%(guest)s" is not running on %(host)s. Only a running guest '
-        'can be migrated live: start the guest, or use a cold migration.'
+        'Guest "%(guest)s" on %(host)s is %(power)s. Only a guest that runs, '
+        'or that its owner has paused, can be migrated live: start or wake '
+        'the guest, or use a cold migration.'
     )
 
 
@@ -79,16 +80,45 @@ class BaseRefused(Refused):
 
 class NoRoom(Refused):
     msg_fmt = (
-        'The directory %(directory)s ([blockcopy] delta_dir) has no room for '
-        'deltas: %(reason)s'
+        'The directory %(directory)s has no room for the deltas of a '
+        'migration: %(reason)s'
     )
 
 
-class JobRunning(Refused):
+class DiskGone(BlockCopyError):
+    """A disk that moves is no longer a disk of the guest."""
+
     msg_fmt = (
-        'Disk %(disk)s of guest "%(guest)s" already has a block job. Wait '
-        'until the job ends, or abort it with "virsh blockjob %(guest)s '
+        'Guest "%(guest)s" no longer has disk %(disk)s: another program has '
+        'detached the disk.'
+    )
+
+
+class ForeignJob(BlockCopyError):
+    """A disk has a block job that the engine did not start."""
+
+    msg_fmt = (
+        'Disk %(disk)s of guest "%(guest)s" on %(host)s has a block job '
+        '(%(kind)s) of another program. nova-blockcopy leaves that job alone. '
+        'Wait until the job ends, or abort it with "virsh blockjob %(guest)s '
         '%(disk)s --abort".'
+    )
+
+
+class Disturbed(BlockCopyError):
+    """Another program has changed a guest in a way that ends a migration."""
+
+    msg_fmt = (
+        'Another program has changed guest "%(guest)s" on %(host)s during '
+        'the migration: %(reason)s'
+    )
+
+
+class GuestBusy(Refused):
+    """A guest has a job or a record with which libvirt does not migrate."""
+
+    msg_fmt = (
+        'Guest "%(guest)s" on %(host)s cannot be migrated now: %(reason)s'
     )
 
 

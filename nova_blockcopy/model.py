@@ -149,6 +149,7 @@ class Disk:
     supported local image nor a network disk. ``obstacle`` is the reason, in
     words, why the disk cannot move, as far as the XML shows one; an empty
     drive has none. ``mirror_ready`` is None if the XML shows no block job.
+    ``mirror_path`` is the image that the block job copies into.
     """
 
     target: str
@@ -159,6 +160,7 @@ class Disk:
     cache: str | None = None
     obstacle: str | None = None
     mirror_ready: bool | None = None
+    mirror_path: str | None = None
 
     @property
     def path(self) -> str | None:

@@ -47,11 +47,13 @@ class LeftAlone:
 class Selection:
     """The decision on each disk of a guest.
 
-    ``moves`` are the targets of the disks that move.
+    ``moves`` are the targets of the disks that move. ``shared`` has the disks
+    that the destination reaches without a copy, each with the reason.
     """
 
     moves: tuple[str, ...]
     left_alone: tuple[LeftAlone, ...]
+    shared: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +138,6 @@ def select(
     :param shared: the targets of the disks that the destination can reach
         without the engine, each with the reason
     :raises DiskNotFound: the guest has no disk of a given target
-    :raises JobRunning: a disk has a block job
     :raises DiskRefused: a disk can neither move nor be left alone
     :raises Refused: no disk has a base
     """
@@ -147,9 +148,6 @@ def select(
                 disk=target,
                 disks=', '.join(disks) or 'none',
             )
-    for disk in disks.values():
-        if disk.mirror_ready is not None:
-            raise exception.JobRunning(guest=guest, disk=disk.target)
     if not wanted:
         raise exception.Refused(
             f'Guest "{guest}" has nothing to move: none of its disks '
@@ -165,6 +163,7 @@ def select(
     return Selection(
         moves=tuple(target for target in disks if target in wanted),
         left_alone=tuple(left_alone),
+        shared=shared,
     )
 
 

@@ -34,6 +34,7 @@ class Job(abc.ABC):
     :param base: the image that the guest uses after the pivot
     """
 
+    _kind: contract.JobKind
     #: The usual cause of a job that ends before the pivot; completes a
     #: sentence that begins with the path of the base.
     _usual_cause: str
@@ -70,7 +71,9 @@ class Job(abc.ABC):
         :param status: the newest answer of the copy driver; None if the disk
             has no block job
         :raises JobFailed: the job ended without a pivot
+        :raises ForeignJob: another program started the job
         """
+        status = self._ours(status)
         if status is not None:
             return model.DiskProgress(
                 disk=self.disk,
@@ -90,6 +93,12 @@ class Job(abc.ABC):
     def at_base(self) -> bool:
         """Tell whether the running guest uses the base and no mirror."""
         return domxml.at_image(self._live(), self._base)
+
+    def _at_base_if_there(self) -> bool:
+        try:
+            return self.at_base()
+        except exception.DiskGone:
+            return False
 
     def set_speed(self, bytes_per_s: int) -> None:
         """Limit the job; 0 removes the limit."""
@@ -116,14 +125,22 @@ class Job(abc.ABC):
     def abort(self, timeout: float) -> None:
         """Abort the job; the guest keeps the present image.
 
+        A job of another program stays: a disk has one block job at most, so
+        there is none of ours.
+
         :param timeout: seconds
         :raises DriverTimeout: the job has not ended in time
         :raises TooLate: the guest uses the base already
         """
-        if self._status() is not None:
+        try:
+            running = self._status() is not None
+        except exception.ForeignJob as e:
+            LOG.warning('%s', e)
+            running = False
+        if running:
             self._driver.abort(self._guest.uuid, self.disk)
             self._wait_for_end('abort a copy', timeout)
-        if self.at_base():
+        if self._at_base_if_there():
             raise exception.TooLate(
                 reason=f'the guest uses {self._base.path} for disk '
                 f'{self.disk} already.'
@@ -152,10 +169,29 @@ class Job(abc.ABC):
 
     def _status(self) -> contract.JobStatus | None:
         found = self._driver.status(self._guest.uuid, self.disk)
-        return found.get(self.disk)
+        return self._ours(found.get(self.disk))
+
+    def _ours(
+        self, status: contract.JobStatus | None
+    ) -> contract.JobStatus | None:
+        """Pass if a status is that of this job.
+
+        :raises ForeignJob: the disk has a job that another program started
+        """
+        if status is not None and not (
+            status.kind in (self._kind, contract.JobKind.UNKNOWN)
+            and status.into in (None, self._base.path)
+        ):
+            raise exception.ForeignJob(
+                guest=self._guest.name,
+                host=self._guest.host,
+                disk=self.disk,
+                kind=status.kind,
+            )
+        return status
 
     def _live(self) -> model.Disk:
-        return domxml.disks(self._guest.running_xml())[self.disk]
+        return domxml.disk(self._guest.running_xml(), self.disk)
 
 
 class CopyJob(Job):
@@ -166,6 +202,7 @@ class CopyJob(Job):
     :param limits: reads the limits of a copy into the base
     """
 
+    _kind = contract.JobKind.COPY
     _usual_cause = 'could not be written, or the export could not be read'
 
     def __init__(
@@ -234,9 +271,47 @@ class CopyJob(Job):
 class CommitJob(Job):
     """The merge of one disk's deltas into the disk, on the source."""
 
+    _kind = contract.JobKind.ACTIVE_COMMIT
     _usual_cause = 'could not be written'
 
     def _start(self, settings: model.CopySettings) -> None:
         self._driver.commit(
             self._guest.uuid, self.disk, self._base, settings.bandwidth
+        )
+
+
+class InnerCommitJob(Job):
+    """The merge of deltas that are below the layer that the guest writes to.
+
+    Another program has put that layer on top. The job ends by itself, so
+    there is nothing to pivot.
+
+    :param top: the highest delta
+    """
+
+    _kind = contract.JobKind.COMMIT
+    _usual_cause = 'could not be written'
+
+    def __init__(
+        self,
+        driver: contract.CopyDriver,
+        guest: hypervisor.Guest,
+        disk: str,
+        base: model.Image,
+        top: model.Image,
+    ) -> None:
+        super().__init__(driver, guest, disk, base)
+        self._top = top
+
+    def at_base(self) -> bool:
+        """Tell whether the deltas are no longer below the guest's layer."""
+        source = self._live().source
+        layers = model.chain(source) if isinstance(source, model.Image) else ()
+        paths = [layer.path for layer in layers]
+        return self._top.path not in paths and self._base.path in paths
+
+    def _start(self, settings: model.CopySettings) -> None:
+        self._driver.commit(
+            *(self._guest.uuid, self.disk, self._base, settings.bandwidth),
+            top=self._top,
         )

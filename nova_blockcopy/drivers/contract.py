@@ -3,6 +3,7 @@
 
 import abc
 import dataclasses
+import enum
 from collections.abc import Callable
 
 import libvirt
@@ -24,9 +25,28 @@ class Access:
     timeout: int
 
 
+class JobKind(enum.StrEnum):
+    """The kinds of block jobs, by virsh's names for them."""
+
+    UNKNOWN = 'Unknown job'
+    PULL = 'Block Pull'
+    COPY = 'Block Copy'
+    #: The merge of a layer that the guest does not write to. The job ends by
+    #: itself, without a pivot.
+    COMMIT = 'Block Commit'
+    ACTIVE_COMMIT = 'Active Block Commit'
+    BACKUP = 'Backup'
+
+    @classmethod
+    def _missing_(cls, _value: object) -> 'JobKind':
+        return cls.UNKNOWN
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class JobInfo:
     """libvirt's figures of a block job: bytes, and bytes/s for bandwidth.
+
+    The default of ``kind`` is for a job that has no figures.
 
     The figures do not tell that a job is done. ``processed == total`` occurs
     before a copy is ready, and both are 0 or 1 when the job begins
@@ -36,16 +56,20 @@ class JobInfo:
     processed: int
     total: int
     bandwidth: int
+    kind: JobKind = JobKind.UNKNOWN
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class JobStatus(JobInfo):
     """The figures of a block job, and whether the job is ready.
 
-    ``ready`` comes from the domain's XML (``<mirror ready='yes'>``).
+    ``ready`` comes from the domain's XML (``<mirror ready='yes'>``), and so
+    does ``into``, the path of the image that the job copies into. ``into`` is
+    None for a job that the XML does not show.
     """
 
     ready: bool
+    into: str | None = None
 
 
 _NO_FIGURES = JobInfo(processed=0, total=0, bandwidth=0)
@@ -85,15 +109,24 @@ class CopyDriver(abc.ABC):
 
     @abc.abstractmethod
     def commit(
-        self, guest: str, disk: str, into: model.Image, bytes_per_s: int
+        self,
+        guest: str,
+        disk: str,
+        into: model.Image,
+        bytes_per_s: int,
+        *,
+        top: model.Image | None = None,
     ) -> None:
-        """Start to merge all layers above an image of a disk into that image.
+        """Start to merge layers of a disk into an image below them.
 
-        When all is merged, the job mirrors like a copy. A pivot ends the job,
-        and the guest then uses that image.
+        If the layer that the guest writes to is among them, the job mirrors
+        like a copy when all is merged. A pivot ends the job, and the guest
+        then uses that image. Otherwise the job ends by itself.
 
         :param into: an image in the chain of the disk
         :param bytes_per_s: 0 = no limit
+        :param top: the highest layer to merge; None for the layer that the
+            guest writes to
         """
 
     def status(self, guest: str, *disks: str) -> dict[str, JobStatus]:
@@ -108,10 +141,13 @@ class CopyDriver(abc.ABC):
         return {
             disk: JobStatus(
                 **dataclasses.asdict(info or _NO_FIGURES),
-                ready=bool(domain[disk].mirror_ready),
+                ready=shown is not None and bool(shown.mirror_ready),
+                into=None if shown is None else shown.mirror_path,
             )
             for disk, info in infos.items()
-            if info is not None or domain[disk].mirror_ready is not None
+            for shown in (domain.get(disk),)
+            if info is not None
+            or (shown is not None and shown.mirror_ready is not None)
         }
 
     @abc.abstractmethod

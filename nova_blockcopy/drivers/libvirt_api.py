@@ -16,6 +16,15 @@ from nova_blockcopy.drivers import contract
 from nova_blockcopy.runtime import task
 
 _ASYNC = libvirt.VIR_DOMAIN_BLOCK_JOB_ABORT_ASYNC
+_KINDS = {
+    libvirt.VIR_DOMAIN_BLOCK_JOB_TYPE_PULL: contract.JobKind.PULL,
+    libvirt.VIR_DOMAIN_BLOCK_JOB_TYPE_COPY: contract.JobKind.COPY,
+    libvirt.VIR_DOMAIN_BLOCK_JOB_TYPE_COMMIT: contract.JobKind.COMMIT,
+    libvirt.VIR_DOMAIN_BLOCK_JOB_TYPE_ACTIVE_COMMIT: (
+        contract.JobKind.ACTIVE_COMMIT
+    ),
+    libvirt.VIR_DOMAIN_BLOCK_JOB_TYPE_BACKUP: contract.JobKind.BACKUP,
+}
 
 
 class LibvirtCopyDriver(contract.CopyDriver):
@@ -45,18 +54,24 @@ class LibvirtCopyDriver(contract.CopyDriver):
         )
 
     def commit(
-        self, guest: str, disk: str, into: model.Image, bytes_per_s: int
+        self,
+        guest: str,
+        disk: str,
+        into: model.Image,
+        bytes_per_s: int,
+        *,
+        top: model.Image | None = None,
     ) -> None:
-        flags = (
-            libvirt.VIR_DOMAIN_BLOCK_COMMIT_ACTIVE
-            | libvirt.VIR_DOMAIN_BLOCK_COMMIT_BANDWIDTH_BYTES
-        )
+        flags = libvirt.VIR_DOMAIN_BLOCK_COMMIT_BANDWIDTH_BYTES
+        if top is None:
+            flags |= libvirt.VIR_DOMAIN_BLOCK_COMMIT_ACTIVE
+        path = None if top is None else top.path
         self._call(
             'start a commit',
             guest,
             disk,
             lambda domain: domain.blockCommit(
-                disk, into.path, None, bytes_per_s, flags
+                disk, into.path, path, bytes_per_s, flags
             ),
         )
 
@@ -104,6 +119,7 @@ class LibvirtCopyDriver(contract.CopyDriver):
             processed=info['cur'],
             total=info['end'],
             bandwidth=info['bandwidth'],
+            kind=_KINDS.get(info['type'], contract.JobKind.UNKNOWN),
         )
 
     def _domain_xml(self, guest: str) -> str:

@@ -43,13 +43,20 @@ class VirshCopyDriver(contract.CopyDriver):
             )
 
     def commit(
-        self, guest: str, disk: str, into: model.Image, bytes_per_s: int
+        self,
+        guest: str,
+        disk: str,
+        into: model.Image,
+        bytes_per_s: int,
+        *,
+        top: model.Image | None = None,
     ) -> None:
         limit = ['--bandwidth', *_bandwidth(bytes_per_s)]
         self._virsh(
             'start a commit',
             disk,
-            *('blockcommit', guest, disk, '--base', into.path, '--active'),
+            *('blockcommit', guest, disk, '--base', into.path),
+            *(('--active',) if top is None else ('--top', top.path)),
             *(limit if bytes_per_s else ()),
         )
 
@@ -121,6 +128,7 @@ def job_info(printed: str) -> contract.JobInfo | None:
             processed=int(figures['cur']),
             total=int(figures['end']),
             bandwidth=int(figures['bandwidth']),
+            kind=contract.JobKind(figures['type']),
         )
     except KeyError as e:
         raise ValueError(f'virsh printed no {e}: {printed!r}') from e

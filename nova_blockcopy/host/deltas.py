@@ -9,6 +9,7 @@ after an interruption.
 import os
 from collections.abc import Iterable
 from collections.abc import Sequence
+from typing import Any
 
 from nova_blockcopy import bandwidth
 from nova_blockcopy import exception
@@ -123,28 +124,70 @@ def allocated(path: str) -> int:
         raise exception.ImageError(path=path, reason=f'{e.strerror}.') from e
 
 
-@privsep.entrypoint
-def check_room(directory: str, least: int) -> None:
-    """Check that a directory has room for overlays to grow.
+def check_room(
+    directory: str, least: int, moves: Iterable[model.Move] = ()
+) -> None:
+    """Check that overlays have room to grow, and to be merged.
+
+    A merge writes the data of an overlay into the image below. If that image
+    is a file with holes, the file grows by as much as the overlay holds.
 
     :param directory: created if missing
-    :param least: free space that is needed, in MiB
+    :param least: free space that is needed beside the merges, in MiB
+    :param moves: the disks whose overlays are to be merged
     :raises NoRoom: less is free, or the directory cannot be used
     """
+    _check_room(
+        directory,
+        least,
+        [
+            [move.source.path, move.size_bytes, list(move.deltas)]
+            for move in moves
+            if move.source.kind is model.ImageKind.FILE
+        ],
+    )
+
+
+@privsep.entrypoint
+def _check_room(
+    directory: str, least: int, merges: Sequence[Sequence[Any]]
+) -> None:
     try:
         os.makedirs(directory, mode=0o755, exist_ok=True)
-        found = os.statvfs(directory)
+        needed = {os.stat(directory).st_dev: least * bandwidth.MIB}
+        places = {os.stat(directory).st_dev: directory}
+        for path, size, overlays in merges:
+            found = os.stat(path)
+            holes = max(0, size - found.st_blocks * 512)
+            growth = min(holes, sum(map(_occupied, overlays)))
+            needed[found.st_dev] = needed.get(found.st_dev, 0) + growth
+            places.setdefault(found.st_dev, os.path.dirname(path))
+        for device, place in places.items():
+            _check_free(place, needed[device])
     except OSError as e:
         raise exception.NoRoom(
-            directory=directory, reason=f'{e.strerror}.'
-        ) from e
-    free = found.f_bavail * found.f_frsize // bandwidth.MIB
-    if free < least:
-        raise exception.NoRoom(
             directory=directory,
-            reason=f'{free} MiB are free, but [blockcopy] delta_min_free '
-            f'asks for {least} MiB; make room, or set delta_dir to another '
-            f'directory.',
+            reason=f'{e.strerror}; see [blockcopy] delta_dir.',
+        ) from e
+
+
+def _occupied(path: str) -> int:
+    try:
+        return os.stat(path).st_blocks * 512
+    except FileNotFoundError:  # about to be created
+        return 0
+
+
+def _check_free(place: str, needed: int) -> None:
+    found = os.statvfs(place)
+    free = found.f_bavail * found.f_frsize
+    if free < needed:
+        raise exception.NoRoom(
+            directory=place,
+            reason=f'{free // bandwidth.MIB} MiB are free, but '
+            f'{-(-needed // bandwidth.MIB)} MiB are needed: [blockcopy] '
+            f'delta_min_free, and what a merge of the deltas may add to the '
+            f'disks there; make room, or set delta_dir to another directory.',
         )
 
 

@@ -29,6 +29,11 @@ class Power(enum.StrEnum):
     IO_ERROR = 'paused by an I/O error'
     #: Moving to or from another host.
     MIGRATING = 'paused by a migration'
+    #: The guest has suspended itself to RAM.
+    SUSPENDED = 'suspended to RAM'
+    #: The guest has crashed or shut down, and its QEMU is still there.
+    HALTED = 'halted'
+    #: The guest has no QEMU.
     OFF = 'off'
 
 
@@ -38,12 +43,29 @@ _PAUSED = {
     libvirt.VIR_DOMAIN_PAUSED_STARTING_UP: Power.MIGRATING,
     libvirt.VIR_DOMAIN_PAUSED_POSTCOPY: Power.MIGRATING,
 }
-_ALIVE = (
-    libvirt.VIR_DOMAIN_RUNNING,
-    libvirt.VIR_DOMAIN_BLOCKED,
-    libvirt.VIR_DOMAIN_PMSUSPENDED,
-)
+_POWERS = {
+    libvirt.VIR_DOMAIN_RUNNING: Power.RUNNING,
+    libvirt.VIR_DOMAIN_BLOCKED: Power.RUNNING,
+    libvirt.VIR_DOMAIN_PMSUSPENDED: Power.SUSPENDED,
+}
+#: libvirt has one domain job at a time: an operation on a whole guest.
+MIGRATION = 'migration'
+_DOMAIN_JOBS = {
+    libvirt.VIR_DOMAIN_JOB_OPERATION_START: 'start',
+    libvirt.VIR_DOMAIN_JOB_OPERATION_SAVE: 'save',
+    libvirt.VIR_DOMAIN_JOB_OPERATION_RESTORE: 'restore',
+    libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_IN: 'incoming migration',
+    libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT: MIGRATION,
+    libvirt.VIR_DOMAIN_JOB_OPERATION_SNAPSHOT: 'snapshot',
+    libvirt.VIR_DOMAIN_JOB_OPERATION_SNAPSHOT_REVERT: 'snapshot revert',
+    libvirt.VIR_DOMAIN_JOB_OPERATION_DUMP: 'dump',
+    libvirt.VIR_DOMAIN_JOB_OPERATION_BACKUP: 'backup',
+}
 
+_RUNNING_JOB = (
+    libvirt.VIR_DOMAIN_JOB_BOUNDED,
+    libvirt.VIR_DOMAIN_JOB_UNBOUNDED,
+)
 #: A guest that is not defined or not active has no job.
 _NO_JOB = (libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_OPERATION_INVALID)
 #: Errors for a string that is no UUID or no name of a guest.
@@ -176,14 +198,17 @@ class Guest:
     def power(self) -> Power:
         """Return the guest's state; OFF also if the guest is not defined."""
         with self._hypervisor.translated(f'read the state of {self.name}'):
-            state, reason = libvirt.VIR_DOMAIN_SHUTOFF, 0
+            active, state, reason = False, libvirt.VIR_DOMAIN_SHUTOFF, 0
             with _ignored(libvirt.VIR_ERR_NO_DOMAIN):
-                state, reason = self._domain().state()
-        if state in _ALIVE:
-            return Power.RUNNING
+                domain = self._domain()
+                state, reason = domain.state()
+                # a crashed guest may have its QEMU, and its disks open
+                active = bool(domain.isActive())
+        if not active:
+            return Power.OFF
         if state == libvirt.VIR_DOMAIN_PAUSED:
             return _PAUSED.get(reason, Power.PAUSED)
-        return Power.OFF
+        return _POWERS.get(state, Power.HALTED)
 
     def live_xml(self) -> str:
         """Return the running domain's XML, with secrets, for a migration."""
@@ -214,28 +239,10 @@ class Guest:
         with self._hypervisor.translated('define a guest'):
             self._hypervisor.connect().defineXML(xml)
 
-    @contextlib.contextmanager
-    def standing_still(self) -> Iterator[None]:
-        """Pause the guest inside a ``with`` block, if the guest runs.
-
-        A pivot needs this. If a host lost power just after the pivot of a
-        guest that writes, nothing would tell which of the two images had
-        the guest's last write.
-        """
-        runs = self.power() is Power.RUNNING
-        if runs:
-            with self._hypervisor.translated(f'pause {self.name}'):
-                self._domain().suspend()
-        try:
-            yield
-        finally:
-            if runs:
-                self.resume()
-
-    def wake(self) -> None:
-        """Resume a guest that is paused, by an I/O error or otherwise."""
-        if self.power() in (Power.PAUSED, Power.IO_ERROR):
-            self.resume()
+    def pause(self) -> None:
+        """Stop the guest's processors."""
+        with self._hypervisor.translated(f'pause {self.name}'):
+            self._domain().suspend()
 
     @_patient
     def resume(self) -> None:
@@ -308,21 +315,41 @@ class Guest:
                 )
 
     @_patient
-    def migrating(self) -> bool:
-        """Tell whether the guest has a domain job, such as a migration."""
+    def domain_job(self) -> str | None:
+        """Name the job that the whole guest has; None if it has none.
+
+        Any program that uses libvirt may have started the job.
+        """
         with self._hypervisor.translated(f'read the jobs of {self.name}'):
-            kind = libvirt.VIR_DOMAIN_JOB_NONE
+            found: dict[str, Any] = {}
             with _ignored(*_NO_JOB):
-                kind = self._domain().jobInfo()[0]
-        return kind in (
-            libvirt.VIR_DOMAIN_JOB_BOUNDED,
-            libvirt.VIR_DOMAIN_JOB_UNBOUNDED,
-        )
+                found = self._domain().jobStats()
+        if found.get('type') not in _RUNNING_JOB:
+            return None
+        return _DOMAIN_JOBS.get(found.get('operation'), 'unknown job')
+
+    def migrating(self) -> bool:
+        """Tell whether the guest is migrating to another host."""
+        return self.domain_job() == MIGRATION
 
     def abort_migration(self) -> None:
-        """Abort the guest's domain job, which is its migration."""
-        with self._hypervisor.translated(f'abort the job of {self.name}'):
-            self._domain().abortJob()
+        """Abort the guest's migration, but no other job of the guest."""
+        if self.migrating():
+            with self._hypervisor.translated(f'abort the job of {self.name}'):
+                self._domain().abortJob()
+
+    @_patient
+    def ask(
+        self, action: str, question: Callable[[libvirt.virDomain], Any]
+    ) -> Any:
+        """Ask libvirt about the guest.
+
+        :param action: completes "libvirt on HOST failed to ..." with the
+            guest's name
+        :param question: changes nothing, so that it can be asked again
+        """
+        with self._hypervisor.translated(f'{action} {self.name}'):
+            return question(self._domain())
 
     @_patient
     def _xml(self, flags: int) -> str:

@@ -5,9 +5,11 @@ The source migrates the guest for the switchover. The destination does so to
 send the guest back.
 """
 
+import json
 import threading
 
 import libvirt
+import libvirt_qemu
 from oslo_log import log as logging
 
 from nova_blockcopy import conf
@@ -29,7 +31,6 @@ def run(
     *,
     live_xml: str,
     persistent_xml: str,
-    unsafe: bool,
     cancelled: threading.Event,
     settings: conf.Settings,
 ) -> None:
@@ -38,16 +39,13 @@ def run(
     :param endpoint: the other host's libvirt, as this host's libvirt sees it
     :param live_xml: the domain to run on the other host
     :param persistent_xml: the definition there; empty for a transient guest
-    :param unsafe: an image is a local file, which libvirt refuses otherwise
     :param cancelled: aborts the migration when set
     :param settings: encryption, and time limits of migration and abort
     :raises SwitchoverError: the guest has not moved, or still moves
     :raises Aborted: ``cancelled`` was set and the guest has not moved
     """
     parameters = _parameters(endpoint, live_xml, persistent_xml)
-    flags = _flags(
-        persistent=bool(persistent_xml), unsafe=unsafe, tls=settings.export_tls
-    )
+    flags = _flags(persistent=bool(persistent_xml), tls=settings.export_tls)
 
     def migrate(_stop: threading.Event) -> None:
         guest.migrate(endpoint.uri, parameters, flags)
@@ -97,6 +95,29 @@ def _end(guest: hypervisor.Guest, work: task.Task, timeout: float) -> None:
         )
 
 
+def release_cancelled(guest: hypervisor.Guest) -> None:
+    """Release a migration that QEMU has cancelled but does not end.
+
+    If a cancel comes just before QEMU pauses for the switchover, QEMU waits
+    for an order that never comes: migrate_fd_cancel() sees no pause yet, and
+    migration_maybe_pause() no longer sees the cancel (migration/migration.c
+    in QEMU 7.2). This gives the order. QEMU refuses the order in any other
+    state of a migration.
+
+    :raises HypervisorError: QEMU is in another state, or does not answer
+    """
+    order = {
+        'execute': 'migrate-continue',
+        'arguments': {'state': 'cancelling'},
+    }
+    guest.ask(
+        'release the cancelled migration of',
+        lambda domain: libvirt_qemu.qemuMonitorCommand(
+            domain, json.dumps(order), 0
+        ),
+    )
+
+
 def _parameters(
     endpoint: model.Endpoint, live_xml: str, persistent_xml: str
 ) -> dict[str, str]:
@@ -108,19 +129,21 @@ def _parameters(
     return {name: value for name, value in values.items() if value}
 
 
-def _flags(*, persistent: bool, unsafe: bool, tls: bool) -> int:
+def _flags(*, persistent: bool, tls: bool) -> int:
     flags = (
         libvirt.VIR_MIGRATE_LIVE
         | libvirt.VIR_MIGRATE_PEER2PEER
         | libvirt.VIR_MIGRATE_ABORT_ON_ERROR
+        # libvirt looks at the disks on this host, and calls local files
+        # unsafe (qemuMigrationSrcIsSafe, src/qemu/qemu_migration.c). The
+        # guest reads each moved disk through an export.
+        | libvirt.VIR_MIGRATE_UNSAFE
     )
     if persistent:
         flags |= (
             libvirt.VIR_MIGRATE_PERSIST_DEST
             | libvirt.VIR_MIGRATE_UNDEFINE_SOURCE
         )
-    if unsafe:
-        flags |= libvirt.VIR_MIGRATE_UNSAFE
     if tls:
         flags |= libvirt.VIR_MIGRATE_TLS
     return int(flags)

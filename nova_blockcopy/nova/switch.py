@@ -14,6 +14,7 @@ import libvirt
 
 from nova_blockcopy import domxml
 from nova_blockcopy import exception
+from nova_blockcopy import transplant
 
 #: Nova's ``_live_migration_operation``, bound to all arguments but the guest
 #: and its device names.
@@ -76,7 +77,7 @@ class TravellingGuest:
 
         :raises SwitchoverError: a moved disk is not at its export in the XML
         """
-        xml = domxml.restore_disks(
+        xml = transplant.restore_disks(
             more.pop('destination_xml'), self._xml, self._disks
         )
         self._check(xml)

@@ -49,6 +49,7 @@ class Record:
     * ``state``: the act that is about to be done, or is being done
     * ``moves``: the disks that move; only the source knows their deltas
     * ``authority``: the side whose disks are the authoritative copy
+    * ``paused``: the engine has paused the guest, and has to resume it
     * ``persistent_xml``: the persistent definition from before the
       switchover; empty for a transient guest. The destination has it from the
       copy on.
@@ -81,6 +82,7 @@ class Record:
     home: model.Endpoint | None = None
     destination: model.Endpoint | None = None
     authority: model.Role = model.Role.SOURCE
+    paused: bool = False
     moves: tuple[model.Move, ...] = ()
     exports: tuple[model.Export, ...] = ()
     pivoted: tuple[str, ...] = ()

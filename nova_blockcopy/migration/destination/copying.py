@@ -14,6 +14,7 @@ from nova_blockcopy.copies import group
 from nova_blockcopy.copies import job
 from nova_blockcopy.host import hypervisor
 from nova_blockcopy.host import images
+from nova_blockcopy.migration import pauses
 from nova_blockcopy.migration.destination import host as hosts
 from nova_blockcopy.records import journal
 
@@ -40,6 +41,7 @@ class Copying:
         self._page = page
         record = page.record
         self.guest = host.here.guest(page.guest)
+        self.pauses = pauses_of(self.guest, page)
         driver = drivers.load(host.settings, host.here.connect)
         self.group = group.CopyGroup(
             driver,
@@ -64,7 +66,7 @@ class Copying:
         :raises Aborted: ``cancelled`` was set
         """
         if mirror.misses_first_writes(self._hypervisor()):
-            with self.guest.standing_still():
+            with self.pauses.standing_still():
                 self.group.start()
                 self.group.wait_for_begin()
         else:
@@ -103,6 +105,19 @@ class Copying:
 
     def _hypervisor(self) -> int:
         return self._host.here.versions().hypervisor
+
+
+def pauses_of(guest: hypervisor.Guest, page: journal.Page) -> pauses.Pauses:
+    """The engine's pauses of a guest that has arrived."""
+    return pauses.Pauses(
+        guest,
+        lambda: page.record,
+        lambda paused: _note(page, paused),
+    )
+
+
+def _note(page: journal.Page, paused: bool) -> None:
+    page.note(page.record.state, paused=paused)
 
 
 def speed_up(guest: hypervisor.Guest, page: journal.Page) -> None:

@@ -13,6 +13,7 @@ from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import progress
 from nova_blockcopy import states
+from nova_blockcopy import transplant
 from nova_blockcopy.host import hypervisor
 from nova_blockcopy.migration.destination import copying
 from nova_blockcopy.records import journal
@@ -43,10 +44,10 @@ def come_home(
             'Guest %s: copying the disks again that did not pivot: %s',
             *(guest.name, e),
         )
-        guest.wake()  # a dead export has stopped it, and may be back
+        copies.pauses.end()  # a dead export has stopped it, and may be back
         copies.run(cancelled, watch)
         _pivot(copies, page)
-    guest.wake()  # an earlier attempt may have left the guest paused
+    copies.pauses.end()  # an earlier attempt may have left the guest paused
     copying.speed_up(guest, page)
     _settle_definition(guest, page.record)
     page.note(
@@ -64,7 +65,8 @@ def _pivot(copies: copying.Copying, page: journal.Page) -> None:
             pivoted=(*page.record.pivoted, disk),
         )
 
-    with copies.guest.standing_still():
+    copies.group.look()  # raises if another program has changed a job
+    with copies.pauses.standing_still():
         copies.group.pivot(pivoted)
 
 
@@ -81,10 +83,11 @@ def _settle_definition(
     if present is None:
         return
     wanted = domxml.point_at_bases(record.persistent_xml, record.moves)
-    guest.define(domxml.restore_disks(present, wanted))
-    defined = domxml.disks(guest.persistent_xml() or '')
+    targets = [move.disk for move in record.moves]
+    guest.define(transplant.restore_images(present, wanted, targets))
+    defined = guest.persistent_xml() or ''
     for move in record.moves:
-        if not domxml.at_image(defined[move.disk], move.base):
+        if not domxml.at_image(domxml.disk(defined, move.disk), move.base):
             raise exception.JobFailed(
                 disk=move.disk,
                 reason=f'the persistent definition does not name '

@@ -209,8 +209,10 @@ class Operations:
         record = self._page.note(states.State.UNDOING, 'giving the guest back')
 
         def give_back(cancelled: threading.Event) -> None:
+            guest = self._host.here.guest(self._page.guest)
             way_back.give_back(
-                self._host.here.guest(self._page.guest),
+                guest,
+                copying.pauses_of(guest, self._page),
                 record.moves,
                 home,
                 live_xml=live_xml,

@@ -7,19 +7,20 @@ from nova_blockcopy import conf
 from nova_blockcopy import domxml
 from nova_blockcopy import exception
 from nova_blockcopy import model
+from nova_blockcopy import transplant
 from nova_blockcopy.host import hypervisor
 from nova_blockcopy.host import switchover
+from nova_blockcopy.migration import pauses
 from nova_blockcopy.runtime import waiting
 
 _ATTEMPTS = 5
 #: Seconds until a resumed guest meets the next I/O error, if there is one.
 _WAKE_INTERVAL = 0.5
-#: Stopped by an I/O error, or by a pivot that was interrupted.
-_STOPPED = (hypervisor.Power.IO_ERROR, hypervisor.Power.PAUSED)
 
 
 def give_back(
     guest: hypervisor.Guest,
+    stops: pauses.Pauses,
     moves: tuple[model.Move, ...],
     home: model.Endpoint,
     *,
@@ -37,13 +38,13 @@ def give_back(
 
     def attempt() -> None:
         check_remote(guest, moves)
-        _wake(guest, settings.call_timeout)
+        _wake(stops, settings.call_timeout)
+        present = guest.running_xml()
         switchover.run(
             guest,
             home,
-            live_xml=live_xml,
+            live_xml=transplant.without_detached(live_xml, present),
             persistent_xml=persistent_xml,
-            unsafe=True,
             cancelled=cancelled,
             settings=settings,
         )
@@ -60,13 +61,16 @@ def check_remote(
 ) -> None:
     """Pass if a guest still reads every moved disk from the source.
 
-    Otherwise the source's disks are old, and no guest may use them again.
+    Otherwise the source's disks are old, and no guest may use them again. A
+    disk that another program has detached is still on the source only.
 
     :raises TooLate: some disk uses the base already
     """
     disks = domxml.disks(guest.running_xml())
     for move in moves:
-        if not isinstance(disks[move.disk].source, model.NetworkSource):
+        if move.disk in disks and not isinstance(
+            disks[move.disk].source, model.NetworkSource
+        ):
             raise exception.TooLate(
                 reason=f'the guest uses {move.base.path} for disk '
                 f'{move.disk} already.'
@@ -85,7 +89,7 @@ def forget_dead(
         guest.undefine()
 
 
-def _wake(guest: hypervisor.Guest, timeout: float) -> None:
+def _wake(stops: pauses.Pauses, timeout: float) -> None:
     """Resume a guest that QEMU has paused, until the guest keeps running.
 
     An export that had died is back by now. QEMU notices that at the next
@@ -93,11 +97,6 @@ def _wake(guest: hypervisor.Guest, timeout: float) -> None:
 
     :param timeout: seconds for all attempts
     """
-
-    def awake() -> bool:
-        if guest.power() not in _STOPPED:
-            return True
-        guest.resume()
-        return False
-
-    waiting.until(awake, timeout=timeout, interval=_WAKE_INTERVAL)
+    waiting.until(
+        lambda: not stops.end(), timeout=timeout, interval=_WAKE_INTERVAL
+    )

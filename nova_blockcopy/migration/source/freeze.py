@@ -12,6 +12,7 @@ from nova_blockcopy import states
 from nova_blockcopy.host import deltas
 from nova_blockcopy.host import hypervisor
 from nova_blockcopy.migration.source import ledger as ledgers
+from nova_blockcopy.migration.source import lookout
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +21,7 @@ class Freezer:
 
     guest: hypervisor.Guest
     ledger: ledgers.Ledger
+    lookout: lookout.Lookout
     settings: conf.Settings
 
     def freeze(self) -> None:
@@ -29,12 +31,14 @@ class Freezer:
         has the definitions of the guest that name the deltas.
 
         :raises NoRoom: ``delta_dir`` has too little free space
+        :raises Disturbed: another program has changed the guest
         :raises BlockCopyError: some disk may use a new delta; the caller has
             to undo the freeze
         """
+        self.lookout.check()
         moves = tuple(map(self._with_delta, self.ledger.record.moves))
         self.ledger.note(states.State.FREEZING, moves=moves)
-        self.check_room()
+        self.lookout.check_room()
         for move in moves:
             deltas.create(
                 move.top(), move.size_bytes, self.settings.call_timeout
@@ -48,15 +52,6 @@ class Freezer:
             persistent_xml=self.guest.persistent_xml() or '',
         )
 
-    def check_room(self) -> None:
-        """Pass if the deltas have room to grow.
-
-        :raises NoRoom: less than ``delta_min_free`` is free
-        """
-        deltas.check_room(
-            self.settings.delta_dir, self.settings.delta_min_free
-        )
-
     def _with_delta(self, move: model.Move) -> model.Move:
         migration = self.ledger.record.migration
         name = f'{migration}-{move.disk}.{len(move.deltas)}.qcow2'
@@ -64,9 +59,9 @@ class Freezer:
         return dataclasses.replace(move, deltas=(*move.deltas, path))
 
     def _prove(self, moves: tuple[model.Move, ...]) -> None:
-        disks = domxml.disks(self.guest.running_xml())
+        xml = self.guest.running_xml()
         for move in moves:
-            if not domxml.at_image(disks[move.disk], move.top()):
+            if not domxml.at_image(domxml.disk(xml, move.disk), move.top()):
                 raise exception.DriverError(
                     action='switch the guest to a delta',
                     disk=move.disk,

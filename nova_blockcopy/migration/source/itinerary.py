@@ -9,10 +9,12 @@ from nova_blockcopy import model
 from nova_blockcopy import states
 from nova_blockcopy.host import export
 from nova_blockcopy.host import hypervisor
+from nova_blockcopy.migration import pauses
 from nova_blockcopy.migration.source import comparison
 from nova_blockcopy.migration.source import exports
 from nova_blockcopy.migration.source import freeze
 from nova_blockcopy.migration.source import ledger as ledgers
+from nova_blockcopy.migration.source import lookout
 from nova_blockcopy.migration.source import merge
 from nova_blockcopy.migration.source import monitor
 from nova_blockcopy.migration.source import offer as offers
@@ -49,39 +51,22 @@ class Parts:
 def steps_of(parts: Parts) -> dict[states.State, steps.Step]:
     """Make all steps of both modes, by the state of each."""
     served = exports.Exports(export.Exporter(parts.settings), parts.ledger)
-    all_steps: tuple[steps.Step, ...] = (
+    watch = lookout.Lookout(
+        guest=parts.guest,
+        ledger=parts.ledger,
+        selection=parts.offer.selection,
+        cancelled=parts.cancelled,
+        settings=parts.settings,
+    )
+    all_steps = (
         steps.PrepareBases(
             destination=parts.destination,
             ledger=parts.ledger,
             offer=parts.offer,
             cancelled=parts.cancelled,
         ),
-        *_seeding(parts, served),
-        steps.ExportDisks(exports=served),
-        switch_over.SwitchOver(
-            guest=parts.guest,
-            destination=parts.destination,
-            ledger=parts.ledger,
-            exports=served,
-            home=parts.home,
-            switch=parts.switch,
-            cancelled=parts.cancelled,
-            settings=parts.settings,
-        ),
-        steps.CopyDisks(
-            destination=parts.destination,
-            ledger=parts.ledger,
-            monitor=parts.monitor,
-            pace=parts.pace,
-            cancelled=parts.cancelled,
-            settings=parts.settings,
-        ),
-        steps.PivotDisks(
-            destination=parts.destination,
-            exports=served,
-            monitor=parts.monitor,
-            settings=parts.settings,
-        ),
+        *_seeding(parts, served, watch),
+        *_window(parts, served, watch),
         steps.ReleaseSource(
             guest=parts.guest,
             destination=parts.destination,
@@ -93,21 +78,20 @@ def steps_of(parts: Parts) -> dict[states.State, steps.Step]:
 
 
 def _seeding(
-    parts: Parts, served: exports.Exports
+    parts: Parts, served: exports.Exports, watch: lookout.Lookout
 ) -> tuple[steps.Step, steps.Step]:
     freezer = freeze.Freezer(
-        guest=parts.guest, ledger=parts.ledger, settings=parts.settings
+        guest=parts.guest,
+        ledger=parts.ledger,
+        lookout=watch,
+        settings=parts.settings,
     )
     return (
         seed.FreezeDisks(
             guest=parts.guest,
             ledger=parts.ledger,
             freezer=freezer,
-            merger=merge.Merger(
-                guest=parts.guest,
-                connect=parts.connect,
-                settings=parts.settings,
-            ),
+            merger=_merger(parts),
         ),
         seed.SeedBases(
             guest=parts.guest,
@@ -119,7 +103,7 @@ def _seeding(
                 destination=parts.destination,
                 ledger=parts.ledger,
                 exports=served,
-                freezer=freezer,
+                lookout=watch,
                 comparison=comparison.Comparison(
                     destination=parts.destination,
                     settings=parts.settings,
@@ -131,6 +115,54 @@ def _seeding(
             ),
             monitor=parts.monitor,
             pace=parts.pace,
+            settings=parts.settings,
+        ),
+    )
+
+
+def _merger(parts: Parts) -> merge.Merger:
+    return merge.Merger(
+        guest=parts.guest,
+        connect=parts.connect,
+        pauses=pauses.Pauses(
+            parts.guest,
+            lambda: parts.ledger.record,
+            lambda paused: parts.ledger.note(paused=paused),
+        ),
+        settings=parts.settings,
+    )
+
+
+def _window(
+    parts: Parts, served: exports.Exports, watch: lookout.Lookout
+) -> tuple[steps.Step, ...]:
+    """The steps of the remote window."""
+    return (
+        steps.ExportDisks(exports=served, lookout=watch),
+        switch_over.SwitchOver(
+            guest=parts.guest,
+            destination=parts.destination,
+            ledger=parts.ledger,
+            exports=served,
+            lookout=watch,
+            home=parts.home,
+            switch=parts.switch,
+            cancelled=parts.cancelled,
+            settings=parts.settings,
+        ),
+        steps.CopyDisks(
+            destination=parts.destination,
+            ledger=parts.ledger,
+            lookout=watch,
+            monitor=parts.monitor,
+            pace=parts.pace,
+            cancelled=parts.cancelled,
+            settings=parts.settings,
+        ),
+        steps.PivotDisks(
+            destination=parts.destination,
+            exports=served,
+            monitor=parts.monitor,
             settings=parts.settings,
         ),
     )

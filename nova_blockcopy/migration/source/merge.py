@@ -13,14 +13,18 @@ import threading
 from oslo_log import log as logging
 
 from nova_blockcopy import conf
+from nova_blockcopy import domxml
 from nova_blockcopy import drivers
 from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy.copies import group as copygroup
 from nova_blockcopy.copies import job as copyjob
+from nova_blockcopy.drivers import contract
 from nova_blockcopy.host import deltas
 from nova_blockcopy.host import holders
 from nova_blockcopy.host import hypervisor
+from nova_blockcopy.host import images
+from nova_blockcopy.migration import pauses
 from nova_blockcopy.migration.source import definition
 
 LOG = logging.getLogger(__name__)
@@ -35,10 +39,14 @@ class Merger:
 
     guest: hypervisor.Guest
     connect: hypervisor.Connect
+    pauses: pauses.Pauses
     settings: conf.Settings
 
     def merge(self, moves: tuple[model.Move, ...], before: str) -> None:
         """Merge all deltas, and have the guest use the disks.
+
+        An image that another program has put on top of a delta stays in use,
+        on top of the disk.
 
         :param before: the guest's definition from before the first freeze;
             empty for a transient guest
@@ -49,9 +57,8 @@ class Merger:
         if frozen and not self._merged_live(frozen):
             for move in frozen:
                 self._merge_at_rest(move)
-        disks = [move.disk for move in frozen]
-        definition.restore(self.guest, before, disks)
-        self.guest.wake()  # QEMU pauses a guest whose delta has no room
+        definition.restore(self.guest, before, frozen)
+        self.pauses.end()  # QEMU pauses a guest whose delta has no room
         drop(moves)
 
     def _merged_live(self, moves: tuple[model.Move, ...]) -> bool:
@@ -72,9 +79,16 @@ class Merger:
 
     def _merge_live(self, moves: tuple[model.Move, ...]) -> None:
         driver = drivers.load(self.settings, self.connect)
+        disks = domxml.disks(self.guest.running_xml())
+        for move in moves:
+            if move.disk not in disks:
+                # another program has detached the disk
+                _check_unused(move.deltas)
+                self._merge_at_rest(move)
         jobs = [
-            copyjob.CommitJob(driver, self.guest, move.disk, move.source)
+            self._job(driver, move, disks[move.disk])
             for move in moves
+            if move.disk in disks
         ]
         paths = {move.disk: move.deltas for move in moves}
 
@@ -84,24 +98,66 @@ class Merger:
 
         for job in jobs:
             if job.at_base():
-                _check_unused(paths[job.disk][-1])
+                _check_unused(paths[job.disk])
                 merged(job.disk)
         # a commit does not cross the network, so no limit is needed
         group = copygroup.CopyGroup(driver, self.guest, jobs, self.settings, 0)
         group.start()
         group.follow(threading.Event(), lambda _state, _disks: None)
-        with self.guest.standing_still():
+        with self.pauses.standing_still():
             group.pivot(merged)
-        self.guest.wake()  # an earlier attempt may have left it paused
+        self.pauses.end()  # an earlier attempt may have left it paused
+
+    def _job(
+        self, driver: contract.CopyDriver, move: model.Move, disk: model.Disk
+    ) -> copyjob.Job:
+        """Choose the job that merges the deltas of a disk.
+
+        :raises Disturbed: the guest no longer uses the disk's image
+        """
+        image = disk.source
+        layers = model.chain(image) if isinstance(image, model.Image) else ()
+        paths = [layer.path for layer in layers]
+        if move.source.path not in paths:
+            raise exception.Disturbed(
+                guest=self.guest.name,
+                host=self.guest.host,
+                reason=f'disk {move.disk} no longer uses {move.source.path}, '
+                f'so its deltas cannot be merged, and were not removed: '
+                f'{", ".join(move.deltas)}. Find out which images have the '
+                f"guest's data, and settle the migration by hand.",
+            )
+        job = (driver, self.guest, move.disk, move.source)
+        ours = [layer for layer in layers if layer.path in move.deltas]
+        if paths[0] in (*move.deltas, move.source.path):
+            return copyjob.CommitJob(*job)
+        return copyjob.InnerCommitJob(*job, ours[0] if ours else move.top())
 
     def _merge_at_rest(self, move: model.Move) -> None:
         present = deltas.present(move.deltas)
-        if move.deltas[0] in present:  # else all have been merged
-            # the last delta in the record may not exist
-            deltas.commit(
-                present[-1],
-                move.source.path,
-                deltas.time_limit(self.settings.stall_timeout, present),
+        if move.deltas[0] not in present:
+            return  # all have been merged
+        # the last delta in the record may not exist
+        deltas.commit(
+            present[-1],
+            move.source.path,
+            deltas.time_limit(self.settings.stall_timeout, present),
+        )
+        self._lower(move)
+
+    def _lower(self, move: model.Move) -> None:
+        """Put an image of another program on top of the merged disk."""
+        xml = self.guest.persistent_xml()
+        disk = domxml.disks(xml).get(move.disk) if xml else None
+        if disk is None or not isinstance(disk.source, model.Image):
+            return
+        image = disk.source
+        if image.path in (*move.deltas, move.source.path):
+            return
+        if images.info(image.path).get('full-backing-filename') in move.deltas:
+            deltas.stand_on(
+                dataclasses.replace(image, backing=move.source),
+                self.settings.call_timeout,
             )
 
 
@@ -110,7 +166,7 @@ def drop(moves: tuple[model.Move, ...]) -> None:
     deltas.remove([path for move in moves for path in move.deltas])
 
 
-def _check_unused(path: str) -> None:
+def _check_unused(paths: tuple[str, ...]) -> None:
     """Pass if no process has a delta open.
 
     If libvirtd was killed while freezing a disk, libvirt may not know that
@@ -118,8 +174,10 @@ def _check_unused(path: str) -> None:
 
     :raises ImageError: a process has the delta open
     """
-    users = holders.of(path) if deltas.present([path]) else ()
-    if users:
+    for path in deltas.present(paths):
+        users = holders.of(path)
+        if not users:
+            continue
         raise exception.ImageError(
             path=path,
             reason=f'{", ".join(users)} has this delta open, but libvirt does '

@@ -268,7 +268,6 @@ class Migration:
             or switch_over.PeerToPeer(
                 guest=guest,
                 endpoint=request.destination,
-                ledger=ledger,
                 settings=settings,
             ),
         )
@@ -363,10 +362,13 @@ def _has_ended(guest: hypervisor.Guest) -> bool:
 def _why_not_seeded(error: exception.BlockCopyError) -> BaseException | None:
     """Return the reason why a guest cannot be seeded; None for other errors.
 
+    All steps were undone in that case. A stuck migration never begins anew.
     Space that runs out after the first check is another error.
     """
     if isinstance(error, exception.NoRoom):
         return error
-    if isinstance(error.__cause__, exception.CannotFreeze):
+    if isinstance(error, exception.MigrationUndone) and isinstance(
+        error.__cause__, exception.CannotFreeze
+    ):
         return error.__cause__
     return None

@@ -13,7 +13,12 @@ from nova_blockcopy import plan
 from nova_blockcopy.host import export
 from nova_blockcopy.host import hypervisor
 from nova_blockcopy.host import images
+from nova_blockcopy.host import sight
+from nova_blockcopy.migration.source import disturbance
 from nova_blockcopy.migration.source import offer as offers
+
+#: A guest that its owner has paused arrives paused.
+_MOVABLE = (hypervisor.Power.RUNNING, hypervisor.Power.PAUSED)
 
 
 class Readiness:
@@ -30,10 +35,10 @@ class Readiness:
         self._settings = settings
 
     def guest(self, guest: str) -> hypervisor.Guest:
-        """Find a running guest that may leave this host.
+        """Find a running or paused guest that may leave this host.
 
         :param guest: UUID or name
-        :raises Refused: the guest is not running here, the host's libvirt or
+        :raises Refused: the guest does not run here, the host's libvirt or
             QEMU is too old, the copy driver is unknown, or the exports are not
             configured
         """
@@ -42,8 +47,11 @@ class Readiness:
         drivers.load(self._settings, self._here.connect)
         self._check_encryption()
         found = self._here.guest(guest)
-        if found.power() is not hypervisor.Power.RUNNING:
-            raise exception.GuestNotRunning(guest=guest, host=self.host)
+        power = found.power()
+        if power not in _MOVABLE:
+            raise exception.GuestNotRunning(
+                guest=guest, host=self.host, power=power
+            )
         return found
 
     def _check_encryption(self) -> None:
@@ -67,11 +75,22 @@ class Readiness:
     ) -> plan.Selection:
         """Decide on each disk of a guest; see :func:`plan.select`.
 
+        libvirt does not migrate a guest with jobs, snapshots or checkpoints
+        (``qemuMigrationSrcIsAllowed``, src/qemu/qemu_migration.c).
+
+        :raises GuestBusy: the guest has one of them
         :param bases: the disks that a base was made for
         :param shared: the disks that the destination reaches without a copy,
             each with the reason
         """
-        return plan.select(guest.name, self.disks(guest), tuple(bases), shared)
+        seen = sight.look(guest)
+        selection = plan.select(guest.name, seen.disks, tuple(bases), shared)
+        reason = disturbance.busy(guest.name, seen)
+        if reason is not None:
+            raise exception.GuestBusy(
+                guest=guest.name, host=self.host, reason=reason
+            )
+        return selection
 
     def offer(
         self,

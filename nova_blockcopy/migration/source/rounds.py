@@ -14,8 +14,8 @@ from nova_blockcopy import states
 from nova_blockcopy.host import images
 from nova_blockcopy.migration.source import comparison
 from nova_blockcopy.migration.source import exports
-from nova_blockcopy.migration.source import freeze
 from nova_blockcopy.migration.source import ledger as ledgers
+from nova_blockcopy.migration.source import lookout
 from nova_blockcopy.migration.source import monitor
 from nova_blockcopy.migration.source import pace
 from nova_blockcopy.migration.source import remote
@@ -28,7 +28,7 @@ class Rounds:
     destination: remote.RemoteDestination
     ledger: ledgers.Ledger
     exports: exports.Exports
-    freezer: freeze.Freezer
+    lookout: lookout.Lookout
     comparison: comparison.Comparison
     monitor: monitor.Monitor
     pace: pace.Pace
@@ -40,10 +40,11 @@ class Rounds:
         :param before: the rate of the last round in bytes/s; 0 = no round yet
         :returns: the rate of this round, in bytes/s
         :raises NoRoom: the deltas may not grow any more
+        :raises Disturbed: another program has changed the guest
         :raises SeedFailed: a base could not be filled
         :raises VerifyFailed: a base differs from the source image
         """
-        self.freezer.check_room()
+        self.lookout.check()
         seeds = tuple(map(self._seed, self.ledger.record.moves))
         if not any(seed.delta for seed in seeds):
             seeds = self.comparison.without_received(seeds)
@@ -82,7 +83,7 @@ class Rounds:
             state: states.State, disks: tuple[model.DiskProgress, ...]
         ) -> None:
             # QEMU would pause a guest whose delta cannot grow
-            self.freezer.check_room()
+            self.lookout.check_room()
             for seed in seeds:
                 if not psutil.pid_exists(pids[seed.disk]):
                     revived = self.exports.revive(seed.export, seed.source)

@@ -29,6 +29,7 @@ from nova_blockcopy import states
 from nova_blockcopy.host import hypervisor
 from nova_blockcopy.migration.source import exports
 from nova_blockcopy.migration.source import ledger as ledgers
+from nova_blockcopy.migration.source import lookout
 from nova_blockcopy.migration.source import merge
 from nova_blockcopy.migration.source import monitor
 from nova_blockcopy.migration.source import obituary
@@ -95,8 +96,10 @@ class ExportDisks(Step):
 
     state = states.State.EXPORTING
     exports: exports.Exports
+    lookout: lookout.Lookout
 
     def execute(self) -> None:
+        self.lookout.check()
         self.exports.serve_disks()
 
     def undo(self) -> None:
@@ -110,6 +113,7 @@ class CopyDisks(Step):
     state = states.State.COPYING
     destination: remote.RemoteDestination
     ledger: ledgers.Ledger
+    lookout: lookout.Lookout
     monitor: monitor.Monitor
     pace: pace.Pace
     cancelled: threading.Event
@@ -119,7 +123,7 @@ class CopyDisks(Step):
         self.destination.copy(
             self.ledger.record.persistent_xml,
             self.pace.copy,
-            self.monitor.watch,
+            self._watch,
             self.cancelled,
             synchronous_writes=self.settings.synchronous_writes,
             guest_bandwidth=self.pace.guest,
@@ -129,6 +133,13 @@ class CopyDisks(Step):
 
     def undo(self) -> None:
         self.destination.abort()
+
+    def _watch(
+        self, state: states.State, disks: tuple[model.DiskProgress, ...]
+    ) -> None:
+        # the guest still writes to the deltas, which are exported
+        self.lookout.check_room()
+        self.monitor.watch(state, disks)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ from nova_blockcopy.host import switchover
 from nova_blockcopy.migration.source import definition
 from nova_blockcopy.migration.source import exports
 from nova_blockcopy.migration.source import ledger as ledgers
+from nova_blockcopy.migration.source import lookout
 from nova_blockcopy.migration.source import remote
 from nova_blockcopy.migration.source import steps
 from nova_blockcopy.runtime import waiting
@@ -28,10 +29,12 @@ LOG = logging.getLogger(__name__)
 #: Moves the guest: (live XML, persistent XML, cancelled).
 Switch = Callable[[str, str, threading.Event], None]
 
-#: Cache modes that libvirt calls safe (qemuMigrationSrcIsSafe,
-#: src/qemu/qemu_migration.c).
-_COHERENT = ('none', 'directsync')
-_AT_HOME = (hypervisor.Power.RUNNING, hypervisor.Power.PAUSED)
+_AT_HOME = (
+    hypervisor.Power.RUNNING,
+    hypervisor.Power.PAUSED,
+    hypervisor.Power.SUSPENDED,
+    hypervisor.Power.HALTED,
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,12 +50,19 @@ class SwitchOver(steps.Step):
     destination: remote.RemoteDestination
     ledger: ledgers.Ledger
     exports: exports.Exports
+    lookout: lookout.Lookout
     home: model.Endpoint
     switch: Switch
     cancelled: threading.Event
     settings: conf.Settings
 
     def execute(self) -> None:
+        self.lookout.check()
+        # somebody may have changed a setting since the last freeze
+        self.ledger.note(
+            live_xml=self.guest.live_xml(),
+            persistent_xml=self.guest.persistent_xml() or '',
+        )
         record, served = self.ledger.record, self.ledger.exports()
         live, persistent = (
             domxml.point_at_exports(xml, record.moves, served) if xml else ''
@@ -61,7 +71,9 @@ class SwitchOver(steps.Step):
         for xml in filter(None, (live, persistent)):
             check_exported(xml, record.moves, served)
         try:
-            self.switch(live, persistent, self.cancelled)
+            self.lookout.through(
+                lambda: self.switch(live, persistent, self.cancelled)
+            )
         except exception.SwitchoverError as e:
             # the call may have failed after the guest had moved
             if not self._arrived():
@@ -82,11 +94,7 @@ class SwitchOver(steps.Step):
         elif power is not hypervisor.Power.IO_ERROR:
             # the guest ended; the disks here are complete, so let it start
             record = self.ledger.record
-            definition.restore(
-                self.guest,
-                record.persistent_xml,
-                [move.disk for move in record.moves],
-            )
+            definition.restore(self.guest, record.persistent_xml, record.moves)
         # else the guest is still here, and resumes when a write succeeds
 
     def _end_migration(self) -> None:
@@ -139,7 +147,6 @@ class PeerToPeer:
 
     guest: hypervisor.Guest
     endpoint: model.Endpoint
-    ledger: ledgers.Ledger
     settings: conf.Settings
 
     def __call__(
@@ -150,9 +157,6 @@ class PeerToPeer:
             self.endpoint,
             live_xml=live_xml,
             persistent_xml=persistent_xml,
-            unsafe=needs_unsafe(
-                domxml.disks(live_xml), self.ledger.record.moves
-            ),
             cancelled=cancelled,
             settings=self.settings,
         )
@@ -163,21 +167,6 @@ def never(
 ) -> None:
     """The switch of a migration that recovery brings to an end."""
     raise NotImplementedError('a guest is not switched over after a crash')
-
-
-def needs_unsafe(
-    disks: Mapping[str, model.Disk], moves: tuple[model.Move, ...]
-) -> bool:
-    """Tell whether libvirt would call the migration of these disks unsafe.
-
-    libvirt calls local files unsafe, and most cache modes. Neither matters
-    here, because the guest reads each moved disk through an export.
-    """
-    return any(
-        move.top().kind is model.ImageKind.FILE
-        or disks[move.disk].cache not in _COHERENT
-        for move in moves
-    )
 
 
 def check_exported(

@@ -168,15 +168,13 @@ class TestRefused(base.TestCase):
             *('--dest', str(target), '--format', 'raw', '--reuse-external'),
             *('--transient-job', '--bandwidth', '1'),
         )
-        self._refused(exception.JobRunning, 'vda', 'block job')
+        self._refused(exception.GuestBusy, 'vda', 'block copy')
         self.lab.a.run(
             'virsh', 'blockjob', self.made.guest.uuid, 'vda', '--abort'
         )
         self.assert_intact(self.made, self.lab.a)
 
     def test_a_guest_that_does_not_run(self):
-        self.made.guest.pause(self.lab.a)
-        self._refused(exception.GuestNotRunning, self.made.guest.name)
         self.lab.a.run('virsh', 'destroy', self.made.guest.uuid)
         self._refused(exception.GuestNotRunning, self.made.guest.name)
 

@@ -211,6 +211,7 @@ class Guest:
               <uuid>{self.uuid}</uuid>
               <memory unit="MiB">96</memory>
               <vcpu>1</vcpu>
+              <features><acpi/></features>
               <os>
                 <type arch="x86_64" machine="pc">hvm</type>
                 <kernel>{kernel.image()}</kernel>

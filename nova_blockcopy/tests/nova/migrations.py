@@ -40,7 +40,9 @@ FAILED = undone(exception.JobFailed(disk='vda', reason='so'))
 STUCK = exception.MigrationStuck(
     guest='guest', state='pivoting', reason='so.', path='/j'
 )
-REFUSED = exception.JobRunning(disk='vda', guest='guest')
+REFUSED = exception.GuestBusy(
+    guest='guest', host='a', reason='disk vda has a block copy.'
+)
 
 
 class ActingMigration(EndingMigration):

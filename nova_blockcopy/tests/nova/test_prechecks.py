@@ -155,7 +155,7 @@ class TestCheckAtSource(driver_base.DriverTestCase):
 
     def test_a_guest_that_is_not_running(self):
         self.machine.condition = (libvirt.VIR_DOMAIN_SHUTOFF, 1)
-        self.refused('not running')
+        self.refused('is off')
 
     def test_a_guest_that_libvirt_does_not_know(self):
         self.connection.machines.clear()

@@ -10,6 +10,7 @@ from nova.virt.libvirt import guest as nova_guest
 
 from nova_blockcopy import domxml
 from nova_blockcopy import exception
+from nova_blockcopy import transplant
 from nova_blockcopy.nova import compat
 from nova_blockcopy.nova import switch
 from nova_blockcopy.tests.nova import base
@@ -101,7 +102,9 @@ class TestTravellingGuest(base.TestCase):
 
     def test_a_disk_that_does_not_arrive_in_the_xml(self):
         """Whatever went wrong: the guest stays where it is."""
-        self.fake(domxml, 'restore_disks', side_effect=lambda xml, *_more: xml)
+        self.fake(
+            transplant, 'restore_disks', side_effect=lambda xml, *_more: xml
+        )
         error = self.assertRaises(exception.SwitchoverError, self.migrate)
         self.assertIn('vda', str(error))
         self.assertEqual([], self.domain.migrated)
@@ -110,7 +113,7 @@ class TestTravellingGuest(base.TestCase):
         for layer in ('export-of-vda', 'content-of-vda'):
             self.assertIn(layer, guests.REMOTE)
             with mock.patch.object(
-                domxml,
+                transplant,
                 'restore_disks',
                 autospec=True,
                 return_value=guests.REMOTE.replace(layer, 'other'),

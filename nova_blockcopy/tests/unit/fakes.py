@@ -5,6 +5,7 @@ It obeys libvirt where the project depends on it. Above it everything is
 real: guests, drivers, copies, both sides of a migration.
 """
 
+import contextlib
 import dataclasses
 from collections.abc import Callable
 from typing import Any
@@ -58,6 +59,8 @@ class Job:
 
     base: model.Image
     commit: bool = False
+    #: The highest layer to merge, if it is not what the guest writes to.
+    top: str | None = None
     shallow: bool = False
     processed: int = 0
     total: int = TOTAL
@@ -88,6 +91,12 @@ class Machine:
         self.started: list[tuple[str, model.Image]] = []
         self.speeds: dict[str, list[int]] = {}
         self.limits: dict[str, dict[str, int]] = {}
+        #: What other programs did: block jobs by their type, snapshots and
+        #: checkpoints by name, and new sizes of disks.
+        self.foreign: dict[str, int] = {}
+        self.snapshots: list[str] = []
+        self.checkpoints: list[str] = []
+        self.sizes: dict[str, int] = {}
         self.on_limit: Callable[[str], None] = lambda _disk: None
         self.on_start: Callable[[str], None] = lambda _disk: None
         self.on_pivot: Callable[[str], None] = lambda _disk: None
@@ -116,6 +125,7 @@ class Machine:
         *,
         commit: bool = False,
         shallow: bool = False,
+        top: str | None = None,
     ) -> None:
         if self.off or disk in self.jobs:
             raise exception.DriverError(
@@ -128,6 +138,7 @@ class Machine:
             base=image,
             bandwidth=bandwidth,
             commit=commit,
+            top=top,
             # libvirt lets go of it, and says nothing, if there is one layer
             shallow=shallow and self.source(disk).backing is not None,
         )
@@ -145,6 +156,14 @@ class Machine:
         if job is not None:
             job.processed = min(TOTAL, job.processed + self.pace)
             job.ready = job.processed == TOTAL
+        if job is not None and job.ready and job.top is not None:
+            # it ends by itself
+            del self.jobs[disk]
+            self.carry(self, disk, job)
+            self.xml = with_source(
+                self.xml, disk, _lowered(self.source(disk), job.base)
+            )
+            return None
         return job
 
     def pivot(self, disk: str) -> None:
@@ -183,7 +202,11 @@ class Machine:
         """The running domain, with its copies."""
         root = etree.fromstring(self.xml)
         for disk, job in self.jobs.items():
+            if job.top is not None:
+                continue
             mirror = etree.SubElement(_disk(root, disk), 'mirror')
+            attribute = {'block': 'dev', 'file': 'file'}[job.base.kind]
+            etree.SubElement(mirror, 'source', {attribute: job.base.path})
             if job.ready:
                 mirror.set('ready', 'yes')
         return etree.tostring(root, encoding='unicode')
@@ -224,6 +247,11 @@ class Machine:
         return self.jobs[disk]
 
 
+def _lowered(top: model.Image, onto: model.Image) -> model.Image:
+    """An image that has come to lie on a lower one."""
+    return dataclasses.replace(top, backing=onto)
+
+
 def _disk(root: Any, target: str) -> Any:
     return root.xpath(f'devices/disk[target/@dev="{target}"]')[0]
 
@@ -247,6 +275,16 @@ def with_source(xml: str, target: str, image: model.Image) -> str:
     return etree.tostring(root, encoding='unicode')
 
 
+@dataclasses.dataclass(frozen=True)
+class Named:
+    """A snapshot, or a checkpoint."""
+
+    name: str
+
+    def getName(self) -> str:
+        return self.name
+
+
 class Domain:
     """A machine as libvirt-python shows it."""
 
@@ -262,6 +300,23 @@ class Domain:
 
     def state(self) -> list[int]:
         return list(self._machine.condition)
+
+    def isActive(self) -> int:
+        return int(not self._machine.off)
+
+    def listAllSnapshots(self) -> list['Named']:
+        return [Named(name) for name in self._machine.snapshots]
+
+    def listAllCheckpoints(self) -> list['Named']:
+        return [Named(name) for name in self._machine.checkpoints]
+
+    def blockInfo(self, disk: str) -> list[int]:
+        self._check_active()
+        size = self._machine.sizes.get(disk, 0)
+        # QEMU has the image open, even if its file is gone
+        with contextlib.suppress(exception.ImageError):
+            size = size or images.size(self._machine.source(disk))
+        return [size, 0, 0]
 
     def isPersistent(self) -> int:
         return int(self._machine.definition is not None)
@@ -287,8 +342,15 @@ class Domain:
         self._connection.on_resume(self._machine)
         return 0
 
-    def jobInfo(self) -> list[int]:
-        return [self._connection.job]
+    def jobStats(self) -> dict[str, int]:
+        self._check_active()
+        operation = self._connection.job
+        if operation == libvirt.VIR_DOMAIN_JOB_OPERATION_UNKNOWN:
+            return {'type': libvirt.VIR_DOMAIN_JOB_NONE}
+        return {
+            'type': libvirt.VIR_DOMAIN_JOB_UNBOUNDED,
+            'operation': operation,
+        }
 
     def abortJob(self) -> int:
         self._connection.on_abort_job()
@@ -299,7 +361,12 @@ class Domain:
     ) -> int:
         here, there = self._connection, self._connection.peers[uri]
         here.migrations.append((uri, parameters, flags))
-        here.on_migrate(self._machine)
+        here.job = libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT
+        try:
+            here.on_migrate(self._machine)
+        finally:
+            if not here.lingers:
+                here.job = libvirt.VIR_DOMAIN_JOB_OPERATION_UNKNOWN
         del here.machines[self._machine.uuid]
         arriving = Machine(
             parameters[libvirt.VIR_MIGRATE_PARAM_DEST_XML],
@@ -333,13 +400,20 @@ class Domain:
         return 0
 
     def blockCommit(
-        self, disk: str, into: str, top: None, bandwidth: int, flags: int
+        self,
+        disk: str,
+        into: str,
+        top: str | None,
+        bandwidth: int,
+        flags: int,
     ) -> int:
         self._connection.block_commits.append((disk, into, bandwidth, flags))
         layers = model.chain(self._machine.source(disk))
         (image,) = (layer for layer in layers if layer.path == into)
         self._job(
-            lambda: self._machine.start(disk, image, bandwidth, commit=True)
+            lambda: self._machine.start(
+                disk, image, bandwidth, commit=True, top=top
+            )
         )
         return 0
 
@@ -381,13 +455,21 @@ class Domain:
                 libvirt.VIR_ERR_OPERATION_INVALID, 'domain is not running'
             )
 
-    def blockJobInfo(self, disk: str, flags: int) -> dict[str, int]:
+    def blockJobInfo(self, disk: str, flags: int = 0) -> dict[str, int]:
         self._connection.job_flags.append(flags)
+        foreign = self._machine.foreign.get(disk)
+        if foreign is not None:
+            return {'type': foreign, 'bandwidth': 0, 'cur': 1, 'end': 2}
         job = self._machine.look(disk)
         if job is None:
             return {}
+        kind = libvirt.VIR_DOMAIN_BLOCK_JOB_TYPE_COPY
+        if job.commit:
+            kind = libvirt.VIR_DOMAIN_BLOCK_JOB_TYPE_ACTIVE_COMMIT
+        if job.top is not None:
+            kind = libvirt.VIR_DOMAIN_BLOCK_JOB_TYPE_COMMIT
         return {
-            'type': libvirt.VIR_DOMAIN_BLOCK_JOB_TYPE_COPY,
+            'type': kind,
             'bandwidth': job.bandwidth,
             'cur': job.processed,
             'end': job.total,
@@ -427,7 +509,10 @@ class Connection:
         self.peers: dict[str, Connection] = {}
         self.library = 9_000_000
         self.emulator = 7_002_000
-        self.job: int = libvirt.VIR_DOMAIN_JOB_NONE
+        #: The operation of a domain job.
+        self.job: int = libvirt.VIR_DOMAIN_JOB_OPERATION_UNKNOWN
+        #: Whether a migration that has failed keeps its job.
+        self.lingers = False
         self.broken: libvirt.libvirtError | None = None
         self.migrations: list[tuple[str, dict[str, Any], int]] = []
         self.block_copies: list[tuple[str, str, dict[str, int], int]] = []
@@ -510,9 +595,19 @@ class Driver(contract.CopyDriver):
         self.settings.append((disk, settings))
 
     def commit(
-        self, guest: str, disk: str, into: model.Image, bytes_per_s: int
+        self,
+        guest: str,
+        disk: str,
+        into: model.Image,
+        bytes_per_s: int,
+        *,
+        top: model.Image | None = None,
     ) -> None:
-        self._machine.start(disk, into, bytes_per_s, commit=True)
+        self._machine.start(
+            *(disk, into, bytes_per_s),
+            commit=True,
+            top=None if top is None else top.path,
+        )
 
     def set_speed(self, guest: str, disk: str, bytes_per_s: int) -> None:
         self._machine.set_speed(disk, bytes_per_s)
@@ -527,8 +622,13 @@ class Driver(contract.CopyDriver):
         job = self._machine.look(disk)
         if job is None:
             return None
+        kinds = contract.JobKind
+        kind = kinds.ACTIVE_COMMIT if job.commit else kinds.COPY
         return contract.JobInfo(
-            processed=job.processed, total=job.total, bandwidth=job.bandwidth
+            processed=job.processed,
+            total=job.total,
+            bandwidth=job.bandwidth,
+            kind=kind if job.top is None else kinds.COMMIT,
         )
 
     def _domain_xml(self, guest: str) -> str:

@@ -10,6 +10,7 @@ from lxml import etree
 
 from nova_blockcopy import domxml
 from nova_blockcopy import model
+from nova_blockcopy import transplant
 from nova_blockcopy.tests.unit import base
 from nova_blockcopy.tests.unit import samples
 
@@ -460,7 +461,9 @@ class TestPointing(base.TestCase):
         fewer = samples.domain(
             samples.disk_xml('vda'), samples.disk_xml('vdb')
         )
-        restored = domxml.restore_disks(changed, fewer)
+        restored = transplant.restore_disks(
+            changed, fewer, {'vda', 'vdb', 'vdc'}
+        )
         self.assertIn('99999', restored)
         disks = domxml.disks(restored)
         self.assertEqual(['vda', 'vdb', 'vdc'], list(disks))
@@ -471,7 +474,7 @@ class TestPointing(base.TestCase):
 
     def test_only_named_disks_are_restored(self):
         changed = domxml.point_at_bases(self.original, self.moves)
-        restored = domxml.restore_disks(changed, self.original, {'vdb'})
+        restored = transplant.restore_disks(changed, self.original, {'vdb'})
         before, now = domxml.disks(changed), domxml.disks(restored)
         self.assertEqual(before['vda'], now['vda'])
         self.assertEqual(domxml.disks(self.original)['vdb'], now['vdb'])

@@ -170,12 +170,6 @@ class TestSelect(base.TestCase):
         self.assertIn(reason, said)
         self.assertIn('vda', said)
 
-    @ddt.data(True, False)
-    def test_any_block_job_refuses_all(self, ready):
-        busy = disk('vdb', NETWORK, mirror_ready=ready)
-        said = self.refused(exception.JobRunning, disk('vda'), busy)
-        self.assertIn('vdb', said)
-
     @ddt.data({'wanted': ('vdz',)}, {'shared': {'vdz': 'it is on NFS'}})
     def test_an_unknown_disk_lists_the_known_ones(self, arguments):
         said = self.refused(

@@ -91,7 +91,12 @@ class TestDriver(base.TestCase):
         self.start(bandwidth=9)
         self.assertEqual(
             contract.JobStatus(
-                processed=500, total=fakes.TOTAL, bandwidth=9, ready=False
+                processed=500,
+                total=fakes.TOTAL,
+                bandwidth=9,
+                kind=contract.JobKind.COPY,
+                ready=False,
+                into='/dev/new/vda',
             ),
             self.status(),
         )

@@ -244,12 +244,20 @@ class TestStatus(VirshTestCase):
             self.arguments(),
         )
 
-    @ddt.data(('<mirror/>', False), ('<mirror ready="yes"/>', True))
+    @ddt.data(
+        ('<mirror><source dev="/dev/x"/></mirror>', False),
+        ('<mirror ready="yes"><source file="/dev/x"/></mirror>', True),
+    )
     @ddt.unpack
     def test_ready_is_read_from_the_domain(self, mirror, ready):
         self.assertEqual(
             contract.JobStatus(
-                processed=12, total=34, bandwidth=7, ready=ready
+                processed=12,
+                total=34,
+                bandwidth=7,
+                kind=contract.JobKind.COPY,
+                ready=ready,
+                into='/dev/x',
             ),
             self.status(FIGURES, mirror),
         )
@@ -276,9 +284,23 @@ class TestStatus(VirshTestCase):
 class TestJobInfo(base.TestCase):
     def test_figures(self):
         self.assertEqual(
-            contract.JobInfo(processed=12, total=34, bandwidth=7),
+            contract.JobInfo(
+                processed=12,
+                total=34,
+                bandwidth=7,
+                kind=contract.JobKind.COPY,
+            ),
             virsh.job_info(FIGURES),
         )
+
+    @ddt.data(*contract.JobKind)
+    def test_kinds(self, kind):
+        found = virsh.job_info(FIGURES.replace('Block Copy', kind))
+        self.assertIs(kind, found and found.kind)
+
+    def test_a_kind_of_a_newer_virsh(self):
+        found = virsh.job_info(FIGURES.replace('Block Copy', 'Block Dance'))
+        self.assertIs(contract.JobKind.UNKNOWN, found and found.kind)
 
     @ddt.data('No current block job for vda', ' cur=1\n end=2\n', ' cur=x\n')
     def test_anything_else_is_an_error(self, printed):

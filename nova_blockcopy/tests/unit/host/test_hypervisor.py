@@ -34,7 +34,7 @@ class TestGuest(GuestTestCase):
     @ddt.data(
         (libvirt.VIR_DOMAIN_RUNNING, 1, Power.RUNNING),
         (libvirt.VIR_DOMAIN_BLOCKED, 0, Power.RUNNING),
-        (libvirt.VIR_DOMAIN_PMSUSPENDED, 0, Power.RUNNING),
+        (libvirt.VIR_DOMAIN_PMSUSPENDED, 0, Power.SUSPENDED),
         (
             libvirt.VIR_DOMAIN_PAUSED,
             libvirt.VIR_DOMAIN_PAUSED_USER,
@@ -56,8 +56,9 @@ class TestGuest(GuestTestCase):
             Power.MIGRATING,
         ),
         (libvirt.VIR_DOMAIN_SHUTOFF, 1, Power.OFF),
-        (libvirt.VIR_DOMAIN_CRASHED, 0, Power.OFF),
-        (libvirt.VIR_DOMAIN_SHUTDOWN, 0, Power.OFF),
+        # QEMU is still there, and has the disks open
+        (libvirt.VIR_DOMAIN_CRASHED, 0, Power.HALTED),
+        (libvirt.VIR_DOMAIN_SHUTDOWN, 0, Power.HALTED),
     )
     @ddt.unpack
     def test_power(self, state, reason, power):
@@ -82,15 +83,21 @@ class TestGuest(GuestTestCase):
         self.assertIn('no daemon', str(error))
 
     @ddt.data(
-        (libvirt.VIR_DOMAIN_JOB_NONE, False),
-        (libvirt.VIR_DOMAIN_JOB_COMPLETED, False),
-        (libvirt.VIR_DOMAIN_JOB_BOUNDED, True),
-        (libvirt.VIR_DOMAIN_JOB_UNBOUNDED, True),
+        (libvirt.VIR_DOMAIN_JOB_OPERATION_UNKNOWN, None),
+        (libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT, 'migration'),
+        (libvirt.VIR_DOMAIN_JOB_OPERATION_DUMP, 'dump'),
+        (libvirt.VIR_DOMAIN_JOB_OPERATION_BACKUP, 'backup'),
+        (99, 'unknown job'),
     )
     @ddt.unpack
-    def test_migrating(self, kind, answer):
-        self.connection.job = kind
-        self.assertIs(answer, self.guest.migrating())
+    def test_jobs(self, operation, job):
+        self.connection.job = operation
+        self.assertEqual(job, self.guest.domain_job())
+        self.assertIs(job == 'migration', self.guest.migrating())
+
+    def test_a_guest_that_is_off_has_no_job(self):
+        self.machine.power_off()
+        self.assertIsNone(self.guest.domain_job())
 
     def test_definitions(self):
         self.machine.start('vda', samples.image('/new'), 0)
@@ -104,6 +111,10 @@ class TestGuest(GuestTestCase):
     def test_a_migration_can_be_aborted(self):
         aborted = threading.Event()
         self.connection.on_abort_job = aborted.set
+        self.connection.job = libvirt.VIR_DOMAIN_JOB_OPERATION_DUMP
+        self.guest.abort_migration()
+        self.assertFalse(aborted.is_set(), "another program's dump")
+        self.connection.job = libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT
         self.guest.abort_migration()
         self.assertTrue(aborted.is_set())
 
@@ -255,7 +266,7 @@ class TestPatience(GuestTestCase):
         )
         self.assertEqual(usual + self.silent, self.asked)
 
-    @ddt.data(('snapshot', '<domainsnapshot/>'), ('abort_migration',))
+    @ddt.data(('snapshot', '<domainsnapshot/>'), ('pause',))
     def test_what_cannot_is_not(self, call):
         self.assertRaises(exception.Disconnected, self.ask, 'guest', *call)
         self.assertEqual(1, self.asked)

@@ -2,10 +2,12 @@
 """The switchover: what libvirt is told, and how it may end."""
 
 import dataclasses
+import json
 import threading
 from typing import Any
 
 import ddt
+import fixtures
 import libvirt
 
 from nova_blockcopy import exception
@@ -22,6 +24,7 @@ ALWAYS = (
     libvirt.VIR_MIGRATE_LIVE
     | libvirt.VIR_MIGRATE_PEER2PEER
     | libvirt.VIR_MIGRATE_ABORT_ON_ERROR
+    | libvirt.VIR_MIGRATE_UNSAFE
 )
 PERSISTENT = (
     libvirt.VIR_MIGRATE_PERSIST_DEST | libvirt.VIR_MIGRATE_UNDEFINE_SOURCE
@@ -44,7 +47,6 @@ class TestRun(base.TestCase):
         arguments: dict[str, Any] = {
             'live_xml': LIVE,
             'persistent_xml': LIVE,
-            'unsafe': False,
             'cancelled': self.cancelled,
             'settings': dataclasses.replace(
                 samples.settings(self.directory), **changes.pop('options', {})
@@ -70,12 +72,6 @@ class TestRun(base.TestCase):
     @ddt.named_data(
         ('plain', {}, {}, ALWAYS | PERSISTENT),
         ('transient', {'persistent_xml': ''}, {}, ALWAYS),
-        (
-            'unsafe',
-            {'unsafe': True},
-            {},
-            ALWAYS | PERSISTENT | libvirt.VIR_MIGRATE_UNSAFE,
-        ),
         (
             'encrypted',
             {'options': {'export_tls': True}},
@@ -152,3 +148,26 @@ class TestRun(base.TestCase):
         self.here.on_abort_job = self.released.set
         self.run_it()
         self.assertEqual([samples.UUID], list(self.there.machines))
+
+
+class TestReleaseCancelled(base.TestCase):
+    def test_the_order(self):
+        said = []
+        self.useFixture(
+            fixtures.MonkeyPatch(
+                'libvirt_qemu.qemuMonitorCommand',
+                lambda _domain, order, _flags: said.append(json.loads(order)),
+            )
+        )
+        machine = fakes.Machine(LIVE)
+        here = fakes.Connection(machine).hypervisor('host-a')
+        switchover.release_cancelled(here.guest(machine.uuid))
+        self.assertEqual(
+            [
+                {
+                    'execute': 'migrate-continue',
+                    'arguments': {'state': 'cancelling'},
+                }
+            ],
+            said,
+        )

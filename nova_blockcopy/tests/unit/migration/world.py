@@ -383,7 +383,10 @@ class WorldTestCase(base.TestCase):
         source = domxml.disks(machine.xml)[disk].source
         if job.commit:
             assert isinstance(source, model.Image)
-            deltas.commit(source.path, job.base.path, 30)
+            deltas.commit(job.top or source.path, job.base.path, 30)
+            if job.top is not None:
+                on_top = dataclasses.replace(source, backing=job.base)
+                deltas.stand_on(on_top, 30)
             return
         assert isinstance(source, model.NetworkSource)
         top = self.exporter.served[source.name]

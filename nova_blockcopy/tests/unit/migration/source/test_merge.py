@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Overlays go into what they lie on, and never over what is newer."""
 
+import dataclasses
 import os
 import subprocess
 
@@ -10,6 +11,7 @@ from nova_blockcopy import domxml
 from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy.host import deltas
+from nova_blockcopy.migration import pauses
 from nova_blockcopy.migration.source import merge
 from nova_blockcopy.tests.unit import fakes
 from nova_blockcopy.tests.unit import samples
@@ -35,6 +37,11 @@ class TestMerge(world.WorldTestCase):
             self.write(self.machine, disk, 65536, text)
             self.write(self.machine, disk, 4096 * ord(text), text)
 
+        self.kept = samples.record()
+
+    def note(self, paused):
+        self.kept = dataclasses.replace(self.kept, paused=paused)
+
     def put_on(self, disk):
         """Another overlay, of which nothing is made yet."""
         below = self.tops[disk]
@@ -44,9 +51,11 @@ class TestMerge(world.WorldTestCase):
 
     def merge(self):
         here = self.a.hypervisor('host-a')
+        guest = here.guest(samples.UUID)
         merge.Merger(
-            guest=here.guest(samples.UUID),
+            guest=guest,
             connect=here.connect,
+            pauses=pauses.Pauses(guest, lambda: self.kept, self.note),
             settings=self.host_settings('a'),
         ).merge(tuple(map(self._move, self.disks)), '')
 

@@ -402,13 +402,21 @@ class TestFreeze(SeedingTestCase):
 
         def on_message(message):
             if message['operation'] == 'apply':
-                self.machine.power_off()
                 self.options = {}
                 # in the way of the next one
                 name = f'{self.running.id}-vdb.1.qcow2'
                 (self.directory / 'a' / 'deltas' / name).mkdir()
                 self.in_the_way = self.directory / 'a' / 'deltas' / name
 
+        def create(image, *more):
+            if image.path.endswith('vdb.1.qcow2'):
+                self.machine.power_off()
+            made(image, *more)
+
+        made = deltas.create
+        self.useFixture(
+            fixtures.MonkeyPatch('nova_blockcopy.host.deltas.create', create)
+        )
         self.on_message = on_message
         error = self.refused(exception.MigrationStuck, self.migration().run)
         self.assertIn('vdb.1', str(error))

@@ -292,7 +292,7 @@ class TestSwitchover(world.WorldTestCase):
             self.undone()
 
     def test_a_migration_that_still_goes_on(self):
-        self.a.job = libvirt.VIR_DOMAIN_JOB_UNBOUNDED
+        self.a.lingers = True
         self.a.on_migrate = failing()
         self.assertIn('still migrates the guest', str(self.stuck()))
         self.assert_all_served()

@@ -1,49 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The last looks before a switchover: at caches, and at exports."""
 
-import dataclasses
-
 import ddt
 
 from nova_blockcopy import domxml
 from nova_blockcopy import exception
-from nova_blockcopy import model
 from nova_blockcopy.migration.source import switch_over
 from nova_blockcopy.tests.unit import base
 from nova_blockcopy.tests.unit import samples
-
-
-@ddt.ddt
-class TestNeedsUnsafe(base.TestCase):
-    @ddt.data(
-        ('block', 'none', False),
-        ('block', 'directsync', False),
-        ('block', 'writeback', True),
-        ('block', None, True),
-        ('file', 'none', True),
-    )
-    @ddt.unpack
-    def test_what_libvirt_would_refuse(self, kind, cache, answer):
-        disk = model.Disk(
-            target='vda', device='disk', source=None, cache=cache
-        )
-        image = samples.image('/x', model.ImageKind(kind))
-        move = samples.move('vda', source=image)
-        self.assertIs(answer, switch_over.needs_unsafe({'vda': disk}, (move,)))
-        # a delta is a file
-        move = dataclasses.replace(move, deltas=('/delta',))
-        self.assertTrue(switch_over.needs_unsafe({'vda': disk}, (move,)))
-
-    def test_only_moved_disks_matter_and_one_is_enough(self):
-        disks = domxml.disks(
-            samples.domain(
-                samples.disk_xml('vda'),
-                samples.disk_xml('vdb', driver='<driver type="raw"/>'),
-            )
-        )
-        one, two = samples.move('vda'), samples.move('vdb')
-        self.assertFalse(switch_over.needs_unsafe(disks, (one,)))
-        self.assertTrue(switch_over.needs_unsafe(disks, (one, two)))
 
 
 @ddt.ddt

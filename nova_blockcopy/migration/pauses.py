@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pauses of a guest that the engine made, and so has to end.
+
+The owner of a guest may pause it at any time. libvirt gives the same reason
+for both pauses, so the journal tells them apart.
+"""
+
+import contextlib
+from collections.abc import Callable
+from collections.abc import Iterator
+
+from nova_blockcopy.host import hypervisor
+from nova_blockcopy.records import journal
+
+
+class Pauses:
+    """The engine's pauses of one guest, on the guest's host.
+
+    :param record: reads the journal of the migration
+    :param note: writes into the journal whether the engine has paused the
+        guest
+    """
+
+    def __init__(
+        self,
+        guest: hypervisor.Guest,
+        record: Callable[[], journal.Record],
+        note: Callable[[bool], None],
+    ) -> None:
+        self._guest = guest
+        self._record = record
+        self._note = note
+
+    @contextlib.contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """Pause the guest inside a ``with`` block, if the guest runs.
+
+        A pivot needs this. If a host lost power just after the pivot of a
+        guest that writes, nothing would tell which of the two images had
+        the guest's last write.
+
+        :raises JournalError: the journal cannot be written; the guest runs
+        """
+        runs = self._guest.power() is hypervisor.Power.RUNNING
+        if runs:
+            self._note(True)
+            self._guest.pause()
+        try:
+            yield
+        finally:
+            if runs:
+                self._guest.resume()
+                self._note(False)
+
+    def end(self) -> bool:
+        """Resume a guest that the engine or an I/O error has paused.
+
+        A guest that its owner has paused stays paused.
+
+        :returns: whether the guest was paused so
+        """
+        power, ours = self._guest.power(), self._record().paused
+        stopped = power is hypervisor.Power.IO_ERROR or (
+            power is hypervisor.Power.PAUSED and ours
+        )
+        if stopped:
+            self._guest.resume()
+        if ours:
+            self._note(False)
+        return stopped

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Looks at the guest, and at the room of the deltas, before each step.
+
+The plan is made once and carried out for hours. Meanwhile other programs may
+change the guest, and other guests may fill the file system.
+"""
+
+import contextlib
+import dataclasses
+import threading
+import time
+from collections.abc import Callable
+
+from nova_blockcopy import conf
+from nova_blockcopy import exception
+from nova_blockcopy import plan
+from nova_blockcopy.host import deltas
+from nova_blockcopy.host import hypervisor
+from nova_blockcopy.host import sight
+from nova_blockcopy.host import switchover
+from nova_blockcopy.migration.source import disturbance
+from nova_blockcopy.migration.source import ledger as ledgers
+from nova_blockcopy.runtime import task
+from nova_blockcopy.runtime import waiting
+
+#: Seconds until a migration that was aborted usually has ended.
+_PATIENCE = 5.0
+#: Seconds between two looks during a switchover. libvirt starts the job of a
+#: migration before the QEMU of the destination starts, which takes longer.
+_TICK = 0.05
+#: Seconds between two attempts to end a migration.
+_ABORT_INTERVAL = 0.5
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Lookout:
+    """Guards the migration of one guest. Runs on the source.
+
+    ``selection`` is the decision on each disk before the migration.
+    """
+
+    guest: hypervisor.Guest
+    ledger: ledgers.Ledger
+    selection: plan.Selection
+    cancelled: threading.Event
+    settings: conf.Settings
+
+    def check(self) -> None:
+        """Pass if no other program has changed the guest.
+
+        Waits up to ``call_timeout`` for the end of a job of the whole guest,
+        such as a dump.
+
+        :raises Disturbed: another program has changed the guest
+        :raises NoRoom: the deltas may not grow any more
+        """
+        self.check_room()
+        timeout = self.settings.call_timeout
+        if not waiting.until(
+            lambda: self.guest.domain_job() is None, timeout=timeout
+        ):
+            raise self._disturbed(
+                f'it has a job ({self.guest.domain_job()}) that did not end '
+                f'within {timeout} s. Wait until that job ends.'
+            )
+        self._check_guest()
+
+    def check_room(self) -> None:
+        """Pass if the deltas have room to grow, and to be merged.
+
+        :raises NoRoom: too little is free
+        """
+        if any(move.deltas for move in self.ledger.record.moves):
+            deltas.check_room(
+                self.settings.delta_dir,
+                self.settings.delta_min_free,
+                self.ledger.record.moves,
+            )
+
+    def through(self, switch: Callable[[], None]) -> None:
+        """Run a switchover, and abort it if a check fails meanwhile.
+
+        libvirt refuses most changes of a guest while it migrates the guest.
+        So the guest is looked at once more after that migration has begun.
+
+        :raises Disturbed: another program has changed the guest
+        :raises NoRoom: the deltas may not grow any more
+        """
+        watch = task.Task('lookout', self._watch)
+        try:
+            switch()
+        except exception.BlockCopyError as e:
+            self._end(watch)
+            if watch.failure is not None:
+                raise watch.failure from e
+            raise
+        self._end(watch)
+        if watch.failure is not None:
+            raise watch.failure
+
+    def _end(self, watch: task.Task) -> None:
+        watch.cancel()
+        watch.wait(self.settings.call_timeout)
+
+    def _watch(self, ended: threading.Event) -> None:
+        looked = False
+        while not ended.wait(_TICK):
+            if self.cancelled.is_set():
+                # the switch aborts the migration, or has done so
+                self._see_off(ended, abort=False)
+                return
+            try:
+                self.check_room()
+                if not looked and self.guest.migrating():
+                    self._check_guest()
+                    looked = True
+            except (exception.Disturbed, exception.NoRoom):
+                self._see_off(ended, abort=True)
+                raise
+            except exception.HypervisorError:
+                continue  # the guest has just left, or libvirt restarts
+
+    def _see_off(self, ended: threading.Event, *, abort: bool) -> None:
+        """Abort a migration, if asked to, and see to it that QEMU ends."""
+        patient_until = time.monotonic() + _PATIENCE
+        while not ended.wait(_ABORT_INTERVAL):
+            # the job may have just begun, or just ended
+            with contextlib.suppress(exception.HypervisorError):
+                if abort:
+                    self.guest.abort_migration()
+                if time.monotonic() > patient_until:
+                    switchover.release_cancelled(self.guest)
+
+    def _check_guest(self) -> None:
+        reason = disturbance.reason(
+            self.guest.name,
+            sight.look(self.guest),
+            self.ledger.record.moves,
+            self.selection,
+        )
+        if reason is not None:
+            raise self._disturbed(reason)
+
+    def _disturbed(self, reason: str) -> exception.Disturbed:
+        return exception.Disturbed(
+            guest=self.guest.name, host=self.guest.host, reason=reason
+        )

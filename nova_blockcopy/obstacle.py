@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The reasons in a disk's XML why the disk cannot move. Pure."""
+
+from lxml import etree
+
+from nova_blockcopy import model
+
+#: Attributes of <source> that name a local image. libvirt adds the index.
+_PLACE = ('dev', 'file', 'index')
+
+
+def of(
+    element: etree._Element, source: model.Image | model.NetworkSource | None
+) -> str | None:
+    """Say why a disk cannot move; None if the XML shows no reason.
+
+    :param element: the ``<disk>`` of a domain
+    :param source: the source of the disk; None if it is not supported
+    """
+    if element.find('transient') is not None:
+        return 'it is transient, so its image does not get its writes'
+    if element.find('.//encryption') is not None:
+        return 'it is encrypted, and the destination does not have its key'
+    if element.find('source/slices') is not None:
+        return 'it is a slice of an image'
+    if element.find('throttlefilters') is not None:
+        return 'it has throttle filters, with which block jobs were not tried'
+    place = element.find('source')
+    if place is None:
+        return None
+    if source is None:
+        driver = element.find('driver')
+        format_ = None if driver is None else driver.get('type')
+        return (
+            f'its source is of type "{element.get("type")}" with format '
+            f'"{format_}", which is not supported'
+        )
+    extra = _lost_settings(place)
+    if isinstance(source, model.Image) and extra:
+        return (
+            f'its <source> has {", ".join(extra)}, which the base would not '
+            f'have'
+        )
+    return None
+
+
+def _lost_settings(source: etree._Element) -> list[str]:
+    """The settings of a local source that a base would not have."""
+    return [
+        *(name for name in map(str, source.attrib) if name not in _PLACE),
+        *(
+            f'<{child.tag!s}>'
+            for child in source
+            if child.tag != 'privateData'
+        ),
+    ]

@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Other programs act on the guest, with libvirt's own tools."""
+
+import ddt
+import libvirt
+
+from nova_blockcopy import exception
+from nova_blockcopy import model
+from nova_blockcopy.migration.source import migration as engine
+from nova_blockcopy.tests.functional import base
+
+_OPTIONS = {'mode': 'seeded', 'block_migration_bandwidth': 64}
+
+
+class DisturbedTestCase(base.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.acted: list[str] = []
+        self.moving: engine.Migration
+
+    def virsh(self, *argv, at=None, check=True):
+        host = at or self.lab.a
+        return host.run('virsh', *argv, check=check)
+
+    def when(self, made, state, act):
+        """A migration in which something is done once, in a state."""
+
+        def listen(now):
+            if now.state == state and not self.acted:
+                self.acted.append(state)
+                act()
+
+        return made.migration(listen)
+
+    def disturbed(self, made, state, act, *words):
+        """The migration is undone, and the reason names the change."""
+        error = self.assertRaises(
+            exception.MigrationUndone, made.run, self.when(made, state, act)
+        )
+        self.assertEqual([state], self.acted)
+        self.assertIsInstance(error.__cause__, exception.Disturbed)
+        for word in words:
+            self.assertIn(word, str(error))
+
+    def merge(self, made, target):
+        """Merge what another program has put on top, as it would."""
+        self.virsh(
+            *('blockcommit', made.guest.uuid, target),
+            *('--active', '--pivot', '--wait'),
+        )
+
+
+@ddt.ddt
+class TestSnapshot(DisturbedTestCase):
+    @ddt.data('seeding', 'exporting', 'switching')
+    def test_an_external_one(self, state):
+        made = self.set_scene('block', 'layered', **_OPTIONS)
+        path = self.lab.a.images / 'foreign.qcow2'
+
+        def act():
+            self.virsh(
+                *('snapshot-create-as', made.guest.uuid, 'backup'),
+                *('--disk-only', '--no-metadata', '--atomic'),
+                *('--diskspec', f'vda,snapshot=external,file={path}'),
+                *('--diskspec', 'vdb,snapshot=no'),
+            )
+
+        self.disturbed(made, state, act, 'vda', str(path))
+        self.merge(made, 'vda')
+        self.lab.a.run('rm', str(path))
+        self.assert_intact(made, self.lab.a)
+
+    def test_one_that_libvirt_has_a_record_of(self):
+        made = self.set_scene('layered', **_OPTIONS)
+        uuid = made.guest.uuid
+        self.virsh(
+            *('snapshot-create-as', uuid, 'nightly', '--disk-only'),
+            *('--diskspec', 'vda,snapshot=external'),
+        )
+        error = self.assertRaises(
+            exception.GuestBusy, made.run, made.migration()
+        )
+        self.assertIn('nightly', str(error))
+        self.virsh('snapshot-delete', uuid, 'nightly', '--metadata')
+
+
+@ddt.ddt
+class TestDisk(DisturbedTestCase):
+    @ddt.data('seeding', 'switching')
+    def test_one_is_attached(self, state):
+        made = self.set_scene('block', **_OPTIONS)
+        path = self.lab.a.images / 'plugged.img'
+        self.lab.a.run('truncate', '-s', '16M', str(path))
+
+        def act():
+            self.virsh(
+                *('attach-disk', made.guest.uuid, str(path), 'vdx'),
+                *('--live', '--config', '--cache', 'none'),
+            )
+
+        self.disturbed(made, state, act, 'vdx', 'no base was given')
+        self.virsh('detach-disk', made.guest.uuid, 'vdx', '--config')
+        self.lab.a.run('rm', str(path))
+        self.assert_intact(made, self.lab.a)
+
+    def test_limits_travel_with_their_newest_values(self):
+        made = self.set_scene('block', **_OPTIONS)
+
+        def act():
+            self.virsh(
+                *('blkdeviotune', made.guest.uuid, 'vda'),
+                *('--total-iops-sec', '4321', '--live', '--config'),
+            )
+
+        made.run(self.when(made, 'exporting', act))
+        for more in ((), ('--inactive',)):
+            xml = self.virsh(
+                'dumpxml', made.guest.uuid, *more, at=self.lab.b
+            ).stdout
+            self.assertIn('<total_iops_sec>4321<', xml)
+        self.assert_intact(made, self.lab.b)
+
+    def test_a_resized_one(self):
+        made = self.set_scene('layered', **_OPTIONS)
+
+        def act():
+            self.virsh('blockresize', made.guest.uuid, 'vda', '80M')
+
+        self.disturbed(made, 'exporting', act, 'vda', 'resized')
+        self.assertEqual('a', made.guest.runs_on())
+        self.assert_no_litter(made, self.lab.a)
+
+
+class TestJob(DisturbedTestCase):
+    def test_a_block_pull_comes_first(self):
+        made = self.set_scene('layered', **_OPTIONS)
+        self.virsh(
+            *('blockpull', made.guest.uuid, 'vda', '--bandwidth', '1'),
+        )
+        error = self.assertRaises(
+            exception.GuestBusy, made.run, made.migration()
+        )
+        self.assertIn('vda has a block pull', str(error))
+        self.virsh('blockjob', made.guest.uuid, 'vda', '--abort')
+        self.assert_intact(made, self.lab.a)
+
+    def test_a_dump_during_the_switchover(self):
+        """libvirt keeps it waiting; the undo leaves it alone."""
+        made = self.set_scene('block', **_OPTIONS)
+        path = self.lab.a.images / 'dump'
+        dumps = []
+
+        def act():
+            dumps.append(
+                self.lab.a.submit(
+                    self.virsh,
+                    *('dump', '--memory-only', made.guest.uuid, str(path)),
+                    check=False,
+                )
+            )
+            self.moving.abort()
+
+        self.moving = self.when(made, 'switching', act)
+        self.assertRaises(exception.MigrationUndone, made.run, self.moving)
+        dumps[0].result()
+        self.lab.a.run('rm', '-f', str(path))
+        self.assert_intact(made, self.lab.a)
+
+
+@ddt.ddt
+class TestPause(DisturbedTestCase):
+    def paused_on(self, made, host):
+        connection = host.connect()
+        try:
+            state = connection.lookupByUUIDString(made.guest.uuid).state()[0]
+        finally:
+            connection.close()
+        return state == libvirt.VIR_DOMAIN_PAUSED
+
+    @ddt.data(*(mode.value for mode in model.Mode))
+    def test_a_paused_guest_arrives_paused(self, mode):
+        made = self.set_scene('block', 'layered', mode=mode)
+        made.guest.pause(self.lab.a)
+        made.run(made.migration())
+        self.assertTrue(self.paused_on(made, self.lab.b))
+        made.guest.resume(self.lab.b)
+        self.assert_intact(made, self.lab.b)
+
+    @ddt.data('seeding', 'copying')
+    def test_an_owner_pauses_it_on_the_way(self, state):
+        made = self.set_scene('block', 'layered', **_OPTIONS)
+        at = self.lab.b if state == 'copying' else self.lab.a
+        made.run(self.when(made, state, lambda: made.guest.pause(at)))
+        self.assertTrue(self.paused_on(made, self.lab.b))
+        made.guest.resume(self.lab.b)
+        self.assert_intact(made, self.lab.b)
+
+    def test_an_owner_pauses_it_and_it_is_undone(self):
+        made = self.set_scene('block', 'layered', **_OPTIONS)
+
+        def act():
+            made.guest.pause(self.lab.a)
+            self.moving.abort()
+
+        self.moving = self.when(made, 'exporting', act)
+        self.assertRaises(exception.MigrationUndone, made.run, self.moving)
+        self.assertTrue(self.paused_on(made, self.lab.a))
+        made.guest.resume(self.lab.a)
+        self.assert_intact(made, self.lab.a)
