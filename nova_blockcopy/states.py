@@ -39,6 +39,9 @@ class State(enum.StrEnum):
     PIVOTING = 'pivoting'
     #: All disks are proven to be on their bases. The source ends its exports.
     RELEASING = 'releasing'
+    #: The disks are done, on either host. The caller of the engine, such as
+    #: Nova, has its own part left, and closes the journals after that.
+    SETTLED = 'settled'
     #: The steps are undone, the last one first.
     UNDOING = 'undoing'
     #: The migration needs an operator to go on or back. No disk was removed.
@@ -96,6 +99,10 @@ ALLOWED = frozenset(
         (State.RELEASING, State.STUCK),
         (State.UNDOING, State.STUCK),
         (State.UNDOING, State.ENDED),
+        # only if the caller has a part of its own after the engine
+        (State.RELEASING, State.SETTLED),
+        (State.UNDOING, State.SETTLED),
+        (State.SETTLED, State.ENDED),
         # a disk turned out to have pivoted, or an operator removed the
         # obstacle: the migration goes on where it stopped
         (State.UNDOING, State.PIVOTING),

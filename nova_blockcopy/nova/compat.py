@@ -18,6 +18,7 @@ from nova.compute import manager
 from nova.compute import rpcapi
 from nova.compute import task_states
 from nova.network import neutron
+from nova.objects import base
 from nova.objects import block_device
 from nova.objects import instance
 from nova.objects import migrate_data
@@ -49,6 +50,7 @@ BlockDeviceMappingList = _get(block_device, 'BlockDeviceMappingList')
 Migration = _get(migration, 'Migration')
 MigrationList = _get(migration, 'MigrationList')
 Service = _get(service, 'Service')
+NovaObjectSerializer = _get(base, 'NovaObjectSerializer')
 LibvirtLiveMigrateData = _get(migrate_data, 'LibvirtLiveMigrateData')
 BDMInfo = _get(migrate_data, 'LibvirtLiveMigrateBDMInfo')
 NovaException = _get(nova.exception, 'NovaException')
@@ -141,11 +143,15 @@ METHODS: dict[str, dict[str, tuple[str, ...]]] = {
     'ComputeManager': {
         '_rollback_live_migration': (
             *('context', 'instance', 'dest'),
-            *('*', 'migrate_data', 'source_bdms'),
+            *('*', 'migrate_data', 'source_bdms', 'migration_status'),
         ),
-        '_post_live_migration': (
+        '_post_live_migration_update_host': (
             *('ctxt', 'instance', 'dest'),
             *('*', 'migrate_data', 'source_bdms'),
+        ),
+        '_delete_allocation_after_move': ('context', 'instance', 'migration'),
+        'rollback_live_migration_at_destination': (
+            *('context', 'instance', '*', 'destroy_disks', 'migrate_data'),
         ),
         'update_available_resource': ('context', '*', 'startup'),
     },
@@ -162,7 +168,11 @@ METHODS: dict[str, dict[str, tuple[str, ...]]] = {
     'Instance': {
         'get_by_uuid': ('context', 'uuid', '*', 'expected_attrs'),
         'get_network_info': (),
-        'save': (),
+        'save': ('*', 'expected_task_state'),
+    },
+    'NovaObjectSerializer': {
+        'serialize_entity': ('context', 'entity'),
+        'deserialize_entity': ('context', 'entity'),
     },
     'BlockDeviceMappingList': {'get_by_instance_uuid': ('context',)},
     'Migration': {'save': ()},

@@ -7,6 +7,9 @@ from typing import Any
 from nova_blockcopy.nova import compat
 
 _IN_PROGRESS = ['preparing', 'running']
+#: The task states in which Nova does nothing with an instance that the
+#: journal does not forbid.
+IDLE = (None, compat.MIGRATING, compat.DELETING)
 
 
 def admin_context(*, read_deleted: bool = False) -> Any:
@@ -45,32 +48,37 @@ def unbegun_migrations(context: Any) -> list[Any]:
     )
 
 
-def unfinished_migration(
-    context: Any, uuid: str, dest: str, begun: datetime.datetime
+def live_migration(
+    context: Any, uuid: str, source: str, dest: str, begun: datetime.datetime
 ) -> Any:
-    """The live migration of an instance that a crash has interrupted.
+    """The live migration of an instance that a journal is about.
 
-    Nova gives such a migration the status ``error`` at its start, but does
-    not roll it back. Later ones to the same host have that status too,
-    because the journal has refused them.
+    Later ones to the same host exist, too, because the journal has refused
+    them.
 
-    :param dest: the destination's name in Nova
+    :param source: the source's name in Nova, and ``dest`` the destination's
     :param begun: a time after the begin of this migration, and before that
         of any later one
-    :returns: None if Nova has ended it, or has no record of it
+    :returns: None if Nova has no record of it
     """
     found = _live_migrations(
-        context, instance_uuid=uuid, source_compute=compat.CONF.host
+        context, instance_uuid=uuid, source_compute=source
     )
     earlier = [
         each
         for each in found
         if each.dest_compute == dest and each.created_at <= begun
     ]
-    latest = max(earlier, key=lambda each: each.id, default=None)
-    if latest is None or latest.status not in ('running', 'error'):
-        return None
-    return latest
+    return max(earlier, key=lambda each: each.id, default=None)
+
+
+def is_unfinished(migration: Any) -> bool:
+    """Whether Nova has its part of a live migration left.
+
+    At its start Nova gives a migration that a crash has interrupted the
+    status ``error``, but neither goes on nor rolls back.
+    """
+    return migration.status in ('running', 'error')
 
 
 def latest_migration(context: Any, uuid: str) -> Any:
@@ -102,18 +110,22 @@ def is_fenced(context: Any, host: str) -> bool:
     return found is None or bool(found.forced_down)
 
 
-def reopen(instance: Any, migration: Any) -> None:
+def reopen(instance: Any, migration: Any, vm_state: str) -> None:
     """Give an instance and its migration the states of a running migration.
 
     Nova rolls back or goes on only from these states. After a crash it may
     have given others to an instance whose guest it could not find.
+
+    :param vm_state: the instance's, if Nova's is ``error`` now
+    :raises NovaException: a user has just begun something with the instance
     """
     if migration.status != 'running':
         migration.status = 'running'
         migration.save()
-    instance.vm_state = 'active'
+    if instance.vm_state == 'error':
+        instance.vm_state = vm_state
     instance.task_state = compat.MIGRATING
-    instance.save()
+    instance.save(expected_task_state=list(IDLE))
 
 
 def migrate_data(migration: Any) -> Any:

@@ -85,7 +85,10 @@ class DestinationHooks(compat.LibvirtDriver):  # type: ignore[misc]
         destroy_disks: bool = True,
         migrate_data: Any = None,
     ) -> None:
-        """Have Nova remove the bases, but for those that are kept."""
+        """Have Nova remove the bases, but for those that are kept.
+
+        After that nothing of the migration is left on this host.
+        """
         self._service.guard.check_removal(instance)
         if migrate_data is not None and handshake.agreed(migrate_data):
             self._service.keep_bases(instance.uuid)
@@ -98,3 +101,4 @@ class DestinationHooks(compat.LibvirtDriver):  # type: ignore[misc]
             migrate_data=migrate_data,
         )
         self._service.forget_bases(instance.uuid)
+        self._service.close_left(instance.uuid)

@@ -37,7 +37,7 @@ class GuardedOperations(compat.LibvirtDriver):  # type: ignore[misc]
         """
         try:
             self._end_live_migration(instance)
-            self._service.guard.check_removal(instance)
+            self._service.guard.check_destruction(instance)
         except compat.MigrationError as e:
             if instance.host != compat.CONF.host:
                 # evacuated: while this fails, nova-compute does not start
@@ -138,7 +138,7 @@ class GuardedOperations(compat.LibvirtDriver):  # type: ignore[misc]
         self, context: Any, instance: Any, *args: Any, **kwargs: Any
     ) -> Any:
         with _state_kept():
-            self._service.guard.check_use(instance, 'resize')
+            self._service.guard.check_move(instance, 'resize')
         return super().migrate_disk_and_power_off(
             context, instance, *args, **kwargs
         )

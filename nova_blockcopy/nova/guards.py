@@ -18,23 +18,64 @@ from nova_blockcopy.nova import compat
 from nova_blockcopy.records import expected
 from nova_blockcopy.records import journal
 
+
+def is_left(record: journal.Record) -> bool:
+    """Whether the disks on this host are only copies that Nova removes.
+
+    The engine has proven that the guest uses the disks of the other host.
+    """
+    return (
+        record.state is states.State.SETTLED
+        and record.authority is not record.role
+    )
+
+
+def is_home(record: journal.Record, instance: Any) -> bool:
+    """Whether the guest has come to an end here, and Nova knows that."""
+    return (
+        record.state is states.State.SETTLED
+        and record.authority is record.role
+        and instance.host == compat.CONF.host
+    )
+
+
 #: Gives the reason why a record forbids an operation; None if it does not.
 Rule = Callable[[journal.Record], str | None]
 
 
 def forbids_removal(record: journal.Record) -> str | None:
     """Why this host's disks of an instance must stay; None if they may go."""
+    if is_left(record):
+        return None
     if record.role is model.Role.SOURCE:
         return (
             f'its disks are being migrated from this host to {record.peer} '
             f'(state {record.state})'
         )
-    if record.pivoted or record.state in states.IRREVERSIBLE:
+    if (
+        record.pivoted
+        or record.authority is model.Role.DESTINATION
+        or record.state in states.IRREVERSIBLE
+    ):
         return (
             f'it was migrated here from {record.peer}, and its disks here may '
             f'be the only good ones (state {record.state})'
         )
     return None
+
+
+def forbids_destruction(record: journal.Record) -> str | None:
+    """Why an instance must not be destroyed here; None if it may be.
+
+    Until Nova has done its part, its record names the source. If Nova
+    destroyed the instance there, the guest would run on for some time.
+    """
+    if record.role is model.Role.SOURCE and is_left(record):
+        return (
+            f'its guest runs on {record.peer}, and Nova does not have it '
+            f'there yet'
+        )
+    return forbids_removal(record)
 
 
 def forbids_start(record: journal.Record) -> str:
@@ -71,7 +112,7 @@ class Guard:
 
     @contextlib.contextmanager
     def removable(self, guest: str) -> Iterator[None]:
-        """Let Nova remove a guest's disks here in spite of the journal.
+        """Let Nova remove a deleted instance in spite of the journal.
 
         :param guest: UUID
         """
@@ -98,6 +139,21 @@ class Guard:
         """
         self._check(instance, forbids_removal, 'remove')
 
+    def check_destruction(self, instance: Any) -> None:
+        """Pass if Nova may destroy the instance on this host.
+
+        :raises MigrationError: the journal forbids it
+        """
+        self._check(instance, forbids_destruction, 'destroy')
+
+    def check_move(self, instance: Any, action: str) -> None:
+        """Pass if Nova may move the instance away from this host.
+
+        :param action: a verb for the message
+        :raises MigrationError: this host has a journal of the instance
+        """
+        self._check(instance, forbids_use, action, at_home=False)
+
     def check_use(self, instance: Any, action: str) -> None:
         """Pass if Nova may read or change the instance's disks here.
 
@@ -121,14 +177,18 @@ class Guard:
                 f'not begun.'
             )
 
-    def _check(self, instance: Any, rule: Rule, action: str) -> None:
+    def _check(
+        self, instance: Any, rule: Rule, action: str, *, at_home: bool = True
+    ) -> None:
         try:
             record = self.record(instance.uuid)
         except exception.JournalError as e:
             raise compat.MigrationError(
                 reason=f'cannot {action} instance {instance.uuid}: {e}'
             ) from e
-        reason = None if record is None else rule(record)
+        if record is None or (at_home and is_home(record, instance)):
+            return
+        reason = rule(record)
         if reason is not None:
             raise compat.MigrationError(
                 reason=f'cannot {action} instance {instance.uuid}: {reason}.'

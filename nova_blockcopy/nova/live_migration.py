@@ -24,6 +24,8 @@ from nova_blockcopy import progress
 from nova_blockcopy import states
 from nova_blockcopy.migration.source import migration as engine
 from nova_blockcopy.nova import compat
+from nova_blockcopy.nova import memo
+from nova_blockcopy.records import journal
 
 LOG = logging.getLogger(__name__)
 
@@ -54,9 +56,11 @@ class LiveMigration:
     Nova's figures.
 
     :param record: Nova's ``Migration`` object
+    :param facts: what Nova's part needs after a crash
     """
 
-    def __init__(self, record: Any) -> None:
+    def __init__(self, record: Any, facts: memo.Memo | None = None) -> None:
+        self.memo = facts or memo.Memo()
         self.outcome = Outcome.OPEN
         self.reason = ''
         self._figures = _Figures(record)
@@ -64,6 +68,8 @@ class LiveMigration:
         self._door = threading.Lock()
         self._aborted = False
         self._ended = threading.Event()
+        self._operates = False
+        self._heir: Callable[[], None] | None = None
 
     def run(self, migration: engine.Migration) -> None:
         """Run the engine to its end, and set the outcome.
@@ -112,10 +118,28 @@ class LiveMigration:
     @contextlib.contextmanager
     def operating(self) -> Iterator[None]:
         """While Nova's operation thread is at work."""
+        with self._door:
+            self._operates = True
         try:
             yield
         finally:
             self._ended.set()
+            with self._door:
+                self._operates = False
+                heir = self._heir
+            if heir is not None:
+                heir()
+
+    def leave_to(self, heir: Callable[[], None]) -> None:
+        """Have somebody else end what Nova's monitor has given up.
+
+        :param heir: called when Nova's operation thread is at work no longer
+        """
+        with self._door:
+            self._heir = heir
+            operates = self._operates
+        if not operates:
+            heir()
 
     def wait_for_switchover(self) -> None:
         """Wait until the switchover begins, or the operation has ended.
@@ -132,6 +156,11 @@ class LiveMigration:
         return migration is not None and (
             migration.state not in _BEFORE_SWITCHOVER
         )
+
+    def owns(self, record: journal.Record) -> bool:
+        """Whether a record of this host's journal is of this migration."""
+        migration = self._migration
+        return migration is not None and migration.id == record.migration
 
     @property
     def switching(self) -> bool:

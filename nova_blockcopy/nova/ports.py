@@ -50,6 +50,19 @@ def take_back(manager: Any, context: Any, instance: Any, dest: str) -> None:
         network_api.get_instance_nw_info(context, instance)
 
 
+def release(manager: Any, context: Any, instance: Any) -> None:
+    """Remove the bindings of an instance's ports to this host.
+
+    The instance is on another host in Nova's record.
+
+    :param manager: Nova's compute manager
+    """
+    with _reported(instance, instance.host):
+        manager.network_api.setup_networks_on_host(
+            context, instance, host=compat.CONF.host, teardown=True
+        )
+
+
 def _activate(
     network_api: Any, context: Any, instance: Any, host: str
 ) -> None:

@@ -9,9 +9,14 @@ import os
 from typing import Any
 
 from nova_blockcopy import exception
+from nova_blockcopy import states
 from nova_blockcopy.nova import compat
 from nova_blockcopy.nova import handshake
 from nova_blockcopy.nova import service
+from nova_blockcopy.runtime import waiting
+
+#: Seconds that a settled migration gets to close its journal.
+_CLOSING = 10
 
 
 class Prechecks(compat.LibvirtDriver):  # type: ignore[misc]
@@ -114,8 +119,17 @@ class Prechecks(compat.LibvirtDriver):  # type: ignore[misc]
 
 
 def _check_settled(engine: service.Service, instance: Any) -> None:
-    """Pass if this host has no journal of the instance."""
+    """Pass if this host has no journal of the instance, or soon has none.
+
+    Nova calls a migration completed shortly before the journals close.
+    """
+
+    def settled() -> bool:
+        record = engine.journal.find(instance.uuid)
+        return record is None or record.state is not states.State.SETTLED
+
     try:
+        waiting.until(settled, timeout=_CLOSING)
         record = engine.journal.find(instance.uuid)
     except exception.JournalError as e:
         raise compat.MigrationPreCheckError(reason=str(e)) from e

@@ -19,8 +19,10 @@ from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy.nova import compat
 from nova_blockcopy.nova import database
+from nova_blockcopy.nova import guards
 from nova_blockcopy.nova import service
 from nova_blockcopy.nova import settlement
+from nova_blockcopy.records import journal
 
 LOG = logging.getLogger(__name__)
 
@@ -32,6 +34,8 @@ _EXPECTED = (exception.BlockCopyError, compat.NovaException)
 
 class Reconciler:
     """Settles the migrations whose source is this host.
+
+    On a destination it removes the bases of a guest that has not come.
 
     :param engine: this host's service
     :param manager: Nova's compute manager
@@ -106,10 +110,19 @@ class Reconciler:
             return True
         if record is None:
             return self._try_unbegun(guest)
-        if record.role is not model.Role.SOURCE:
-            return True
+        if record.role is model.Role.DESTINATION:
+            return self._try_here(record)
         return self._attempt(
             *(guest, record.peer), lambda: self._settler.settle(record)
+        )
+
+    def _try_here(self, record: journal.Record) -> bool:
+        """Finish the part of a destination; the source does all else."""
+        if not guards.is_left(record):
+            return True
+        return self._attempt(
+            *(record.guest, compat.CONF.host),
+            lambda: self._settler.roll_back_here(record),
         )
 
     def _try_unbegun(self, guest: str) -> bool:
@@ -122,7 +135,7 @@ class Reconciler:
         )
 
     def _attempt(
-        self, guest: str, other: str, action: Callable[[], None]
+        self, guest: str, dest: str, action: Callable[[], None]
     ) -> bool:
         try:
             action()
@@ -131,7 +144,7 @@ class Reconciler:
                 'The migration of instance %s to %s cannot be settled yet and '
                 'will be tried again. Until then nothing of it is started or '
                 'removed. Reason: %s',
-                *(guest, other, e),
+                *(guest, dest, e),
                 exc_info=not isinstance(e, _EXPECTED),
             )
             return False

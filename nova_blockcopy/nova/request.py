@@ -18,7 +18,7 @@ class LiveMigrationRequest:
     ``guest`` is a UUID. ``dest`` is the destination's name in Nova.
     ``bases`` are by the path of the disk's image on this host. ``home`` is
     how the destination's libvirt reaches this host, ``destination`` the
-    other way round.
+    other way round. ``memo`` is for Nova's part after that of the engine.
     """
 
     guest: str
@@ -26,6 +26,7 @@ class LiveMigrationRequest:
     bases: Mapping[str, model.BaseRequest]
     home: model.Endpoint
     destination: model.Endpoint
+    memo: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def for_engine(self, disks: Mapping[str, model.Disk]) -> migration.Request:
         """The same for the engine, which knows disks by their targets.
@@ -45,6 +46,8 @@ class LiveMigrationRequest:
             home=self.home,
             destination=self.destination,
             shared=left_to_nova(disks, bases),
+            held=True,
+            memo=self.memo,
         )
 
 

@@ -15,6 +15,7 @@ from nova_blockcopy.migration.source import migration
 from nova_blockcopy.migration.source import monitor
 from nova_blockcopy.migration.source import readiness
 from nova_blockcopy.migration.source import recovery
+from nova_blockcopy.migration.source import remote
 from nova_blockcopy.migration.source import switch_over
 from nova_blockcopy.nova import compat
 from nova_blockcopy.nova import config_drive
@@ -72,11 +73,12 @@ class Service:
         return answer
 
     def is_guarded(self, guest: str) -> bool:
-        """Whether this host has a journal of a guest, by UUID.
+        """Whether a guest, by UUID, may run here or need this host.
 
         :raises JournalError: the journal cannot be read
         """
-        return self.journal.find(guest) is not None
+        record = self.journal.find(guest)
+        return record is not None and not guards.is_left(record)
 
     def remove_deleted(self, guest: str) -> None:
         """Remove the disks and interfaces of a deleted instance.
@@ -94,6 +96,23 @@ class Service:
                 operation=messages.REMOVE_DELETED, reason=e
             ) from e
         self.forget_bases(guest)
+        self.close_left(guest)
+
+    def close_left(self, guest: str) -> None:
+        """Close the journal of a guest that has not come to this host.
+
+        Nova has removed the bases.
+
+        :param guest: UUID
+        :raises JournalError: the journal cannot be read
+        """
+        record = self.journal.find(guest)
+        if (
+            record is not None
+            and record.role is model.Role.DESTINATION
+            and guards.is_left(record)
+        ):
+            self.journal.close(guest)
 
     # -- the destination -------------------------------------------------
 
@@ -128,6 +147,20 @@ class Service:
         :raises BlockCopyError: see ``recovery.settle``
         """
         return recovery.settle(record, self._here, channel, self.settings)
+
+    def close(self, record: journal.Record, channel: peer.Channel) -> None:
+        """Close the journal of a settled migration, after Nova's part.
+
+        A destination that the guest has come to closes its own first. Another
+        one closes its own as soon as Nova has removed the bases.
+
+        :raises PeerError: the destination does not answer
+        """
+        if record.authority is model.Role.DESTINATION:
+            interval = self.settings.poll_interval
+            there = remote.RemoteDestination(channel, record, interval)
+            there.close(record.authority)
+        self.journal.close(record.guest)
 
     def check_live_migration(
         self, instance: Any, paths: list[str], *, tls: bool

@@ -18,6 +18,7 @@ from nova_blockcopy.nova import channel
 from nova_blockcopy.nova import compat
 from nova_blockcopy.nova import handshake
 from nova_blockcopy.nova import live_migration
+from nova_blockcopy.nova import memo
 from nova_blockcopy.nova import ports
 from nova_blockcopy.nova import reconcile
 from nova_blockcopy.nova import request
@@ -48,7 +49,10 @@ class SourceHooks(compat.LibvirtDriver):  # type: ignore[misc]
         block_migration: bool = False,
         migrate_data: Any = None,
     ) -> None:
-        """Run Nova's live migration, and reconcile it if it gets stuck."""
+        """Run Nova's live migration, and close the journals after it.
+
+        If Nova fails before the end of its part, the reconciler finishes it.
+        """
         migrate = functools.partial(
             super().live_migration,
             context,
@@ -62,15 +66,41 @@ class SourceHooks(compat.LibvirtDriver):  # type: ignore[misc]
         if migrate_data is None or not handshake.agreed(migrate_data):
             migrate()
             return
-        self._live_migrations[instance.uuid] = _LiveMigration(
-            migrate_data.migration
+        current = _LiveMigration(
+            migrate_data.migration,
+            memo.Memo(
+                vm_state=instance.vm_state,
+                migrate_data=migrate_data,
+                source_bdms=memo.source_block_devices(post_method),
+            ),
         )
+        self._live_migrations[instance.uuid] = current
+        go_on = functools.partial(self._reconciler.go_on, [instance.uuid])
         try:
             migrate()
+        except BaseException:
+            current.leave_to(go_on)
+            raise
         finally:
-            ended = self._live_migrations.pop(instance.uuid)
-            if ended.outcome is live_migration.Outcome.STUCK:
-                self._reconciler.go_on([instance.uuid])
+            del self._live_migrations[instance.uuid]
+        try:
+            self._close(current, context, instance, dest)
+        except Exception as e:  # Nova would put the instance into ERROR
+            LOG.warning(
+                'The migration has ended, but its journals are not closed '
+                'yet: %s',
+                *(e,),
+                instance=instance,
+            )
+            go_on()
+
+    def _close(
+        self, current: _LiveMigration, context: Any, instance: Any, dest: str
+    ) -> None:
+        """Close the journals of a migration of which nothing is left."""
+        record = self._service.journal.find(instance.uuid)
+        if record is not None and current.owns(record):
+            self._service.close(record, channel.RpcChannel(context, dest))
 
     def _live_migration_copy_disk_paths(
         self, context: Any, instance: Any, guest: Any
@@ -133,7 +163,7 @@ class SourceHooks(compat.LibvirtDriver):  # type: ignore[misc]
         )
         try:
             migration = self._service.live_migration(
-                self._request(instance, dest, migrate_data),
+                self._request(current, instance, dest, migrate_data),
                 channel.RpcChannel(context, dest),
                 functools.partial(new_switch, arrived=arrived),
                 current.note,
@@ -147,7 +177,11 @@ class SourceHooks(compat.LibvirtDriver):  # type: ignore[misc]
             current.run(migration)
 
     def _request(
-        self, instance: Any, dest: str, migrate_data: Any
+        self,
+        current: _LiveMigration,
+        instance: Any,
+        dest: str,
+        migrate_data: Any,
     ) -> request.LiveMigrationRequest:
         terms = handshake.read(migrate_data)
         address = request.destination_address(migrate_data, dest)
@@ -157,6 +191,7 @@ class SourceHooks(compat.LibvirtDriver):  # type: ignore[misc]
             bases={} if terms is None else terms.bases,
             home=self._endpoint(request.own_address()),
             destination=self._endpoint(address),
+            memo=memo.pack(current.memo),
         )
 
     def _live_migration_monitor(

@@ -63,6 +63,11 @@ class Record:
       seeded mode with the deltas of the last freeze
     * ``definition``: the persistent definition from before the migration;
       empty for a transient guest
+    * ``held``: both journals stay open in state SETTLED until the caller of
+      the engine has done its own part
+    * ``aborted``: somebody has asked for the undo
+    * ``memo``: data of the caller for its own part; the engine does not read
+      them
 
     On the destination only:
 
@@ -90,6 +95,9 @@ class Record:
     live_xml: str = ''
     persistent_xml: str = ''
     definition: str = ''
+    held: bool = False
+    aborted: bool = False
+    memo: dict[str, Any] = dataclasses.field(default_factory=dict)
     history: tuple[Entry, ...] = ()
 
 

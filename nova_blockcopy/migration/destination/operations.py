@@ -242,9 +242,10 @@ class Operations:
         """Tell the last lines of the guest's QEMU log on this host."""
         return {'log': qemu_log.tail(self._page.record.name)}
 
-    def discard(self) -> peer.Message:
+    def discard(self, *, keep: bool = False) -> peer.Message:
         """Forget a guest that did not come. The bases stay as they are.
 
+        :param keep: leave the journal open, in state SETTLED
         :raises TooLate: some disk uses the base already
         """
         with self._door:
@@ -256,24 +257,36 @@ class Operations:
                     f'{", ".join(record.pivoted)} already.'
                 )
             if record is not None:
-                self._page.note(states.State.UNDOING, 'forgetting the guest')
-                guest = self._host.here.find(self._page.guest)
-                way_back.forget_dead(guest, record.moves)
-                self._bases.clear(record.moves)
-                self._page.close()
+                self._forget(record)
+                self._leave(keep=keep)
         return {}
 
-    def finish(self) -> peer.Message:
+    def finish(self, *, keep: bool = False) -> peer.Message:
         """Close the journal of a guest that uses the bases.
 
+        :param keep: leave the journal open, in state SETTLED
         :raises InvalidTransition: the guest does not use the bases yet
         """
         record = self._page.find()
         if record is not None:
             states.check(record.state, states.State.ENDED)
             self._bases.forget()
-            self._page.close()
+            self._leave(keep=keep)
         return {}
+
+    def _forget(self, record: journal.Record) -> None:
+        if record.state is states.State.SETTLED:
+            return
+        self._page.note(states.State.UNDOING, 'forgetting the guest')
+        guest = self._host.here.find(self._page.guest)
+        way_back.forget_dead(guest, record.moves)
+        self._bases.clear(record.moves)
+
+    def _leave(self, *, keep: bool) -> None:
+        if keep:
+            self._page.note(states.State.SETTLED)
+        else:
+            self._page.close()
 
     def _open(
         self,

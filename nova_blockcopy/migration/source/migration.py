@@ -10,6 +10,7 @@ import threading
 import uuid
 from collections.abc import Callable
 from collections.abc import Mapping
+from typing import Any
 from typing import NoReturn
 from typing import TypeVar
 
@@ -51,7 +52,9 @@ class Request:
     reaches without a copy, each with the reason. ``home`` is the endpoint at
     which the destination's libvirt reaches this host, and ``destination`` is
     the endpoint for the other direction. ``peer`` is the caller's name for
-    the destination, for the journal.
+    the destination, for the journal. ``held`` leaves both journals open, in
+    state SETTLED, until the caller has done its own part. ``memo`` has the
+    caller's data for that part.
     """
 
     guest: str
@@ -60,6 +63,8 @@ class Request:
     destination: model.Endpoint
     peer: str = ''
     shared: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    held: bool = False
+    memo: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,6 +198,7 @@ class Migration:
                 'after the switchover: %s',
                 *(self._request.guest, reason),
             )
+        self.close()
         self._set_out(model.Mode.DIRECT)
         return work()
 
@@ -211,8 +217,18 @@ class Migration:
         except BaseException as e:  # an interrupt undoes all steps, too
             self._give_up(parts, e)
         if not self._ahead:
-            self._close(parts)
+            self._settle(parts, aborted=False)
         return parts.ledger.record
+
+    def close(self) -> None:
+        """Close both journals, if the migration is settled.
+
+        :raises PeerError: the destination does not answer
+        """
+        parts = self._parts
+        if parts and parts.ledger.record.state is states.State.SETTLED:
+            parts.destination.close(parts.ledger.record.authority)
+            parts.ledger.close()
 
     def abort(self) -> bool:
         """Ask to undo the migration. May be called from any thread.
@@ -287,6 +303,8 @@ class Migration:
             live_xml=guest.live_xml(),
             persistent_xml=definition,
             definition=definition,
+            held=self._request.held,
+            memo=dict(self._request.memo),
         )
 
     def _take(self, state: states.State, parts: itinerary.Parts) -> None:
@@ -314,7 +332,8 @@ class Migration:
                 parts.guest, parts.destination, parts.ledger.record
             )
             steps.take_back(self._begun, parts.ledger, self._monitor)
-            self._close(parts)
+            aborted = isinstance(error, exception.Aborted)
+            self._settle(parts, aborted=aborted)
         except Exception as e:  # any failure ends the undo
             self._stick(parts, state, e, error)
         if isinstance(error, exception.Refused) and len(self._begun) == 1:
@@ -346,9 +365,16 @@ class Migration:
             path=parts.ledger.path,
         ) from cause
 
-    def _close(self, parts: itinerary.Parts) -> None:
-        parts.ledger.close()
-        self._monitor.watch(states.State.ENDED)
+    def _settle(self, parts: itinerary.Parts, *, aborted: bool) -> None:
+        ledger = parts.ledger
+        if not ledger.record.held:
+            ledger.close()
+            self._monitor.watch(states.State.ENDED)
+            return
+        if ledger.record.state in states.REVERSIBLE:
+            ledger.note(states.State.UNDOING, 'no step was begun')
+        ledger.note(states.State.SETTLED, aborted=aborted)
+        self._monitor.watch(states.State.SETTLED)
 
 
 def _has_ended(guest: hypervisor.Guest) -> bool:

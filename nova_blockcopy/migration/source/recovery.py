@@ -39,10 +39,13 @@ def settle(
 
     :param record: from this host's journal, with the role of the source
     :param here: this host's libvirt
-    :returns: the host whose disks the guest uses now. The journal stays open;
-        the caller closes it when Nova's part is settled, too.
+    :returns: the host whose disks the guest uses now. The journal stays open,
+        in state SETTLED; the caller closes it after its own part. The same
+        holds for the destination's journal if the record is ``held``.
     :raises BlockCopyError: the attempt failed; the journal stays
     """
+    if record.state is states.State.SETTLED:
+        return record.authority
     parts = _parts(record, here, channel, settings)
     LOG.warning(
         'Guest %s: its migration stopped in state %s',
@@ -63,6 +66,7 @@ def settle(
         begun = [all_steps[state] for state in modes.begun(record)]
         steps.take_back(begun, parts.ledger, parts.monitor)
         side = model.Role.SOURCE
+    parts.ledger.note(states.State.SETTLED)
     LOG.warning('Guest %s now uses the disks of the %s', record.name, side)
     return side
 

@@ -35,6 +35,7 @@ class RemoteDestination:
         self.guest = record.name
         self._guest = record.guest
         self._migration = record.migration
+        self._held = record.held
         self._interval = interval
 
     def prepare(
@@ -197,11 +198,19 @@ class RemoteDestination:
 
     def discard(self) -> None:
         """Have the destination forget a guest that did not come."""
-        self._ask('discard')
+        self._ask('discard', keep=self._held)
 
     def finish(self) -> None:
-        """Have the destination close the journal of a guest that came."""
-        self._ask('finish')
+        """Tell the destination that the guest needs this host no longer."""
+        self._ask('finish', keep=self._held)
+
+    def close(self, authority: model.Role) -> None:
+        """Have the destination close a journal that is settled.
+
+        :param authority: the side on which the guest is
+        """
+        came = authority is model.Role.DESTINATION
+        self._ask('finish' if came else 'discard', keep=False)
 
     def _run(
         self,

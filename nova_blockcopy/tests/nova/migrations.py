@@ -15,6 +15,7 @@ class EndingMigration:
         self.reversible = True
         self.state = states.State.PREPARING
         self.aborts = 0
+        self.id = 'm1'
 
     def run(self) -> None:
         for error in self.errors:

@@ -3,6 +3,7 @@
 
 import contextlib
 import datetime
+import functools
 from typing import Any
 from unittest import mock
 
@@ -10,6 +11,7 @@ import fixtures
 import oslo_messaging
 from nova import objects
 from nova.compute import manager
+from nova.network import neutron
 
 from nova_blockcopy import model
 from nova_blockcopy import states
@@ -59,11 +61,20 @@ class ReconcileTestCase(base.TestCase):
         self.manager = mock.create_autospec(
             manager.ComputeManager, instance=True
         )
+        self.manager.network_api = mock.create_autospec(
+            neutron.API, instance=True
+        )
         self.manager._rollback_live_migration.side_effect = self.rolled_back
-        self.manager._post_live_migration.side_effect = self.went_on
+        self.manager._post_live_migration_update_host.side_effect = (
+            self.went_on
+        )
         #: Whether there is a journal here of what ends.
         self.begun = True
         self.ended: list[Any] = []
+        #: The statuses that migrations get which are rolled back.
+        self.statuses: list[str] = []
+        #: The hosts that Nova has the instances on which have arrived.
+        self.arrived: dict[str, str] = {}
         self.asked: list[Any] = []
         #: How many questions are not answered.
         self.silences = 0
@@ -79,7 +90,11 @@ class ReconcileTestCase(base.TestCase):
         )
         self.saved: list[Any] = []
         for kind in (objects.Migration, objects.Instance):
-            self.fake(kind, 'save', side_effect=self.saved.append)
+            self.fake(
+                kind,
+                'save',
+                side_effect=lambda it, **_more: self.saved.append(it),
+            )
         #: What Nova has of each instance, besides its UUID.
         self.facts: dict[str, Any] = {}
         self.deleted = False
@@ -126,13 +141,20 @@ class ReconcileTestCase(base.TestCase):
     def found_instance(self, context, uuid, **_more):
         if self.deleted and context.read_deleted == 'no':
             raise compat.InstanceNotFound(instance_id=uuid)
-        return base.instance(uuid=uuid, deleted=self.deleted, **self.facts)
+        facts = dict(self.facts)
+        if uuid in self.arrived:
+            facts.update(host=self.arrived[uuid], task_state=None)
+        return base.instance(uuid=uuid, deleted=self.deleted, **facts)
 
-    def rolled_back(self, context, instance, dest, **more):
+    def rolled_back(
+        self, context, instance, dest, migration_status='failed', **more
+    ):
+        self.statuses.append(migration_status)
         self.note('back', instance, dest, **more)
 
     def went_on(self, context, instance, dest, **more):
         self.note('there', instance, dest, **more)
+        self.arrived[instance.uuid] = dest
 
     def note(self, where, instance, dest, migrate_data, source_bdms):
         self.assertEqual(instance.uuid, source_bdms)
@@ -144,8 +166,11 @@ class ReconcileTestCase(base.TestCase):
         self.assertEqual(
             ('active', 'migrating'), (instance.vm_state, instance.task_state)
         )
-        # Nova may clean up now, and only now
-        self.assertIsNone(self.engine.guard.record(instance.uuid))
+        guard = self.engine.guard
+        guard.check_removal(instance)
+        if where == 'there':
+            start = functools.partial(guard.check_start, instance, 'start')
+            self.assertRaises(compat.MigrationError, start)
         self.assertEqual(self.begun, instance.uuid in self.left())
         self.ended.append((where, instance.uuid, dest))
 

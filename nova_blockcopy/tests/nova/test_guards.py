@@ -32,6 +32,25 @@ class TestGuards(base.TestCase):
         self.assertIn(state, reason)
         self.assertIn(base.THERE, reason)
 
+    @ddt.data(*itertools.product((SOURCE, DESTINATION), repeat=2))
+    @ddt.unpack
+    def test_settled(self, role, authority):
+        """The other side's disks are copies; these are the guest's."""
+        record = base.record(role, State.SETTLED, authority=authority)
+        home = role is authority
+        self.assertEqual(home, guards.forbids_removal(record) is not None)
+        self.assertEqual(not home, guards.is_left(record))
+        for host in (base.HERE, base.THERE):
+            self.assertEqual(
+                home and host == base.HERE,
+                guards.is_home(record, base.instance(host=host)),
+            )
+        # Nova would have the guest run on without an instance
+        self.assertEqual(
+            home or role is SOURCE,
+            guards.forbids_destruction(record) is not None,
+        )
+
     @ddt.data(*State)
     def test_disks_go_from_the_destination_while_they_are_copies(self, state):
         reason = guards.forbids_removal(base.record(DESTINATION, state))
@@ -39,7 +58,9 @@ class TestGuards(base.TestCase):
 
     @ddt.data(*State)
     def test_one_disk_that_has_pivoted_keeps_all(self, state):
-        record = base.record(DESTINATION, state, pivoted=('vdb',))
+        record = base.record(
+            DESTINATION, state, pivoted=('vdb',), authority=DESTINATION
+        )
         reason = guards.forbids_removal(record) or ''
         self.assertIn(base.THERE, reason)
         self.assertIn('only good', reason)

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The facts that Nova's part needs after a crash, for the journal.
+
+Nova has them only in the memory of the nova-compute that migrates. Its
+database already names the volume attachments of the destination, so the ones
+of the source could not be found again.
+"""
+
+import dataclasses
+from typing import Any
+
+from nova_blockcopy.nova import compat
+
+_ACTIVE = 'active'
+_VM_STATE = 'vm_state'
+_MIGRATE_DATA = 'migrate_data'
+_BLOCK_DEVICES = 'source_bdms'
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Memo:
+    """The facts about one live migration. Runs on the source.
+
+    ``vm_state`` is the instance's from before the migration. ``migrate_data``
+    is Nova's data of the migration. ``source_bdms`` are the block device
+    mappings with the connections of this host. The last two are None if the
+    journal has none.
+    """
+
+    vm_state: str = _ACTIVE
+    migrate_data: Any = None
+    source_bdms: Any = None
+
+
+def pack(memo: Memo) -> dict[str, Any]:
+    """The same as plain JSON types."""
+    packed = compat.NovaObjectSerializer().serialize_entity
+    context = compat.get_admin_context()
+    return {
+        _VM_STATE: memo.vm_state,
+        _MIGRATE_DATA: packed(context, memo.migrate_data),
+        _BLOCK_DEVICES: packed(context, memo.source_bdms),
+    }
+
+
+def unpack(context: Any, packed: dict[str, Any]) -> Memo:
+    """The facts from a journal.
+
+    :param context: for the objects of Nova
+    """
+    unpacked = compat.NovaObjectSerializer().deserialize_entity
+    return Memo(
+        vm_state=packed.get(_VM_STATE, _ACTIVE),
+        migrate_data=unpacked(context, packed.get(_MIGRATE_DATA)),
+        source_bdms=unpacked(context, packed.get(_BLOCK_DEVICES)),
+    )
+
+
+def source_block_devices(post_method: Any) -> Any:
+    """The block device mappings with the connections of the source.
+
+    ``ComputeManager._do_live_migration`` reads them before the destination
+    changes them, and gives them to no one but its own callbacks.
+
+    :param post_method: the callback for a success
+    :returns: None if the callback has none
+    """
+    return getattr(post_method, 'keywords', {}).get(_BLOCK_DEVICES)
