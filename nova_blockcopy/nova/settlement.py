@@ -59,13 +59,20 @@ class Settler:
             self._settle_deleted(context, record, to)
             return
         settled = self._settle_disks(record, to)
-        if settled.authority is model.Role.DESTINATION:
-            # before Nova's part, which would fail half way without an answer
+        arrived = settled.authority is model.Role.DESTINATION
+        if arrived or self._has_volumes(context, record.guest):
+            # before Nova's part, which would stay half done without an answer
             messages.RemoteDriver(to).is_guarded(record.guest)
+        if arrived:
             self._arrive(context, settled)
         else:
             self._return(context, settled)
         self._engine.close(settled, to)
+
+    def _has_volumes(self, context: Any, guest: str) -> bool:
+        """Whether Nova has to disconnect volumes from the destination."""
+        found = database.block_devices(context, guest)
+        return any(each.is_volume for each in found)
 
     def _settle_disks(
         self, record: journal.Record, to: channel.RpcChannel

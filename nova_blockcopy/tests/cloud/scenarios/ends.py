@@ -91,6 +91,9 @@ class EndsTestCase(blockcopy.BlockCopyTestCase):
     def _freeze(self, victim):
         victim.service.process.suspend()
 
+    def _thaw(self, victim):
+        victim.service.process.resume()
+
     def _stopped_in(self, guest, state, here, victim):
         """Stop a nova-compute, so that what is read of the state is true."""
         wanted = STATES.index(state)
@@ -103,7 +106,7 @@ class EndsTestCase(blockcopy.BlockCopyTestCase):
         self._freeze(victim)
         if self.state(guest, here) == state:
             return True
-        victim.service.process.resume()
+        self._thaw(victim)
         return False
 
     def run_lvm(self, command, *arguments, check=True):

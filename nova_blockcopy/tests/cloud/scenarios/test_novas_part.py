@@ -10,6 +10,10 @@ from nova_blockcopy.tests.cloud.scenarios import ends
 
 
 class NovasPartTestCase(ends.EndsTestCase):
+    def boot(self, **how):
+        """A guest that is switched over without much ado."""
+        return super().boot(**{'load': 1, **how})
+
     def settle(
         self,
         guest: server.Server,
@@ -22,9 +26,13 @@ class NovasPartTestCase(ends.EndsTestCase):
         """
         guest.live_migrate(self.cloud.b)
         if abort:
-            self.wait_for_state(guest, self.cloud.a, 'copying')
+            self.wait_for_state(guest, self.cloud.a, ends.LONG)
             guest.abort()
-        self.wait_for_state(guest, self.cloud.a, 'settled', interval=0.002)
+        waiting.until(
+            lambda: self.state(guest, self.cloud.a) == 'settled',
+            timeout=300,
+            interval=0.002,
+        )
         for each in frozen:
             self._freeze(each)
         self.assertEqual('settled', self.state(guest, self.cloud.a))
@@ -57,7 +65,7 @@ class TestArrived(NovasPartTestCase):
         self.wait_for_removal()
         self.cloud.a.kill()
         self.assertEqual(self.cloud.a, guest.at)
-        self.cloud.b.service.process.resume()
+        self._thaw(self.cloud.b)
         self.cloud.a.restart()
         self.assert_completed(guest)
 
