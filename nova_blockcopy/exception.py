@@ -191,6 +191,25 @@ class HelperError(BlockCopyError):
     )
 
 
+class ChildrenIgnored(BlockCopyError):
+    """A process could not tell how the programs end that it starts."""
+
+    msg_fmt = (
+        'Process %(pid)s (%(program)s) ignores the signal SIGCHLD, so it '
+        'cannot tell whether qemu-img and other programs succeed; start it '
+        'from a program that leaves SIGCHLD at its default.'
+    )
+
+
+class StatusUnknown(BlockCopyError):
+    """A program has ended, and nobody knows whether it succeeded."""
+
+    msg_fmt = (
+        'the exit status of process %(pid)s is lost, because SIGCHLD is '
+        'ignored or other code has waited for the process.'
+    )
+
+
 class HypervisorError(BlockCopyError):
     """A libvirt call failed that does not concern a block job."""
 

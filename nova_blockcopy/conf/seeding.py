@@ -121,6 +121,10 @@ once, as Nova does.
         help="""
 How much of the seeded data is compared with the source. Each host takes
 checksums of its own images. If a checksum differs, the migration is undone.
+
+``sample`` compares 16 pieces of 16 MiB of each disk. It finds a wrong base, or
+a network that alters data. It finds one hole of 4 MiB in 100 GiB in 3 of 1000
+cases, so set ``full`` if you do not trust the storage.
 """,
     ),
     cfg.BoolOpt(

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Running programs on this host, in a fixed locale and with a time limit."""
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -8,6 +9,7 @@ import subprocess
 from oslo_concurrency import processutils
 
 from nova_blockcopy import exception
+from nova_blockcopy.runtime import children
 
 #: Passes standard input to a program in the way in which systemd passes a
 #: socket to a service: as descriptor 3, together with the process id of the
@@ -31,6 +33,8 @@ class CommandTimeout(CommandFailed):
 def run(*argv: str, timeout: int) -> str:
     """Run a command on this host and return the standard output.
 
+    A command whose exit status is unknown has failed.
+
     ``processutils.execute(timeout=)`` leaves the child running when the time
     has passed. This function kills the child.
 
@@ -39,12 +43,17 @@ def run(*argv: str, timeout: int) -> str:
         error
     :raises CommandTimeout: the time has passed; the command was killed
     """
-    children: list[subprocess.Popen[bytes]] = []
+    started: list[subprocess.Popen[bytes]] = []
+
+    def begun(child: 'subprocess.Popen[bytes]') -> None:
+        children.prove_exit(child)
+        started.append(child)
+
     try:
         out, _err = processutils.execute(
             *argv,
             timeout=timeout,
-            on_execute=children.append,
+            on_execute=begun,
             env_variables={**os.environ, 'LC_ALL': 'C'},
         )
     except processutils.ProcessExecutionError as e:
@@ -54,10 +63,12 @@ def run(*argv: str, timeout: int) -> str:
         raise CommandFailed(
             command=argv[0], reason=f'{e.strerror}; install the program.'
         ) from e
+    except exception.StatusUnknown as e:
+        raise CommandFailed(command=argv[0], reason=e) from e
     except Exception as e:
         if not _timed_out(e):
             raise
-        for child in children:
+        for child in started:
             _end(child)
         raise CommandTimeout(command=argv[0], timeout=timeout) from e
     return str(out)
@@ -80,8 +91,11 @@ def serve(listener: socket.socket, *argv: str, timeout: int) -> None:
         stderr=subprocess.PIPE,
         env={**os.environ, 'LC_ALL': 'C'},
     ) as child:
+        children.prove_exit(child)
         try:
             _out, err = child.communicate(timeout=timeout)
+        except exception.StatusUnknown as e:
+            raise CommandFailed(command=argv[0], reason=e) from e
         except Exception as e:
             if not _timed_out(e):
                 raise
@@ -112,4 +126,5 @@ def _end(child: 'subprocess.Popen[bytes]') -> None:
     for pipe in (child.stdin, child.stdout, child.stderr):
         if pipe is not None:
             pipe.close()
-    child.wait()
+    with contextlib.suppress(exception.StatusUnknown):  # it was killed
+        child.wait()

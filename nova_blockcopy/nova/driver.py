@@ -19,6 +19,7 @@ from nova_blockcopy.nova import reconcile
 from nova_blockcopy.nova import service
 from nova_blockcopy.nova import settings
 from nova_blockcopy.nova import source_hooks
+from nova_blockcopy.runtime import children
 
 settings.register()
 
@@ -37,7 +38,11 @@ class BlockCopyLibvirtDriver(
         self._live_migrations: dict[str, live_migration.LiveMigration] = {}
 
     def init_host(self, host: str) -> None:
-        """Start the engine, and reconcile what a crash has left."""
+        """Start the engine, and reconcile what a crash has left.
+
+        :raises ChildrenIgnored: this process ignores SIGCHLD
+        """
+        children.check()
         super().init_host(host)
         self._service = service.Service(
             host,

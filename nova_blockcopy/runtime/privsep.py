@@ -24,6 +24,7 @@ from oslo_privsep import daemon
 from oslo_privsep import priv_context
 
 from nova_blockcopy import exception
+from nova_blockcopy.runtime import children
 
 P = ParamSpec('P')
 T = TypeVar('T')
@@ -51,15 +52,19 @@ def entrypoint(function: Callable[P, T]) -> Callable[P, T]:
     dictionaries; a list arrives as a tuple. An exception of the function
     reaches the caller as a copy, which is made from its ``args``.
 
-    :raises HelperError: on a call of the function, besides the errors of the
-        function: the helper cannot be started
+    A call of the function raises these errors, besides those of the function:
+
+    :raises HelperError: the helper cannot be started
+    :raises ChildrenIgnored: the process that runs the function ignores SIGCHLD
     """
     call = context.entrypoint(function)
 
     # oslo.privsep knows an entry point by an attribute, which wraps() copies
     @functools.wraps(call)
     def ensured(*args: P.args, **kwargs: P.kwargs) -> T:
-        if context.client_mode and context.channel is None:
+        if not context.client_mode:
+            children.check()
+        elif context.channel is None:
             _start()
         return cast('T', call(*args, **kwargs))
 

@@ -11,6 +11,7 @@ from nova.virt import driver as nova_driver  # type: ignore[attr-defined]
 from nova.virt.libvirt import driver as libvirt_driver
 from nova.virt.libvirt import host as nova_host
 
+from nova_blockcopy import exception
 from nova_blockcopy.migration.destination import dispatcher
 from nova_blockcopy.nova import channel
 from nova_blockcopy.nova import compat
@@ -82,6 +83,18 @@ class TestInit(base.TestCase):
         self.assertEqual([base.HERE], began)
         self.assertEqual([], self.service(here).journal.guests())
         ended.assert_called_once()
+
+
+class TestChildren(base.TestCase):
+    def test_a_process_that_ignores_sigchld_does_not_start(self):
+        """It could not tell whether qemu-img has succeeded."""
+        self.fake_nova('init_host', side_effect=AssertionError)
+        self.ignore_children()
+        made = driver.BlockCopyLibvirtDriver(mock.Mock())
+        error = self.assertRaises(
+            exception.ChildrenIgnored, made.init_host, base.HERE
+        )
+        self.assertIn('ignores the signal SIGCHLD', str(error))
 
 
 class TestStartUp(driver_base.DriverTestCase):

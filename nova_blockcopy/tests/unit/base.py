@@ -3,6 +3,7 @@
 
 import os
 import pathlib
+import signal
 
 import fixtures
 import testtools
@@ -25,6 +26,11 @@ class TestCase(testtools.TestCase):
         privsep.context.set_client_mode(False)
         self.log = self.useFixture(fixtures.FakeLogger())
         self.directory = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
+
+    def ignore_children(self) -> None:
+        """Have this process ignore SIGCHLD until the end of the test."""
+        before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        self.addCleanup(signal.signal, signal.SIGCHLD, before)
 
     def settings(self, **overrides) -> conf.Settings:
         """Settings of a host whose files are in the test's directory."""

@@ -134,3 +134,24 @@ class TestExtents(base.TestCase):
         self.assertEqual(
             number * UNIT - 1, found[-1].offset + found[-1].length
         )
+
+    @ddt.data((1, 0.26), (4, 0.30), (16, 0.47), (64, 1.13))
+    @ddt.unpack
+    def test_how_likely_a_sample_notices_a_hole(self, mib, percent):
+        """In 100 GiB: computed, and measured with holes at random places."""
+        length, hole = 100 << 30, mib << 20
+        sampled = extents.sample(length)
+        # of the first and the last unit, a hole touches one side only
+        seen = sum(each.length + hole for each in sampled) - 2 * hole
+        computed = 100 * seen / (length - hole)
+        self.assertAlmostEqual(percent, computed, delta=0.01)
+        chance = random.Random(mib)
+        tried = 100_000
+        met = sum(
+            any(
+                each.offset < at + hole and at < each.offset + each.length
+                for each in sampled
+            )
+            for at in (chance.randrange(length - hole) for _n in range(tried))
+        )
+        self.assertAlmostEqual(percent, 100 * met / tried, delta=0.1)

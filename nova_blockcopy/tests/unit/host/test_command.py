@@ -9,6 +9,7 @@ import fixtures
 import psutil
 
 from nova_blockcopy.host import command
+from nova_blockcopy.runtime import children
 from nova_blockcopy.tests.unit import base
 
 
@@ -59,6 +60,32 @@ class TestRun(base.TestCase):
         self.assertIn('"sh"', str(error))
         self.assertFalse(psutil.pid_exists(int(pid_file.read_text())))
 
+    def test_a_status_that_is_lost(self):
+        """The kernel drops the status of a child while SIGCHLD is ignored."""
+        self.ignore_children()
+        for program in ('true', 'false'):
+            error = self.failed(command.CommandFailed, program)
+            self.assertIn('exit status', str(error))
+            self.assertIn('is lost', str(error))
+
+    def test_after_its_time_it_is_dead_though_its_status_is_lost(self):
+        self.ignore_children()
+        self.failed(command.CommandTimeout, 'sleep', '600', timeout=1)
+
+    def test_a_status_that_other_code_takes(self):
+        """It waits for every child of the process, and is the first."""
+        prove = children.prove_exit
+
+        def steal(child):
+            os.waitpid(child.pid, 0)
+            prove(child)
+
+        self.useFixture(
+            fixtures.MockPatchObject(children, 'prove_exit', steal)
+        )
+        error = self.failed(command.CommandFailed, 'false')
+        self.assertIn('is lost', str(error))
+
     def test_what_it_started_does_not_keep_it_waiting(self):
         """A grandchild holds the pipes open for longer than the limit."""
         mark = self.directory / 'pid'
@@ -105,6 +132,15 @@ class TestServe(base.TestCase):
             timeout=30,
         )
         self.assertIn(f'"{server}" failed: so', str(error))
+
+    def test_a_status_that_is_lost(self):
+        self.ignore_children()
+        error = self.assertRaises(
+            command.CommandFailed,
+            *(command.serve, self.listener, 'false'),
+            timeout=30,
+        )
+        self.assertIn('is lost', str(error))
 
     def test_after_its_time_it_is_dead(self):
         server = self.program(

@@ -194,3 +194,12 @@ class TestTransfer(base.TestCase):
         error = self.assertRaises(command.CommandFailed, self.carry, seed)
         self.assertIn('qemu-img', str(error))
         self.assertEqual(b'?' * 3 * MIB, self.target.read_bytes())
+
+    @ddt.data(command.CommandFailed, exception.ChildrenIgnored)
+    def test_one_that_is_killed_in_mid_piece(self, kind):
+        """Also where its status is lost: nobody calls the piece complete."""
+        seed = self.seed()
+        self.program('qemu-img', 'kill -9 $$')
+        if kind is exception.ChildrenIgnored:
+            self.ignore_children()
+        self.assertRaises(kind, self.carry, seed)

@@ -172,6 +172,31 @@ class TestExporter(HelperTestCase):
         self.assertIn('host_device', str(error))
 
 
+class TestChildren(base.TestCase):
+    """A process that loses the exit status of its commands runs none."""
+
+    def test_the_process_is_root_itself(self):
+        self.ignore_children()
+        error = self.assertRaises(
+            exception.ChildrenIgnored, images.length, str(self.directory)
+        )
+        self.assertIn('SIGCHLD', str(error))
+
+
+class TestChildrenOfHelper(HelperTestCase):
+    """The helper inherits SIGCHLD from the process that starts it."""
+
+    def setUp(self):
+        self.ignore_children()
+        super().setUp()
+
+    def test_it_refuses_each_call(self):
+        error = self.assertRaises(
+            exception.ChildrenIgnored, images.length, str(self.directory)
+        )
+        self.assertNotIn(f' {os.getpid()} ', str(error))
+
+
 @ddt.ddt
 class TestContext(base.TestCase):
     @ddt.data((0, 'False'), (64057, 'True'))
