@@ -316,6 +316,17 @@ class NoPeer(PeerError):
     )
 
 
+class SourceRebooted(BlockCopyError):
+    """The source was rebooted while a guest elsewhere used its disks."""
+
+    msg_fmt = (
+        'The source was rebooted while guest "%(guest)s" used its disks over '
+        'the network. These may lack writes that the guest has seen '
+        'completed, so the exports stay closed, and the guest stays paused on '
+        '%(peer)s: %(remedy)s'
+    )
+
+
 class TooLate(BlockCopyError):
     """A disk has pivoted, so its source image no longer gets all writes."""
 

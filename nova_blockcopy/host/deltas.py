@@ -153,7 +153,7 @@ def _check_room(
     directory: str, least: int, merges: Sequence[Sequence[Any]]
 ) -> None:
     try:
-        os.makedirs(directory, mode=0o755, exist_ok=True)
+        durable.make_directory(directory, 0o755)
         needed = {os.stat(directory).st_dev: least * bandwidth.MIB}
         places = {os.stat(directory).st_dev: directory}
         for path, size, overlays in merges:

@@ -22,12 +22,12 @@ from typing import Any
 
 from nova_blockcopy import exception
 from nova_blockcopy import model
+from nova_blockcopy.host import boot
 from nova_blockcopy.host import command
 from nova_blockcopy.runtime import privsep
 
 #: The ioctl for the logical sector size of a block device (linux/fs.h).
 _BLKSSZGET = 0x1268
-_BOOT_ID = '/proc/sys/kernel/random/boot_id'
 #: Seconds that qemu-img may take to read a header.
 _HEADER_TIMEOUT = 30
 #: Bytes in a block of a checksum; a block of zeroes is left out.
@@ -137,12 +137,12 @@ def identity(path: str) -> model.ImageIdentity:
     :raises ImageError: the image cannot be read
     """
     found = status(path)
-    with open(_BOOT_ID, encoding='ascii') as f:
-        boot = f.read().strip()
     if stat.S_ISBLK(found.st_mode):
-        return model.ImageIdentity(boot=boot, device=found.st_rdev, inode=0)
+        return model.ImageIdentity(
+            boot=boot.current(), device=found.st_rdev, inode=0
+        )
     return model.ImageIdentity(
-        boot=boot, device=found.st_dev, inode=found.st_ino
+        boot=boot.current(), device=found.st_dev, inode=found.st_ino
     )
 
 

@@ -14,6 +14,7 @@ from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy.host import command
 from nova_blockcopy.host import qemu
+from nova_blockcopy.records import durable
 from nova_blockcopy.runtime import privsep
 
 #: Requests in flight of one process; qemu-img allows no more.
@@ -56,6 +57,7 @@ def fit(seed: model.Seed) -> None:
 def _resize(path: str, length: int) -> None:
     try:
         os.truncate(path, length)
+        durable.sync(path)
     except OSError as e:
         raise exception.ImageError(
             path=path,
@@ -70,6 +72,7 @@ def _empty(path: str, length: int, new: bool) -> None:
         with open(path, 'wb' if new else 'r+b') as f:
             f.truncate(0)
             f.truncate(length)
+            os.fsync(f.fileno())
     except OSError as e:
         raise exception.ImageError(
             path=path,

@@ -21,7 +21,7 @@ def write(path: str, data: Any) -> None:
     :raises OSError: the file has its old content
     """
     directory = os.path.dirname(path)
-    os.makedirs(directory, mode=0o700, exist_ok=True)
+    make_directory(directory, 0o700)
     # a domain's XML may hold secrets, so the file keeps mkstemp's mode 0600
     fd, temporary = tempfile.mkstemp(dir=directory, prefix=_UNFINISHED)
     try:
@@ -35,6 +35,19 @@ def write(path: str, data: Any) -> None:
         os.unlink(temporary)
         raise
     sync(directory)
+
+
+def make_directory(path: str, mode: int) -> None:
+    """Create a directory and its parents durably, unless they exist.
+
+    :param mode: of the directory itself
+    :raises OSError: the directory cannot be created
+    """
+    wanted = pathlib.Path(path).absolute()
+    missing = [each for each in (wanted, *wanted.parents) if not each.exists()]
+    os.makedirs(path, mode=mode, exist_ok=True)
+    for each in missing:
+        sync(str(each.parent))
 
 
 def read(path: str) -> Any:

@@ -53,6 +53,7 @@ class Record:
     * ``persistent_xml``: the persistent definition from before the
       switchover; empty for a transient guest. The destination has it from the
       copy on.
+    * ``boot``: the boot id of the source from the begin of the migration
 
     On the source only:
 
@@ -83,6 +84,7 @@ class Record:
     role: model.Role
     mode: model.Mode
     peer: str
+    boot: str = ''
     state: states.State
     home: model.Endpoint | None = None
     destination: model.Endpoint | None = None

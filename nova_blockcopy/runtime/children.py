@@ -8,6 +8,7 @@ gives the status to other code of this process that waits for every child.
 """
 
 import os
+import pathlib
 import signal
 import subprocess
 import time
@@ -28,8 +29,8 @@ def check() -> None:
 
     :raises ChildrenIgnored: this process ignores SIGCHLD
     """
-    with open('/proc/self/status', encoding='ascii') as f:
-        fields = dict(line.split(':', 1) for line in f)
+    lines = pathlib.Path('/proc/self/status').read_text().splitlines()
+    fields = dict(line.split(':', 1) for line in lines)
     if int(fields['SigIgn'], 16) & 1 << signal.SIGCHLD - 1:
         raise exception.ChildrenIgnored(
             program=fields['Name'].strip(), pid=os.getpid()

@@ -26,15 +26,19 @@ def come_home(
     page: journal.Page,
     cancelled: threading.Event,
     watch: progress.Watch,
+    *,
+    without_source: bool,
 ) -> None:
     """Pivot all disks of a guest, then prove both definitions of the guest.
 
+    :param without_source: the exports are gone for good, so pivot only if each
+        base has all writes of the guest
     :raises JobFailed: some disk does not use the base
     :raises NotReady: a copy did not become ready for the pivot in time
     """
     guest = copies.guest
     try:
-        _pivot(copies, page)
+        _pivot(copies, page, without_source=without_source)
     except (exception.JobFailed, exception.NotReady) as e:
         if not page.record.pivoted:
             raise
@@ -57,7 +61,12 @@ def come_home(
     )
 
 
-def _pivot(copies: copying.Copying, page: journal.Page) -> None:
+def _pivot(
+    copies: copying.Copying,
+    page: journal.Page,
+    *,
+    without_source: bool = False,
+) -> None:
     def pivoted(disk: str) -> None:
         page.note(
             states.State.PIVOTING,
@@ -67,7 +76,25 @@ def _pivot(copies: copying.Copying, page: journal.Page) -> None:
 
     copies.group.look()  # raises if another program has changed a job
     with copies.pauses.standing_still():
+        if without_source:
+            _check_complete(copies)
         copies.group.pivot(pivoted)
+
+
+def _check_complete(copies: copying.Copying) -> None:
+    """Pass if each base has all writes that the guest has seen completed.
+
+    A copy that is not ready, or that has data left to copy, may lack writes.
+    The guest must stand still.
+
+    :raises JobFailed: some base may lack writes
+    """
+    for disk in copies.group.look():
+        if not disk.ready or disk.processed_bytes < disk.total_bytes:
+            raise exception.JobFailed(
+                disk=disk.disk,
+                reason='its base may lack writes of the guest.',
+            )
 
 
 def _settle_definition(

@@ -52,6 +52,7 @@ class Operations:
         *,
         name: str,
         peer: str,
+        boot: str,
         disks: list[Any],
         bases: dict[str, Any],
         left_alone: dict[str, str],
@@ -66,6 +67,7 @@ class Operations:
         wanted = preparation.Wanted(
             name=name,
             peer=peer,
+            boot=boot,
             mode=model.Mode(mode),
             disks=wire.unpack(disks, tuple[model.SourceDisk, ...]),
             bases=wire.unpack(bases, dict[str, model.BaseRequest]),
@@ -169,15 +171,22 @@ class Operations:
             self._copying.group.set_limit(bandwidth)
         return {}
 
-    def pivot(self) -> peer.Message:
-        """Pivot all disks, then prove both definitions of the guest."""
+    def pivot(self, *, without_source: bool) -> peer.Message:
+        """Pivot all disks, then prove both definitions of the guest.
+
+        :param without_source: the exports are gone for good, so pivot only if
+            each base has all writes of the guest
+        """
         if self._page.record.authority is model.Role.DESTINATION:
             return self._worker.begin('pivot', lambda _cancelled: None)
         self._page.note(states.State.PIVOTING)
 
         def pivot(cancelled: threading.Event) -> None:
             copies = self._copying or copying.Copying(self._host, self._page)
-            homecoming.come_home(copies, self._page, cancelled, self._watch)
+            homecoming.come_home(
+                *(copies, self._page, cancelled, self._watch),
+                without_source=without_source,
+            )
 
         return self._worker.begin('pivot', pivot)
 
@@ -199,13 +208,26 @@ class Operations:
         return self._worker.abort(abort, self._host.settings.call_timeout)
 
     def give_back(
-        self, *, endpoint: dict[str, Any], live_xml: str, persistent_xml: str
+        self,
+        *,
+        boot: str,
+        endpoint: dict[str, Any],
+        live_xml: str,
+        persistent_xml: str,
     ) -> peer.Message:
         """Migrate the guest back to the disks on the source.
 
+        :param boot: the present boot id of the source
         :param endpoint: where this host's libvirt reaches the source
+        :raises PeerError: the source was rebooted
         """
         home = wire.unpack(endpoint, model.Endpoint)
+        if self._page.record.boot not in ('', boot):
+            raise exception.PeerError(
+                operation='give the guest back',
+                reason='the source was rebooted meanwhile, so its disks may '
+                'lack writes of the guest.',
+            )
         record = self._page.note(states.State.UNDOING, 'giving the guest back')
 
         def give_back(cancelled: threading.Event) -> None:
@@ -305,6 +327,7 @@ class Operations:
                     role=model.Role.DESTINATION,
                     mode=wanted.mode,
                     peer=wanted.peer,
+                    boot=wanted.boot,
                     state=states.State.PREPARING,
                     moves=moves,
                 )

@@ -19,13 +19,14 @@ from nova_blockcopy.migration.destination import host as hosts
 class Wanted:
     """A guest that a source wants to send.
 
-    ``peer`` is the source's name. ``bases`` are by disk. ``left_alone`` has
-    the paths of disks that do not move. Each must exist on this host, too.
-    ``tls`` is the source's ``export_tls``.
+    ``peer`` is the source's name, and ``boot`` its boot id. ``bases`` are by
+    disk. ``left_alone`` has the paths of disks that do not move. Each must
+    exist on this host, too. ``tls`` is the source's ``export_tls``.
     """
 
     name: str
     peer: str
+    boot: str
     mode: model.Mode
     disks: tuple[model.SourceDisk, ...]
     bases: Mapping[str, model.BaseRequest]

@@ -6,6 +6,7 @@ import secrets
 from nova_blockcopy import model
 from nova_blockcopy.host import export
 from nova_blockcopy.migration.source import ledger as ledgers
+from nova_blockcopy.migration.source import reboot
 
 
 class Exports:
@@ -63,13 +64,16 @@ class Exports:
     def revive(self, export: model.Export, image: model.Image) -> model.Export:
         """Serve an image again, at the old address and port.
 
+        :raises SourceRebooted: this host was rebooted meanwhile
         :raises ExportError: the server could not be started
         """
+        reboot.check(self._ledger.record)
         return self._exporter.revive(export, image)
 
     def revive_disks(self) -> None:
         """Serve the images of :meth:`serve_disks` again, as before.
 
+        :raises SourceRebooted: this host was rebooted meanwhile
         :raises ExportError: a server could not be started
         """
         tops = {move.disk: move.top() for move in self._ledger.record.moves}

@@ -23,6 +23,7 @@ from nova_blockcopy import model
 from nova_blockcopy import plan
 from nova_blockcopy import progress
 from nova_blockcopy import states
+from nova_blockcopy.host import boot
 from nova_blockcopy.host import deltas
 from nova_blockcopy.host import hypervisor
 from nova_blockcopy.host import reach
@@ -297,6 +298,7 @@ class Migration:
             role=model.Role.SOURCE,
             mode=self._mode,
             peer=self._request.peer or self._request.destination.uri,
+            boot=boot.current(),
             state=states.State.PREPARING,
             home=self._request.home,
             destination=self._request.destination,

@@ -12,11 +12,12 @@ from nova_blockcopy import plan
 class Offer:
     """The disks of one guest, and the bases that were made for them.
 
-    ``source`` is the name of the source host. ``tls`` means that the exports
-    will be encrypted.
+    ``source`` is the name of the source host, and ``boot`` its boot id.
+    ``tls`` means that the exports will be encrypted.
     """
 
     source: str
+    boot: str
     mode: model.Mode
     tls: bool
     bases: Mapping[str, model.BaseRequest]
@@ -27,6 +28,7 @@ class Offer:
 #: For recovery, which makes no offer.
 NOTHING = Offer(
     source='',
+    boot='',
     mode=model.Mode.DIRECT,
     tls=False,
     bases={},

@@ -10,6 +10,7 @@ from nova_blockcopy import drivers
 from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import plan
+from nova_blockcopy.host import boot
 from nova_blockcopy.host import export
 from nova_blockcopy.host import hypervisor
 from nova_blockcopy.host import images
@@ -109,6 +110,7 @@ class Readiness:
         """
         return offers.Offer(
             source=self.host,
+            boot=boot.current(),
             mode=mode,
             tls=self._settings.export_tls,
             bases=bases,

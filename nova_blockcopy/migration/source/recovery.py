@@ -2,8 +2,10 @@
 """Recovery after a crash, which brings a half-done migration to an end.
 
 The journal of the source tells how far the migration had come. If no disk has
-pivoted, all steps are undone. Otherwise the remaining steps are done. If that
-fails, the caller may try again, because every step can be done twice.
+pivoted, all steps are undone. Otherwise the remaining steps are done. A guest
+on the destination does not come back to a source that was rebooted: either
+its disks pivot, or an operator decides. If a settlement fails, the caller may
+try again, because every step can be done twice.
 """
 
 import threading
@@ -22,6 +24,7 @@ from nova_blockcopy.migration.source import modes
 from nova_blockcopy.migration.source import monitor
 from nova_blockcopy.migration.source import obituary
 from nova_blockcopy.migration.source import pace
+from nova_blockcopy.migration.source import reboot
 from nova_blockcopy.migration.source import remote
 from nova_blockcopy.migration.source import steps
 from nova_blockcopy.records import journal
@@ -56,8 +59,8 @@ def settle(
     if ended is not None:
         LOG.error('%s', ended)
     all_steps = itinerary.steps_of(parts)
-    if _is_over_there(parts):
-        for state in modes.ahead(record):
+    if _is_over_there(parts) or _comes_over(parts):
+        for state in modes.ahead(parts.ledger.record):
             step = all_steps[state]
             parts.ledger.note(state, 'after a crash', authority=step.authority)
             step.execute()
@@ -78,6 +81,50 @@ def _is_over_there(parts: itinerary.Parts) -> bool:
     if record.state not in states.MAY_HAVE_PIVOTED:
         return False
     return bool(parts.destination.pivoted(parts.settings.pivot_timeout))
+
+
+def _comes_over(parts: itinerary.Parts) -> bool:
+    """Have the guest use the bases if it must not come back.
+
+    :returns: False if nothing keeps the guest from coming back
+    :raises SourceRebooted: the guest can neither go on nor come back
+    """
+    record = parts.ledger.record
+    if (
+        not reboot.happened(record)
+        or states.State.SWITCHING not in modes.begun(record)
+        or parts.destination.power() is hypervisor.Power.OFF
+    ):
+        return False
+    _bring_over(parts)
+    return True
+
+
+def _bring_over(parts: itinerary.Parts) -> None:
+    """Have the guest use the bases, if the bases have each write.
+
+    :raises SourceRebooted: some base may lack writes
+    """
+    ledger, destination = parts.ledger, parts.destination
+    try:
+        if ledger.record.state is states.State.COPYING:
+            # all copies may have become ready while this host was off
+            ledger.note(destination.state())
+        ledger.note(states.State.PIVOTING, 'this host was rebooted')
+        steps.insist(destination.pivot_without_source, parts.monitor.watch)
+    except (
+        exception.DriverError,
+        exception.InvalidTransition,
+        exception.JobFailed,
+    ) as e:
+        record = ledger.record
+        raise reboot.failure(
+            record,
+            f'the copy there is not complete. To start the guest again from '
+            f'its disks on the source, as after any loss of power, run "virsh '
+            f'destroy {record.name}" on {record.peer}. The migration is then '
+            f'undone.',
+        ) from e
 
 
 def _parts(

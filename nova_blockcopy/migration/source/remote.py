@@ -10,6 +10,7 @@ from nova_blockcopy import model
 from nova_blockcopy import progress
 from nova_blockcopy import states
 from nova_blockcopy import wire
+from nova_blockcopy.host import boot
 from nova_blockcopy.host import hypervisor
 from nova_blockcopy.migration import peer
 from nova_blockcopy.migration.source import offer as offers
@@ -55,6 +56,7 @@ class RemoteDestination:
             cancelled,
             name=self.guest,
             peer=offer.source,
+            boot=offer.boot,
             disks=wire.pack(offer.disks),
             bases=wire.pack(dict(offer.bases)),
             left_alone={
@@ -148,7 +150,14 @@ class RemoteDestination:
 
         A pivot cannot be cancelled.
         """
-        self._run('pivot', threading.Event(), watch)
+        self._run('pivot', threading.Event(), watch, without_source=False)
+
+    def pivot_without_source(self, watch: progress.Watch) -> None:
+        """Have the destination pivot all disks whose exports are gone.
+
+        :raises JobFailed: some base lacks writes; no disk has pivoted
+        """
+        self._run('pivot', threading.Event(), watch, without_source=True)
 
     def abort(self) -> None:
         """Have the destination end the running task and all copies.
@@ -167,10 +176,16 @@ class RemoteDestination:
         self._run(
             'give_back',
             threading.Event(),
+            boot=boot.current(),
             endpoint=wire.pack(endpoint),
             live_xml=live_xml,
             persistent_xml=persistent_xml,
         )
+
+    def state(self) -> states.State | None:
+        """The state in the destination's journal; None without a journal."""
+        found = self._ask('status')['state']
+        return None if found is None else states.State(found)
 
     def power(self) -> hypervisor.Power:
         """The state of the guest on the destination."""

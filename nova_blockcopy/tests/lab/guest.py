@@ -38,6 +38,8 @@ class Guest:
         place has its old data or zeroes
     :param reader: seconds between two reads of 4 KiB at random places of each
         disk; 0 for no reads, a microsecond for as many as possible
+    :param cache: the cache mode of the disks, by libvirt's names
+    :param lazy: the guest's writes do not wait for stable storage
     """
 
     def __init__(
@@ -52,6 +54,8 @@ class Guest:
         chaos: float = 0,
         discards: bool = True,
         reader: float = 0,
+        cache: str = 'none',
+        lazy: bool = False,
     ) -> None:
         self.uuid = str(uuid.uuid4())
         self.name = f'guest-{self.uuid[:8]}'
@@ -65,6 +69,7 @@ class Guest:
         self.writes_anywhere = bool(chaos)
         self._hosts = hosts
         self._images = images
+        self._cache = cache
         self._parameters = {
             'disks': len(images),
             'offset': _MIB,
@@ -75,6 +80,7 @@ class Guest:
             'chaos': int(chaos * 1_000_000),
             'discards': int(discards),
             'reader': int(reader * 1_000_000),
+            'lazy': int(lazy),
         }
         path = f'/var/log/libvirt/{self.name}.console'
         self._console = path
@@ -238,7 +244,7 @@ class Guest:
             disk.set('device', 'disk')
             driver = disk.find('driver')
             assert driver is not None
-            driver.set('cache', 'none')
+            driver.set('cache', self._cache)
             driver.set('discard', 'unmap')
             etree.SubElement(disk, 'target', dev=target, bus='virtio')
             devices.append(disk)

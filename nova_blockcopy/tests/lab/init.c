@@ -14,6 +14,7 @@
  *                 which writes, zeroes and discards all over the disk, but
  *                 not in the region; 0 = none
  *   nbc.discards  1 = some of that are discards, 0 = zero-outs in their place
+ *   nbc.lazy      1 = writes do not wait for stable storage (no O_DSYNC)
  *   nbc.reader    microseconds between two reads of 4 KiB anywhere; 0 = none,
  *                 1 = as fast as it goes
  *
@@ -92,11 +93,12 @@ static int open_disk(char letter)
 {
     char path[16];
     struct stat found;
+    int flags = O_RDWR | O_DIRECT | (parameter("nbc.lazy=") ? 0 : O_DSYNC);
 
     snprintf(path, sizeof(path), "/dev/vd%c", letter);
     for (;;) {
         if (!stat(path, &found) && S_ISBLK(found.st_mode)) {
-            int fd = open(path, O_RDWR | O_DIRECT | O_DSYNC);
+            int fd = open(path, flags);
             if (fd >= 0)
                 return fd;
         }

@@ -86,12 +86,14 @@ class Scene:
         chaos: float = 0,
         discards: bool = True,
         reader: float = 0,
+        cache: str = 'none',
+        lazy: bool = False,
         **overrides: Any,
     ) -> 'Scene':
         """Make images and bases, and start the guest.
 
         See :class:`guest.Guest` for ``interval``, ``load_length``, ``chaos``,
-        ``discards`` and ``reader``.
+        ``discards``, ``reader``, ``cache`` and ``lazy``.
 
         :param kinds: one for each disk; see :meth:`disks.Maker.of_kind`
         :param size: bytes of each disk
@@ -125,6 +127,8 @@ class Scene:
             chaos=chaos,
             discards=discards,
             reader=reader,
+            cache=cache,
+            lazy=lazy,
         )
         contents = (
             {}

@@ -15,6 +15,7 @@ from nova_blockcopy import domxml
 from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import plan
+from nova_blockcopy.host import boot
 from nova_blockcopy.host import command
 from nova_blockcopy.host import deltas
 from nova_blockcopy.host import export
@@ -202,6 +203,7 @@ class WorldTestCase(base.TestCase):
         return far.prepare(
             offer.Offer(
                 source='host-a',
+                boot=boot.current(),
                 mode=self.host_settings('a').mode,
                 tls=tls,
                 bases=self.request().bases,

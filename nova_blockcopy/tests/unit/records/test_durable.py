@@ -5,6 +5,8 @@ import os
 import stat
 from unittest import mock
 
+import fixtures
+
 from nova_blockcopy.records import durable
 from nova_blockcopy.tests.unit import base
 
@@ -40,12 +42,25 @@ class TestDurable(base.TestCase):
         self.assertEqual([self.path], list(self.path.parent.iterdir()))
 
     def test_it_is_on_the_disk_before_it_has_its_name(self):
+        self.path.parent.mkdir()
         done: list[str] = []
         for name in ('fsync', 'replace'):
             real = getattr(os, name)
             self.patch(name, real, done)
         durable.write(str(self.path), 'new')
         self.assertEqual(['fsync', 'replace', 'fsync'], done)
+
+    def test_a_new_directory_is_in_its_parent(self):
+        """Or the files would be lost with it."""
+        synced: list[str] = []
+        self.useFixture(
+            fixtures.MockPatchObject(durable, 'sync', synced.append)
+        )
+        for _time in range(2):
+            durable.make_directory(str(self.directory / 'a' / 'b'), 0o700)
+        self.assertEqual(
+            [str(self.directory / 'a'), str(self.directory)], synced
+        )
 
     def patch(self, name, real, done):
         def noted(*arguments):

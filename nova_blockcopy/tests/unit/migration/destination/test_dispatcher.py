@@ -59,6 +59,7 @@ class TestHandle(world.WorldTestCase):
         said = self.failed(
             exception.PeerError,
             'give_back',
+            boot='',
             endpoint={'uri': 'x', 'colour': 'red'},
             live_xml='',
             persistent_xml='',
@@ -77,10 +78,11 @@ class TestHandle(world.WorldTestCase):
 
     @ddt.data(
         ('copy', COPY),
-        ('pivot', {}),
+        ('pivot', {'without_source': False}),
         (
             'give_back',
             {
+                'boot': '',
                 'endpoint': {'uri': 'x', 'migrate_uri': ''},
                 'live_xml': '',
                 'persistent_xml': '',
@@ -112,7 +114,12 @@ class TestHandle(world.WorldTestCase):
         for operation in ('discard', 'finish'):
             self.ask(operation, migration='m2')
             self.assertIsNotNone(self.record('b'))
-        said = self.failed(exception.JournalError, 'pivot', migration='m2')
+        said = self.failed(
+            exception.JournalError,
+            'pivot',
+            migration='m2',
+            without_source=False,
+        )
         self.assertIn('m2', said)
 
     def test_what_is_not_at_home_is_not_finished(self):

@@ -5,11 +5,13 @@ import dataclasses
 
 import ddt
 import fixtures
+import libvirt
 
 from nova_blockcopy import domxml
 from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import states
+from nova_blockcopy.host import boot
 from nova_blockcopy.migration.source import recovery
 from nova_blockcopy.migration.source import steps
 from nova_blockcopy.records import journal
@@ -162,6 +164,101 @@ class TestSettle(world.WorldTestCase):
         self.assertIsNone(self.record('b'))
         self.assertEqual(model.Role.DESTINATION, self.settle())
         self.assert_arrived()
+
+    def lose_power(self):
+        """The source is another one now, and its servers are gone."""
+        self.useFixture(
+            fixtures.MonkeyPatch(f'{boot.__name__}.current', lambda: 'second')
+        )
+        machine = self.b.machines[samples.UUID]
+        for disk, job in machine.jobs.items():
+            machine.carry(machine, disk, job)  # a mirror has done so by now
+        machine.carry = self._ignore
+        self.exporter.served.clear()
+        machine.condition = (
+            libvirt.VIR_DOMAIN_PAUSED,
+            libvirt.VIR_DOMAIN_PAUSED_IOERROR,
+        )
+        self.b.on_resume = self._run_on
+        return machine
+
+    def _run_on(self, machine):
+        machine.condition = (libvirt.VIR_DOMAIN_RUNNING, 1)
+
+    def stranded(self, machine):
+        """The guest neither goes on nor comes back, until it is ended."""
+        for _time in range(2):
+            error = self.assertRaises(exception.SourceRebooted, self.settle)
+            self.assertIn('virsh destroy guest', str(error))
+        self.assertEqual(libvirt.VIR_DOMAIN_PAUSED, machine.condition[0])
+        self.assertEqual([], self.exporter.revived)
+        self.assertEqual({}, self.a.machines)
+        self.assertEqual([], list(self.record('b').pivoted))
+        machine.power_off()
+        self.assertEqual(model.Role.SOURCE, self.settle())
+        self.assertTrue(self.a.machines[samples.UUID].off)
+        self.assert_untouched()
+
+    @ddt.data('copying', 'ready', 'undoing', 'stuck')
+    def test_a_rebooted_source_is_left_for_complete_bases(self, state):
+        self.migration().run(through=State.COPYING)
+        if state == 'copying':
+            self.forget_ready()
+        elif state != 'ready':
+            self.rewrite('a', State(state))
+        machine = self.lose_power()
+        self.assertEqual(model.Role.DESTINATION, self.settle())
+        self.assertEqual(libvirt.VIR_DOMAIN_RUNNING, machine.condition[0])
+        self.assertEqual([], self.exporter.revived)
+        self.assert_arrived()
+
+    def forget_ready(self):
+        """The source lost power before it heard that all were ready."""
+        at = journal.Journal(str(self.directory / 'a' / 'journal'))
+        record = dataclasses.replace(self.record('a'), state=State.COPYING)
+        at.write(record, State.COPYING)
+
+    def test_a_rebooted_source_gets_no_guest_that_has_just_moved(self):
+        self.migration().run(through=State.SWITCHING)
+        self.stranded(self.lose_power())
+
+    @ddt.data('ended', 'behind')
+    def test_a_rebooted_source_and_one_base_that_lacks_writes(self, how):
+        """No disk pivots, so the guest can still start on the source."""
+        self.migration().run(through=State.COPYING)
+        machine = self.lose_power()
+        if how == 'ended':
+            del machine.jobs['vdb']
+        else:
+            machine.jobs['vdb'].total += 1
+        self.stranded(machine)
+
+    def test_a_rebooted_source_and_half_a_pivot(self):
+        self.migration().run(through=State.COPYING)
+        self.pivot_one()
+        machine = self.lose_power()
+        del machine.jobs['vdb']
+        machine.on_start = self._no_export
+        error = self.assertRaises(exception.SourceRebooted, self.settle)
+        self.assertIn('page about journals', str(error))
+        self.assertEqual([], self.exporter.revived)
+        self.assertIn(samples.UUID, self.b.machines)
+
+    def _no_export(self, disk):
+        raise exception.DriverError(
+            action='start a copy', disk=disk, reason='the export is gone'
+        )
+
+    def test_a_destination_gives_no_guest_to_a_rebooted_source(self):
+        self.migration().run(through=State.COPYING)
+        far = self.remote(self.record('b').migration)
+        machine = self.lose_power()
+        error = self.assertRaises(
+            exception.PeerError,
+            *(far.give_back, model.Endpoint(uri=world.HOME), 'xml', ''),
+        )
+        self.assertIn('the source was rebooted', str(error))
+        self.assertIs(machine, self.b.machines[samples.UUID])
 
     def pivot_one(self):
         """The pivot is cut short after vda."""
