@@ -8,7 +8,6 @@ import libvirt
 
 from nova_blockcopy.tests.lab import lab
 
-_SERVERS = ('libvirtd', 'qemu-system-x86', 'qemu-system-x86_64')
 _shared: list[lab.Lab] = []
 
 
@@ -24,21 +23,7 @@ class LabFixture(fixtures.Fixture):
 
     def litter(self) -> list[str]:
         """Describe the processes and files that a migration has left."""
-        found = []
-        for each in self.lab.hosts:
-            found += [
-                f'process {process.name()} on host {each.name}'
-                for process in each.processes()
-                if process.name() not in _SERVERS
-            ]
-            home = each.outside(each.home)
-            found += [
-                f'{file.relative_to(home)} on host {each.name}'
-                for path in ('journal', 'deltas')
-                for file in (home / path).rglob('*')
-                if file.is_file()
-            ]
-        return found
+        return self.lab.litter()
 
     def _empty(self) -> None:
         self.lab.empty()

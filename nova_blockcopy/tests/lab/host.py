@@ -53,6 +53,8 @@ class Host:
     :param mounts: more directories of the host's own: paths inside its
         namespaces, and names outside
     :param files: shell commands that mount the files of another system
+    :param small: directories in ``home`` with a file system of their own, and
+        its size in MiB
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Host:
         directory: pathlib.Path,
         mounts: Mapping[str, str] | None = None,
         files: Sequence[str] = (),
+        small: Mapping[str, int] | None = None,
     ) -> None:
         self.name = name
         self.hostname = f'lab-{name}'
@@ -74,6 +77,7 @@ class Host:
         self.directory = directory / name
         self._directories = {**_LIBVIRT, **(mounts or {})}
         self._files = files
+        self.small = {self.home / k: v for k, v in (small or {}).items()}
         self._pid_file = directory / f'{name}.pid'
         self._pool: concurrent.futures.ThreadPoolExecutor | None = None
 
@@ -101,6 +105,11 @@ class Host:
                 *(
                     f'mount --bind {self.directory}/{name} {path}'
                     for path, name in self._mounts().items()
+                ),
+                *(
+                    f'mkdir -p {path} && '
+                    f'mount -t tmpfs -o size={mib}m,mode=755 small {path}'
+                    for path, mib in self.small.items()
                 ),
                 'echo up',
                 'exec sleep infinity',
@@ -213,6 +222,8 @@ class Host:
 
     def outside(self, path: str | pathlib.Path) -> pathlib.Path:
         """Return the path outside the namespaces for a path on the host."""
+        if any(pathlib.Path(path).is_relative_to(each) for each in self.small):
+            return pathlib.Path(f'/proc/{self.pid}/root{path}')
         for inside, name in self._mounts().items():
             if pathlib.Path(path).is_relative_to(inside):
                 relative = pathlib.Path(path).relative_to(inside)

@@ -22,6 +22,7 @@ from nova_blockcopy.tests.lab import root
 DEV = pathlib.Path('/dev')
 #: Must be on a file system with O_DIRECT, which not every tmpfs has.
 BASE = pathlib.Path('/var/tmp/nova-blockcopy-lab')
+_SERVERS = ('libvirtd', 'qemu-system-x86', 'qemu-system-x86_64')
 #: Programs that the machine needs, and their packages; then those that a host
 #: needs.
 _PROGRAMS = {
@@ -56,17 +57,21 @@ class Lab:
     :param name: unique on the machine; a random name if None
     :param mounts: more directories of each host's own: paths inside its
         namespaces, and names outside
+    :param small: directories of each host's home that are file systems of
+        their own, and their sizes in MiB. They need O_DIRECT on tmpfs, which
+        Linux has from 6.6 on.
     """
 
     def __init__(
         self,
         name: str | None = None,
         mounts: Mapping[str, str] | None = None,
+        small: Mapping[str, int] | None = None,
     ) -> None:
         self.name = name or uuid.uuid4().hex[:6]
         self.directory = BASE / self.name
         of = root.chosen()
-        own = (self.directory, mounts, root.mounts(of) if of else ())
+        own = (self.directory, mounts, root.mounts(of) if of else (), small)
         self.a = host.Host('a', '10.98.0.1', *own)
         self.b = host.Host('b', '10.98.0.2', *own)
         self.hosts = (self.a, self.b)
@@ -135,11 +140,28 @@ class Lab:
                 detach(DEV / loop.name)
                 loop.unlink()
             for path in ('images', 'journal', 'deltas'):
-                shutil.rmtree(
-                    each.outside(each.home) / path, ignore_errors=True
-                )
-            each.outside(each.images).mkdir()
+                # which may be a mount point, and stays
+                for found in each.outside(each.home / path).glob('*'):
+                    _remove(found)
             each.run('rm', '-rf', '/run/nova-blockcopy')
+
+    def litter(self) -> list[str]:
+        """Describe the processes and files that a migration has left."""
+        found = []
+        for each in self.hosts:
+            found += [
+                f'process {process.name()} on host {each.name}'
+                for process in each.processes()
+                if process.name() not in _SERVERS
+            ]
+            for path in ('journal', 'deltas'):
+                top = each.outside(each.home / path)
+                found += [
+                    f'{path}/{file.relative_to(top)} on host {each.name}'
+                    for file in top.rglob('*')
+                    if file.is_file()
+                ]
+        return found
 
     def set_link_rate(self, mbit: int | None) -> None:
         """Limit each direction of the link in Mbit/s; None for no limit."""
@@ -234,6 +256,13 @@ def detach(device: pathlib.Path) -> None:
         check=False,
         stderr=subprocess.DEVNULL,
     )
+
+
+def _remove(path: pathlib.Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _me() -> str:

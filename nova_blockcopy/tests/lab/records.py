@@ -72,6 +72,7 @@ class Log:
         self._positions = dict.fromkeys(self._consoles, 0)
         self._rests = dict.fromkeys(self._consoles, b'')
         self._written: dict[str, int] = {}
+        self._reports: dict[str, int] = {}
         self._chaos: dict[str, int] = {}
         self._reads: dict[str, list[tuple[float, int]]] = {}
         self._stamps: list[float] = []
@@ -95,6 +96,14 @@ class Log:
     def written(self, target: str) -> int:
         """Return how many records of a disk were acknowledged."""
         return self._written.get(target[-1], 0)
+
+    def reports(self, target: str) -> int:
+        """Return how many reports of records of a disk have been read.
+
+        A guest that was reset writes its first records again, and reports
+        them again.
+        """
+        return self._reports.get(target[-1], 0)
 
     def wait_for_more(self, target: str, records: int) -> None:
         """Wait until the given number of further records is acknowledged.
@@ -193,6 +202,7 @@ class Log:
             case b'r':
                 self._reads.setdefault(disk, []).append((now, number))
             case _:
+                self._reports[disk] = self._reports.get(disk, 0) + 1
                 # A paused console may lose a line. The records are written
                 # in order, so the number tells how many there are.
                 self._written[disk] = max(

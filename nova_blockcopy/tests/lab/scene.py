@@ -10,6 +10,7 @@ import hashlib
 import os
 from collections.abc import Callable
 from collections.abc import Mapping
+from typing import IO
 from typing import Any
 
 from oslo_config import cfg
@@ -293,15 +294,16 @@ class Scene:
         return [
             target
             for target, before in self.contents.items()
-            if _digest(at, self._disks(at)[target], self.guest.written)
+            if _digest(at, self.disks_at(at)[target], self.guest.written)
             != before
         ]
 
-    def _disks(self, at: host.Host) -> dict[str, disks.Disk]:
+    def disks_at(self, at: host.Host) -> dict[str, disks.Disk]:
+        """Return the images of the guest on a host, by target."""
         return self.sources if at is self.home else self.bases
 
     def _content(self, at: host.Host, target: str) -> bytes:
-        with disks.opened(at, self._disks(at)[target]) as f:
+        with disks.opened(at, self.disks_at(at)[target]) as f:
             f.seek(self.guest.region.offset)
             return f.read(self.guest.region.length)
 
@@ -321,12 +323,16 @@ def endpoint(at: host.Host) -> model.Endpoint:
 
 def _digest(at: host.Host, disk: disks.Disk, region: records.Region) -> str:
     """Return a checksum of the guest-visible content without a region."""
-    total = hashlib.sha256()
     with disks.opened(at, disk) as f:
-        total.update(f.read(region.offset))
-        f.seek(region.length, os.SEEK_CUR)
-        while chunk := f.read(4 * MIB):
-            total.update(chunk)
+        return digest_of(f, region)
+
+
+def digest_of(f: IO[bytes], region: records.Region) -> str:
+    """Return a checksum of a file without a region."""
+    total = hashlib.sha256(f.read(region.offset))
+    f.seek(region.length, os.SEEK_CUR)
+    while chunk := f.read(4 * MIB):
+        total.update(chunk)
     return total.hexdigest()
 
 

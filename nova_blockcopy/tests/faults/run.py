@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One migration with its faults, from the order to the verdict."""
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Iterator
+from collections.abc import Sequence
+
+from nova_blockcopy import states
+from nova_blockcopy.tests.faults import bed as beds
+from nova_blockcopy.tests.faults import faults
+from nova_blockcopy.tests.faults import look
+from nova_blockcopy.tests.faults import stage as stages
+from nova_blockcopy.tests.faults import verdict
+
+#: Seconds for the first run of a migration, and for its settlement.
+_RUN = 240
+_SETTLE = 90
+_TICK = 0.05
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Strike:
+    """A fault, the state that it waits for, and a delay in seconds.
+
+    With a delay, the migration goes on at once and the fault comes later.
+    """
+
+    fault: faults.Fault
+    state: states.State
+    delay: float = 0
+
+
+class Run:
+    """Runs one migration of a stage.
+
+    :param strikes: the faults
+    """
+
+    def __init__(self, stage: stages.Stage, strikes: Sequence[Strike]) -> None:
+        self._stage = stage
+        self._strikes = strikes
+        self._acts: list[Iterator[None]] = []
+
+    def migrate(self) -> None:
+        """Migrate, with all faults, until the migration is settled."""
+        stage = self._stage
+        for daemon in (stage.source, stage.destination):
+            daemon.start()
+        stage.begin()
+        stage.source.ask('hold', states=[s.state for s in self._strikes])
+        stage.source.ask('migrate', request=beds.request(stage.made))
+        ahead = list(self._strikes)
+        while state := self._held(ahead):
+            now = [s for s in ahead if s.state == state]
+            ahead = [s for s in ahead if s.state != state]
+            self._strike(state, now)
+        stage.met = stage.met and len(ahead) < max(len(self._strikes), 1)
+        stage.wait(lambda: stage.has_ended, timeout=_RUN)
+        self._go_on()
+        self._settle()
+
+    def evidence(self, *, doubled: bool) -> verdict.Evidence:
+        """Gather the evidence, and migrate the guest once more."""
+        stage = self._stage
+        found = look.look(stage)
+        self._go_on()  # the last part of each fault
+        seen = verdict.Evidence(doubled=doubled, **found)
+        if not seen.closed or verdict.problems(seen):
+            return seen
+        side = seen.at[0] if seen.at else seen.authority
+        at = stage.away if side == verdict.DESTINATION else stage.home
+        # the next attempt may use what seeding has copied
+        kept = () if at is stage.away else ('journal/received',)
+        litter = tuple(
+            each
+            for each in stage.bed.lab.litter()
+            if not any(k in each for k in kept)
+        )
+        again = look.again(stage, at)
+        return dataclasses.replace(seen, litter=litter, again=again)
+
+    def _held(self, ahead: Sequence[Strike]) -> str:
+        """Wait until the migration is held; '' if it ends before."""
+        stage = self._stage
+        wanted = {strike.state for strike in ahead}
+
+        def held() -> list[str]:
+            return [
+                event['held']
+                for event in stage.events('held')
+                if event['held'] in wanted
+            ]
+
+        stage.wait(
+            lambda: bool(not wanted or held() or stage.has_ended), timeout=_RUN
+        )
+        return next(iter(held()), '')
+
+    def _strike(self, state: str, strikes: Sequence[Strike]) -> None:
+        stage = self._stage
+        acts = [s.fault.act(stage) for s in strikes]
+        delay = max(s.delay for s in strikes)
+        if delay:
+            self._release(state)
+            time.sleep(delay)
+        for act in acts:
+            next(act, None)
+        if not delay:
+            self._release(state)
+        for act in acts:
+            next(act, None)
+        self._acts += acts
+
+    def _release(self, state: str) -> None:
+        # the fault may have killed it
+        with contextlib.suppress(OSError, ValueError):
+            self._stage.source.ask('release', state=state)
+
+    def _go_on(self) -> None:
+        for act in self._acts:
+            next(act, None)
+
+    def _settle(self) -> None:
+        """Start what is dead, and wait until the migration is settled."""
+        stage = self._stage
+        for each in (stage.home, stage.away):
+            each.wait_for_libvirtd()
+        for daemon in (stage.source, stage.destination):
+            daemon.start()
+        journal = stage.home.outside(
+            stage.home.home / 'journal' / f'{stage.guest}.json'
+        )
+        stage.wait(lambda: not journal.exists(), timeout=_SETTLE)

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The stage of one migration: all that a fault can reach."""
+
+import threading
+import time
+from collections.abc import Callable
+
+import libvirt
+import psutil
+
+from nova_blockcopy.runtime import waiting
+from nova_blockcopy.tests.faults import bed as beds
+from nova_blockcopy.tests.faults import daemon
+from nova_blockcopy.tests.lab import host as hosts
+from nova_blockcopy.tests.lab import scene
+
+_TICK = 0.02
+_SECONDS = 90
+
+
+class Stage:
+    """One migration of a guest, and both services.
+
+    :param services: by the name of the host
+    """
+
+    def __init__(
+        self,
+        bed: beds.Bed,
+        made: scene.Scene,
+        services: dict[str, daemon.Daemon],
+    ) -> None:
+        self.bed = bed
+        self.made = made
+        self.home, self.away = made.home, made.away
+        self.source = services[made.home.name]
+        self.destination = services[made.away.name]
+        #: For people: what happened to the fault itself.
+        self.notes: list[str] = []
+        #: The guest's owner wants it to be paused.
+        self.paused = False
+        #: The guest's owner has shut it down.
+        self.off = False
+        #: Whether anything was broken.
+        self.met = True
+        self._since = 0
+
+    @property
+    def guest(self) -> str:
+        """The UUID of the guest."""
+        return self.made.guest.uuid
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the first run of the migration has ended."""
+        return not self.source.alive or bool(self.ends())
+
+    def ends(self) -> list[dict[str, str]]:
+        """Return the ends of this migration that the source has traced."""
+        return self.events('ended')
+
+    def begin(self) -> None:
+        """Forget the events of earlier migrations."""
+        self._since = len(self.source.trace.events())
+
+    def events(self, kind: str = '') -> list[dict[str, str]]:
+        """Return the source's events of this migration."""
+        return [
+            event
+            for event in self.source.trace.events()[self._since :]
+            if not kind or kind in event
+        ]
+
+    def where(self) -> hosts.Host:
+        """Return the host on which the guest is active; home if unknown."""
+        for at in (self.away, self.home):
+            if self.state(at) in (
+                libvirt.VIR_DOMAIN_RUNNING,
+                libvirt.VIR_DOMAIN_PAUSED,
+            ):
+                return at
+        return self.home
+
+    def state(self, at: hosts.Host) -> int | None:
+        """Return libvirt's state of the guest; None if it is not defined."""
+        try:
+            connection = at.connect()
+        except libvirt.libvirtError:
+            return None
+        try:
+            return int(connection.lookupByUUIDString(self.guest).state()[0])
+        except libvirt.libvirtError:
+            return None
+        finally:
+            connection.close()
+
+    def kill(self, at: hosts.Host, name: str) -> bool:
+        """Kill what runs by a name on a host; tell whether anything did."""
+        found = [p for p in at.processes() if _named(p, name)]
+        for process in found:
+            try:
+                process.kill()
+            except psutil.NoSuchProcess:
+                continue
+        psutil.wait_procs(found, timeout=10)
+        return bool(found)
+
+    def kill_next(self, at: hosts.Host, name: str) -> None:
+        """Kill what runs by a name, or the next that does.
+
+        The fault is not met if the migration ends before.
+        """
+        killed: list[bool] = []
+
+        def attempt() -> bool:
+            if self.kill(at, name):
+                killed.append(True)
+            return bool(killed) or self.has_ended
+
+        waiting.until(attempt, timeout=_SECONDS, interval=_TICK)
+        self.met = bool(killed)
+
+    def virsh(self, at: hosts.Host, *argv: str, timeout: int = 60) -> bool:
+        """Run virsh as another tool would; note a refusal.
+
+        :returns: whether virsh did what it was told
+        """
+        done = at.run('virsh', *argv, check=False, timeout=timeout)
+        if done.returncode:
+            self.notes.append(f'{argv[0]}: {done.stderr.strip()}')
+        return not done.returncode
+
+    def wait(
+        self, condition: Callable[[], bool], timeout: float = _SECONDS
+    ) -> bool:
+        """Wait for a condition; tell whether it came true.
+
+        :param timeout: seconds
+        """
+        return waiting.until(condition, timeout=timeout, interval=0.05)
+
+    def last(self, seconds: float) -> None:
+        """Let a fault last, at least for a time."""
+        time.sleep(seconds)
+
+
+class Watch:
+    """Looks again and again whether the guest runs on both hosts."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        #: Whether the guest ran on both hosts at a time.
+        self.doubled = False
+
+    def __enter__(self) -> 'Watch':
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_ignored: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        home, away = self._stage.home, self._stage.away
+        while not self._stop.wait(0.3):
+            # home before and after, so that no switchover looks like two
+            seen = [self._runs(at) for at in (home, away, home)]
+            self.doubled = self.doubled or all(seen)
+
+    def _runs(self, at: hosts.Host) -> bool:
+        return self._stage.state(at) == libvirt.VIR_DOMAIN_RUNNING
+
+
+def _named(process: psutil.Process, name: str) -> bool:
+    try:
+        return bool(process.name().startswith(name))
+    except psutil.NoSuchProcess:
+        return False
