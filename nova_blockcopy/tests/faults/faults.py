@@ -215,7 +215,7 @@ def qemu_img(it: stages.Stage) -> Iterator[None]:
     states=_until(State.SWITCHING),
 )
 def source_qemu(it: stages.Stage) -> Iterator[None]:
-    it.met = it.kill(it.home, 'qemu-system')
+    it.off = it.met = it.kill(it.home, 'qemu-system')
     yield
 
 
@@ -224,6 +224,7 @@ def source_qemu(it: stages.Stage) -> Iterator[None]:
     'SIGKILL of QEMU on the destination, as soon as there is one.',
 )
 def destination_qemu(it: stages.Stage) -> Iterator[None]:
+    it.off = True
     if it.kill(it.away, 'qemu-system'):
         yield
         return
@@ -327,12 +328,12 @@ def base_no_room(it: stages.Stage) -> Iterator[None]:
 
 
 @fault(
-    'base-io-error',
-    'EIO on the base: a loop device, whose file has no room; there is room '
-    'again after the end.',
+    'base-thin-no-room',
+    'ENOSPC on the base, a loop device over a sparse file, like a thin '
+    'volume; there is room again after the end.',
     kinds=('block',),
 )
-def base_io_error(it: stages.Stage) -> Iterator[None]:
+def base_thin_no_room(it: stages.Stage) -> Iterator[None]:
     yield from _full(it, it.away, 'images')
 
 

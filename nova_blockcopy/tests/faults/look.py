@@ -73,6 +73,7 @@ def _of_the_journal(stage: stages.Stage) -> dict[str, Any]:
         'closed': not stage.home.outside(journal).exists(),
         'authority': written[-1]['authority'] if written else verdict.SOURCE,
         'met': stage.met,
+        'may_be_off': stage.off,
     }
 
 

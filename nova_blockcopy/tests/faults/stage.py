@@ -39,7 +39,7 @@ class Stage:
         self.notes: list[str] = []
         #: The guest's owner wants it to be paused.
         self.paused = False
-        #: The guest's owner has shut it down.
+        #: The guest may be off: somebody shut it down, or killed its QEMU.
         self.off = False
         #: Whether anything was broken.
         self.met = True

@@ -25,6 +25,7 @@ class Evidence:
     * ``authority``: the side that the last journal of the source named
     * ``at``: the sides on which the guest is active
     * ``defined``: the sides on which the guest is defined or active
+    * ``may_be_off``: whether something ended the guest on purpose
     * ``startable``: an error, if a guest that was off did not start
     * ``writes``: whether the guest writes, after the owner let it go on
     * ``paused``: whether the guest was found paused, and ``wanted_paused``
@@ -43,6 +44,7 @@ class Evidence:
     authority: str = SOURCE
     at: tuple[str, ...] = (SOURCE,)
     defined: tuple[str, ...] = (SOURCE,)
+    may_be_off: bool = False
     startable: str = ''
     writes: bool = True
     paused: bool = False
@@ -105,6 +107,8 @@ def _of_the_place(seen: Evidence) -> list[str]:
     found = []
     if len(seen.at) > 1:
         found.append('The guest is active on both hosts.')
+    if not seen.at and not seen.may_be_off:
+        found.append('The guest has ended.')
     if seen.startable:
         found.append(f'The guest does not start: {seen.startable}')
     if seen.at and seen.authority not in seen.at:
