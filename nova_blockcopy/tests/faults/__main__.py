@@ -35,10 +35,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     libvirt.registerErrorHandler(lambda *_ignored: None, None)
     logging.basicConfig(level=logging.ERROR)
     logging.getLogger(matrix.__name__).setLevel(logging.WARNING)
-    if options.fresh:
-        options.results.unlink(missing_ok=True)
     wanted = matrix.cells(options.mode, options.state, options.fault)
     known = matrix.read(options.results)
+    if options.fresh or not matrix.left(wanted, known):
+        known = {cell: known[cell] for cell in known if cell not in wanted}
+        matrix.write(options.results, known.values())
     lab.sweep()
     try:
         _run(matrix.left(wanted, known), options.results, options.jobs)
@@ -48,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     known = matrix.read(options.results)
     if options.table:
         options.table.write_text(table.text(known.values()))
-    return 0 if all(known[c].good for c in wanted if c in known) else 1
+    return 1 if matrix.left(wanted, known) else 0
 
 
 def _run(cells: list[matrix.Cell], results: pathlib.Path, jobs: int) -> None:
@@ -103,10 +104,10 @@ def _parser() -> argparse.ArgumentParser:
         '--results',
         type=pathlib.Path,
         default=pathlib.Path('faults.jsonl'),
-        help='the file of results; cells that have a result there do not run '
-        'again (default: faults.jsonl)',
+        help='the file of results; cells that have a good result there do '
+        'not run again, unless all have one (default: faults.jsonl)',
     )
-    add('--fresh', action='store_true', help='forget the earlier results')
+    add('--fresh', action='store_true', help='run all of these cells again')
     add(
         '--table',
         type=pathlib.Path,

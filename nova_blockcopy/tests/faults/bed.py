@@ -61,14 +61,18 @@ class Bed:
                 each.kill()
 
     def mend(self) -> None:
-        """Make both hosts and the link as they were, in any state."""
+        """Make both hosts and the link as they were, without a guest."""
+        self.heal()
+        self.lab.empty()
+
+    def heal(self) -> None:
+        """Give the hosts their link, their room and their libvirtd again."""
         for each in self.lab.hosts:
             cut(each, self.other(each), drop=False)
             empty_room(each)
             if not _runs(each, 'libvirtd'):
                 each.start_libvirtd()
             each.wait_for_libvirtd()
-        self.lab.empty()
 
     def other(self, at: hosts.Host) -> hosts.Host:
         """Return the other host."""
@@ -99,9 +103,7 @@ def cut(at: hosts.Host, other: hosts.Host, *, drop: bool) -> None:
             *('lladdr', '02:00:00:00:00:01', 'nud', 'permanent'),
         )
         return
-    at.run(
-        *('ip', 'neigh', 'del', other.address, 'dev', 'eth0'), check=False
-    )
+    at.run(*('ip', 'neigh', 'del', other.address, 'dev', 'eth0'), check=False)
 
 
 def fill_room(at: hosts.Host, name: str) -> None:

@@ -54,8 +54,10 @@ class Daemon:
         """Start the process; :meth:`wait` waits for its answer."""
         with self._log.open('ab') as log:
             self._process = subprocess.Popen(
-                [sys.executable, '-m', service.__name__]
-                + [json.dumps(self._order)],
+                [
+                    *(sys.executable, '-m', service.__name__),
+                    json.dumps(self._order),
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -87,6 +87,6 @@ def shift_clock(seconds: float) -> None:
             moved = super().now(tz) + datetime.timedelta(seconds=seconds)
             return cls.fromisoformat(moved.isoformat())
 
-    journal.datetime = types.SimpleNamespace(  # type: ignore[attr-defined]
+    vars(journal)['datetime'] = types.SimpleNamespace(
         datetime=Shifted, UTC=datetime.UTC
     )

@@ -35,6 +35,7 @@ def look(stage: stages.Stage) -> dict[str, Any]:
     states = {side: stage.state(at) for side, at in sides.items()}
     active = [side for side, state in states.items() if state in _ACTIVE]
     found['at'] = tuple(active)
+    found['crashes'] = tuple(stage.made.guest.crashes())
     found['defined'] = tuple(s for s, state in states.items() if state)
     if len(active) > 1:
         return found

@@ -9,6 +9,7 @@ import time
 import traceback
 from collections.abc import Collection
 from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any
 
 from nova_blockcopy import model
@@ -107,9 +108,16 @@ def _result(data: dict[str, Any]) -> Result:
     return Result(**{**data, **lists})
 
 
-def left(wanted: Iterable[Cell], known: Collection[Cell]) -> list[Cell]:
-    """Return the cells without a result."""
-    return [cell for cell in wanted if cell not in known]
+def left(wanted: Iterable[Cell], known: Mapping[Cell, Result]) -> list[Cell]:
+    """Return the cells without a good result."""
+    return [
+        cell for cell in wanted if cell not in known or not known[cell].good
+    ]
+
+
+def write(path: pathlib.Path, results: Iterable[Result]) -> None:
+    """Replace the results of earlier runs."""
+    path.write_text(''.join(f'{result.line()}\n' for result in results))
 
 
 def run_cell(bed: beds.Bed, cell: Cell) -> Result:
@@ -138,11 +146,16 @@ def run_cell(bed: beds.Bed, cell: Cell) -> Result:
 
 def _run(bed: beds.Bed, cell: Cell) -> tuple[verdict.Evidence, list[str]]:
     fault = faults.FAULTS[cell.fault]
-    options = {**beds.OPTIONS, 'mode': cell.mode, 'driver': cell.driver}
+    options: dict[str, Any] = {
+        **beds.OPTIONS,
+        'mode': cell.mode,
+        'driver': cell.driver,
+    }
     bed.mend()
     with bed.services(options) as services:
         made = scene.Scene.set(
             *(bed.lab, fault.kinds),
+            base_kinds=fault.base_kinds,
             size=_SIZE,
             data=_DATA,
             region=_REGION,
@@ -155,6 +168,8 @@ def _run(bed: beds.Bed, cell: Cell) -> tuple[verdict.Evidence, list[str]]:
             it = run.Run(stage, [strike])
             with stages.Watch(stage) as watch:
                 it.migrate()
-            return it.evidence(doubled=watch.doubled), stage.notes
+            seen = it.look(doubled=watch.doubled)
+            it.finish()
+            return it.again(seen), stage.notes
         finally:
             made.guest.log.stop()

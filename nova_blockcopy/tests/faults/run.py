@@ -3,13 +3,14 @@
 
 import contextlib
 import dataclasses
+import subprocess
 import time
 from collections.abc import Iterator
 from collections.abc import Sequence
 
 from nova_blockcopy import states
 from nova_blockcopy.tests.faults import bed as beds
-from nova_blockcopy.tests.faults import faults
+from nova_blockcopy.tests.faults import fault as faults
 from nova_blockcopy.tests.faults import look
 from nova_blockcopy.tests.faults import stage as stages
 from nova_blockcopy.tests.faults import verdict
@@ -42,6 +43,8 @@ class Run:
         self._stage = stage
         self._strikes = strikes
         self._acts: list[Iterator[None]] = []
+        #: The names of the faults whose state was reached.
+        self.struck: list[str] = []
 
     def migrate(self) -> None:
         """Migrate, with all faults, until the migration is settled."""
@@ -56,30 +59,41 @@ class Run:
             now = [s for s in ahead if s.state == state]
             ahead = [s for s in ahead if s.state != state]
             self._strike(state, now)
-        stage.met = stage.met and len(ahead) < max(len(self._strikes), 1)
+        stage.met = stage.met and bool(self.struck)
         stage.wait(lambda: stage.has_ended, timeout=_RUN)
         self._go_on()
         self._settle()
 
-    def evidence(self, *, doubled: bool) -> verdict.Evidence:
-        """Gather the evidence, and migrate the guest once more."""
-        stage = self._stage
-        found = look.look(stage)
-        self._go_on()  # the last part of each fault
-        seen = verdict.Evidence(doubled=doubled, **found)
-        if not seen.closed or verdict.problems(seen):
+    def look(self, *, doubled: bool) -> verdict.Evidence:
+        """Gather the evidence.
+
+        :param doubled: whether the guest was seen on both hosts at a time
+        """
+        seen = verdict.Evidence(doubled=doubled, **look.look(self._stage))
+        if not seen.closed:
             return seen
-        side = seen.at[0] if seen.at else seen.authority
-        at = stage.away if side == verdict.DESTINATION else stage.home
+        there = _side(seen) == verdict.DESTINATION
         # the next attempt may use what seeding has copied
-        kept = () if at is stage.away else ('journal/received',)
+        kept = () if there else ('journal/received',)
         litter = tuple(
             each
-            for each in stage.bed.lab.litter()
+            for each in self._stage.bed.lab.litter()
             if not any(k in each for k in kept)
         )
-        again = look.again(stage, at)
-        return dataclasses.replace(seen, litter=litter, again=again)
+        return dataclasses.replace(seen, litter=litter)
+
+    def finish(self) -> None:
+        """Do the last part of each fault, when the result was judged."""
+        self._go_on()
+
+    def again(self, seen: verdict.Evidence) -> verdict.Evidence:
+        """Migrate the guest once more, if all is well so far."""
+        if not seen.closed or verdict.problems(seen):
+            return seen
+        stage = self._stage
+        there = _side(seen) == verdict.DESTINATION
+        error = look.again(stage, stage.away if there else stage.home)
+        return dataclasses.replace(seen, again=error)
 
     def _held(self, ahead: Sequence[Strike]) -> str:
         """Wait until the migration is held; '' if it ends before."""
@@ -106,11 +120,12 @@ class Run:
             self._release(state)
             time.sleep(delay)
         for act in acts:
-            next(act, None)
+            self._step(act)
         if not delay:
             self._release(state)
         for act in acts:
-            next(act, None)
+            self._step(act)
+        self.struck += [strike.fault.name for strike in strikes]
         self._acts += acts
 
     def _release(self, state: str) -> None:
@@ -120,7 +135,14 @@ class Run:
 
     def _go_on(self) -> None:
         for act in self._acts:
+            self._step(act)
+
+    def _step(self, act: Iterator[None]) -> None:
+        """Do the next part of a fault, which may come too late."""
+        try:
             next(act, None)
+        except (OSError, ValueError, subprocess.CalledProcessError) as e:
+            self._stage.notes.append(f'{type(e).__name__}: {e}')
 
     def _settle(self) -> None:
         """Start what is dead, and wait until the migration is settled."""
@@ -133,3 +155,7 @@ class Run:
             stage.home.home / 'journal' / f'{stage.guest}.json'
         )
         stage.wait(lambda: not journal.exists(), timeout=_SETTLE)
+
+
+def _side(seen: verdict.Evidence) -> str:
+    return seen.at[0] if seen.at else seen.authority

@@ -32,6 +32,8 @@ from nova_blockcopy.tests.lab import host as hosts
 from nova_blockcopy.tests.lab import lab as labs
 from nova_blockcopy.tests.lab import scene
 
+LOG = logging.getLogger(__name__)
+
 #: Seconds between two attempts to settle; nova-compute waits 10.
 _PAUSE = 2
 
@@ -134,7 +136,7 @@ class Service:
             ended, reason = 'refused', str(e)
         except BaseException as e:
             ended, reason = 'crashed', f'{type(e).__name__}: {e}'
-            logging.exception('The migration ended unexpectedly')
+            LOG.exception('The migration ended unexpectedly')
         self._trace.add(ended=ended, reason=reason)
         if ended == 'stuck':
             self._settle_all()
@@ -160,7 +162,7 @@ class Service:
         except Exception as e:  # another attempt may succeed
             self._trace.add(unsettled=f'{type(e).__name__}: {e}')
             if not isinstance(e, exception.BlockCopyError):
-                logging.exception('The attempt ended unexpectedly')
+                LOG.exception('The attempt ended unexpectedly')
             return False
         self._trace.add(settled=side)
         return True

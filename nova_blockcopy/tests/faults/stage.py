@@ -15,6 +15,7 @@ from nova_blockcopy.tests.lab import host as hosts
 from nova_blockcopy.tests.lab import scene
 
 _TICK = 0.02
+#: Seconds for which a fault waits for its moment.
 _SECONDS = 90
 
 
@@ -55,6 +56,11 @@ class Stage:
         """Whether the first run of the migration has ended."""
         return not self.source.alive or bool(self.ends())
 
+    @property
+    def has_ended_well(self) -> bool:
+        """Whether the first run needs no settlement."""
+        return any(e['ended'] not in ('stuck', 'crashed') for e in self.ends())
+
     def ends(self) -> list[dict[str, str]]:
         """Return the ends of this migration that the source has traced."""
         return self.events('ended')
@@ -73,13 +79,20 @@ class Stage:
 
     def where(self) -> hosts.Host:
         """Return the host on which the guest is active; home if unknown."""
-        for at in (self.away, self.home):
-            if self.state(at) in (
-                libvirt.VIR_DOMAIN_RUNNING,
-                libvirt.VIR_DOMAIN_PAUSED,
-            ):
+        states = {at.name: self.state(at) for at in (self.home, self.away)}
+        for at in (self.home, self.away):
+            if states[at.name] == libvirt.VIR_DOMAIN_RUNNING:
+                return at
+        # an incoming guest is paused on both, and is at home
+        for at in (self.home, self.away):
+            if states[at.name] == libvirt.VIR_DOMAIN_PAUSED:
                 return at
         return self.home
+
+    @property
+    def disk(self) -> str:
+        """The disk that other tools choose."""
+        return self.made.guest.targets[-1]
 
     def state(self, at: hosts.Host) -> int | None:
         """Return libvirt's state of the guest; None if it is not defined."""
@@ -128,7 +141,7 @@ class Stage:
         done = at.run('virsh', *argv, check=False, timeout=timeout)
         if done.returncode:
             self.notes.append(f'{argv[0]}: {done.stderr.strip()}')
-        return not done.returncode
+        return done.returncode == 0
 
     def wait(
         self, condition: Callable[[], bool], timeout: float = _SECONDS
@@ -170,7 +183,7 @@ class Watch:
             self.doubled = self.doubled or all(seen)
 
     def _runs(self, at: hosts.Host) -> bool:
-        return self._stage.state(at) == libvirt.VIR_DOMAIN_RUNNING
+        return bool(self._stage.state(at) == libvirt.VIR_DOMAIN_RUNNING)
 
 
 def _named(process: psutil.Process, name: str) -> bool:

@@ -12,9 +12,7 @@ from nova_blockcopy.tests.faults import matrix
 _NEVER = '\\-'
 #: A cell that has not been run.
 _MISSING = '?'
-_HEAD = (
-    '.. The tox environment "faults" writes this file; do not edit it.\n\n'
-)
+_HEAD = '.. The tox environment "faults" writes this file; do not edit it.\n\n'
 
 
 def text(results: Iterable[matrix.Result]) -> str:
@@ -24,9 +22,7 @@ def text(results: Iterable[matrix.Result]) -> str:
     return _HEAD + '\n'.join([*parts, _problems(found.values())])
 
 
-def _of_mode(
-    mode: model.Mode, found: dict[matrix.Cell, matrix.Result]
-) -> str:
+def _of_mode(mode: model.Mode, found: dict[matrix.Cell, matrix.Result]) -> str:
     way = states.way(mode)[:-1]
     lines = [
         f'.. list-table:: {mode.capitalize()} mode',
@@ -50,9 +46,7 @@ def _row(words: Iterable[str]) -> list[str]:
     return [f'   * - {first}', *(f'     - {word}' for word in others)]
 
 
-def _word(
-    cell: matrix.Cell, found: dict[matrix.Cell, matrix.Result]
-) -> str:
+def _word(cell: matrix.Cell, found: dict[matrix.Cell, matrix.Result]) -> str:
     state = states.State(cell.state)
     if not faults.FAULTS[cell.fault].fits(model.Mode(cell.mode), state):
         return _NEVER

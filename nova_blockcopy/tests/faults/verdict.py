@@ -8,8 +8,6 @@ from nova_blockcopy.tests.lab import records
 #: How the first run of a migration ended, or its process.
 DONE, UNDONE, REFUSED = 'done', 'undone', 'refused'
 STUCK, KILLED, CRASHED = 'stuck', 'killed', 'crashed'
-#: The outcome of a fault that found nothing to break.
-NOTHING = 'nothing to break'
 SOURCE, DESTINATION = 'source', 'destination'
 
 
@@ -25,7 +23,8 @@ class Evidence:
     * ``authority``: the side that the last journal of the source named
     * ``at``: the sides on which the guest is active
     * ``defined``: the sides on which the guest is defined or active
-    * ``may_be_off``: whether something ended the guest on purpose
+    * ``may_be_off``: whether something ended the guest on purpose, and
+      ``crashes`` what QEMU said if not
     * ``startable``: an error, if a guest that was off did not start
     * ``writes``: whether the guest writes, after the owner let it go on
     * ``paused``: whether the guest was found paused, and ``wanted_paused``
@@ -45,6 +44,7 @@ class Evidence:
     at: tuple[str, ...] = (SOURCE,)
     defined: tuple[str, ...] = (SOURCE,)
     may_be_off: bool = False
+    crashes: tuple[str, ...] = ()
     startable: str = ''
     writes: bool = True
     paused: bool = False
@@ -70,16 +70,22 @@ class Evidence:
         return not self.closed
 
 
-def outcome(seen: Evidence) -> str:
-    """Name the outcome in a few words, for the table."""
-    if not seen.met:
-        return NOTHING
+def end(seen: Evidence) -> str:
+    """Name the end of a migration in a few words."""
     if seen.stuck:
         return STUCK
     if seen.ended in (DONE, UNDONE, REFUSED):
         return seen.ended
     to = {SOURCE: UNDONE, DESTINATION: DONE}.get(seen.settled, 'nothing')
     return f'{seen.ended}, then {to}'
+
+
+def outcome(seen: Evidence) -> str:
+    """Name the outcome for the table.
+
+    The end is in parentheses if the fault found nothing to break.
+    """
+    return end(seen) if seen.met else f'({end(seen)})'
 
 
 def problems(seen: Evidence) -> list[str]:
@@ -108,7 +114,7 @@ def _of_the_place(seen: Evidence) -> list[str]:
     if len(seen.at) > 1:
         found.append('The guest is active on both hosts.')
     if not seen.at and not seen.may_be_off:
-        found.append('The guest has ended.')
+        found.append(f'The guest has ended. {" ".join(seen.crashes)}'.strip())
     if seen.startable:
         found.append(f'The guest does not start: {seen.startable}')
     if seen.at and seen.authority not in seen.at:

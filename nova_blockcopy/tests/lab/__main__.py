@@ -9,7 +9,6 @@ import libvirt
 from nova_blockcopy.tests.lab import host
 from nova_blockcopy.tests.lab import lab
 from nova_blockcopy.tests.lab import root
-from nova_blockcopy.tests.lab import soak
 
 _NAME = 'tool'
 
@@ -21,11 +20,6 @@ def main() -> int:
     commands.add_parser('down', help='end both hosts and remove their files')
     commands.add_parser('status', help='show the hosts and their guests')
     commands.add_parser('sweep', help='end the labs of dead processes')
-    commands.add_parser(
-        'soak',
-        help='migrate a guest back and forth, on two hosts of its own',
-        add_help=False,
-    )
     shell = commands.add_parser('shell', help='open a shell on a host')
     shell.add_argument('host', choices=['a', 'b'])
     other = commands.add_parser(
@@ -35,11 +29,7 @@ def main() -> int:
         f'path. Set {root.VARIABLE} to that path to use the root in labs.',
     )
     other.add_argument('release', help='the release, such as trixie')
-    arguments, others = parser.parse_known_args()
-    if arguments.command == 'soak':
-        return soak.main(others)
-    if others:
-        parser.error(f'{others[0]} is not known')
+    arguments = parser.parse_args()
     # without a handler, libvirt prints each error besides raising it
     libvirt.registerErrorHandler(lambda *_ignored: None, None)
     it = lab.Lab(_NAME)

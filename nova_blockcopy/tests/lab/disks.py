@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import IO
 
 from nova_blockcopy import model
+from nova_blockcopy.tests.lab import failing
 from nova_blockcopy.tests.lab import host
 from nova_blockcopy.tests.lab import lab
 
@@ -47,7 +48,18 @@ class Maker:
 
     def block(self, name: str, size_bytes: int) -> Disk:
         """Make a loop device over a sparse file."""
+        return self._attached(self._sparse(name, size_bytes), size_bytes)
+
+    def failing(self, name: str, size_bytes: int) -> Disk:
+        """Make a loop device whose writes fail on order; one for each host.
+
+        See :mod:`failing`.
+        """
         file = self._sparse(name, size_bytes)
+        failing.serve(self._host, self._path(name))
+        return self._attached(file, size_bytes)
+
+    def _attached(self, file: pathlib.Path, size_bytes: int) -> Disk:
         device = lab.attach(self._lab_directory, file)
         image = model.Image(
             path=device,
@@ -103,8 +115,8 @@ class Maker:
     ) -> Disk:
         """Make an image of one kind.
 
-        :param kind: ``block``, ``raw``, ``qcow2``, or ``layered`` for a
-            qcow2 on top of a raw file
+        :param kind: ``block``, ``failing``, ``raw``, ``qcow2``, or
+            ``layered`` for a qcow2 on top of a raw file
         :param seed: of the data of the raw file
         """
         if kind != 'layered':

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A guest that writes numbered records to all its disks (init.c)."""
 
-import contextlib
 import socket
 import uuid
 from collections.abc import Sequence
@@ -18,8 +17,6 @@ from nova_blockcopy.tests.lab import records
 
 _MIB = 1024 * 1024
 _SECONDS = 30
-#: Seconds in which a guest that was woken up writes something.
-_WAKING = 5
 
 
 class Guest:
@@ -152,31 +149,19 @@ class Guest:
         """
         self._order(at, b'g', quiet=False)
 
-    def condition(self) -> str:
-        """Describe a guest that is silent, and try to wake it up.
+    def reboot(self, at: host.Host) -> None:
+        """Tell the guest to reboot itself, once.
 
-        If the guest goes on after an order on its serial line, its processor
-        had slept through an interrupt: no disk kept it waiting.
+        :raises OSError: the guest is not on the host
         """
-        states = {each.name: self._domain_state(each) for each in self._hosts}
-        before = self._counts()
-        woken = 'does not answer an order'
-        for each in self._hosts:
-            if states[each.name] == libvirt.VIR_DOMAIN_RUNNING:
-                with contextlib.suppress(AssertionError, OSError):
-                    self.let_go(each)
-                    woken = 'answers an order'
-        waiting.until(lambda: self._counts() != before, timeout=_WAKING)
-        return (
-            f'libvirt\'s states {states}; quiet {self.log.quiet}; the guest '
-            f'{woken}; records and chaos {before}, then {self._counts()}'
-        )
+        self._send(at, b'r')
 
-    def _counts(self) -> dict[str, tuple[int, int]]:
-        return {
-            target: (self.log.written(target), self.log.chaos(target))
-            for target in self.targets
-        }
+    def power_off(self, at: host.Host) -> None:
+        """Tell the guest to shut itself down, once.
+
+        :raises OSError: the guest is not on the host
+        """
+        self._send(at, b'o')
 
     def _order(self, at: host.Host, order: bytes, *, quiet: bool) -> None:
         heard = self.log.answers
@@ -184,10 +169,7 @@ class Guest:
         def obeyed() -> bool:
             if self.log.answers > heard and self.log.quiet is quiet:
                 return True
-            # a serial line may lose the order
-            with socket.socket(socket.AF_UNIX) as line:
-                line.connect(f'/proc/{at.pid}/root{self._orders}')
-                line.sendall(order)
+            self._send(at, order)  # a serial line may lose the order
             return False
 
         if not waiting.until(obeyed, timeout=_SECONDS, interval=0.1):
@@ -195,6 +177,11 @@ class Guest:
                 f'the guest on host {at.name} does not answer the order '
                 f'{order!r}; its last errors: {self.log.errors[-3:]}'
             )
+
+    def _send(self, at: host.Host, order: bytes) -> None:
+        with socket.socket(socket.AF_UNIX) as line:
+            line.connect(f'/proc/{at.pid}/root{self._orders}')
+            line.sendall(order)
 
     def _domain_state(self, at: host.Host) -> int | None:
         connection = at.connect()

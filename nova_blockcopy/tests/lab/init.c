@@ -19,7 +19,8 @@
  *                 1 = as fast as it goes
  *
  * The second serial port takes orders: "q" makes all writers stop between two
- * operations, after which the console says "quiet"; "g" makes them go on.
+ * operations, after which the console says "quiet"; "g" makes them go on. "r"
+ * reboots and "o" powers off, like a user of the guest.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -33,6 +34,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/reboot.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -167,6 +169,10 @@ static void take_orders(void)
                 pthread_rwlock_unlock(gate);
             quiet = 0;
             say("going\n");
+        } else if (order == 'r') {
+            reboot(RB_AUTOBOOT);
+        } else if (order == 'o') {
+            reboot(RB_POWER_OFF);
         }
     }
 }

@@ -64,7 +64,12 @@ class Inspection:
 
     def __call__(self, now: progress.Progress) -> None:
         """Inspect the disks at the first progress in state READY."""
-        if now.state is not states.State.READY or self.done or self.failure:
+        if now.state is states.State.READY:
+            self.inspect()
+
+    def inspect(self) -> None:
+        """Inspect the disks of a migration that is in state READY, once."""
+        if self.done or self.failure:
             return
         try:
             self._inspect()

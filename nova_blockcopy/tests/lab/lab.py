@@ -22,7 +22,13 @@ from nova_blockcopy.tests.lab import root
 DEV = pathlib.Path('/dev')
 #: Must be on a file system with O_DIRECT, which not every tmpfs has.
 BASE = pathlib.Path('/var/tmp/nova-blockcopy-lab')
-_SERVERS = ('libvirtd', 'qemu-system-x86', 'qemu-system-x86_64')
+#: Processes of a host that no migration starts.
+_SERVERS = (
+    'libvirtd',
+    'qemu-storage-daemon',
+    'qemu-system-x86',
+    'qemu-system-x86_64',
+)
 #: Programs that the machine needs, and their packages; then those that a host
 #: needs.
 _PROGRAMS = {
@@ -139,6 +145,8 @@ class Lab:
             for loop in (self.directory / 'loops').iterdir():
                 detach(DEV / loop.name)
                 loop.unlink()
+            # the daemon of a failing file has been killed
+            each.run('umount', '--lazy', '-a', '-t', 'fuse', check=False)
             for path in ('images', 'journal', 'deltas'):
                 # which may be a mount point, and stays
                 for found in each.outside(each.home / path).glob('*'):
