@@ -12,6 +12,8 @@ from nova_blockcopy.tests.faults import matrix
 _NEVER = '\\-'
 #: A cell that has not been run.
 _MISSING = '?'
+#: The longest description of a problem, in characters.
+_LONGEST = 300
 _HEAD = '.. The tox environment "faults" writes this file; do not edit it.\n\n'
 
 
@@ -19,7 +21,9 @@ def text(results: Iterable[matrix.Result]) -> str:
     """Return the tables of both modes, and the problems, as RST."""
     found = {result.cell: result for result in results}
     parts = [_of_mode(mode, found) for mode in model.Mode]
-    return _HEAD + '\n'.join([*parts, _problems(found.values())])
+    return _HEAD + '\n'.join(
+        [*parts, _problems(found.values()), _descriptions()]
+    )
 
 
 def _of_mode(mode: model.Mode, found: dict[matrix.Cell, matrix.Result]) -> str:
@@ -38,6 +42,13 @@ def _of_mode(mode: model.Mode, found: dict[matrix.Cell, matrix.Result]) -> str:
                 for state in way
             ]
             lines += _row([name, *(_word(cell, found) for cell in cells)])
+    return '\n'.join(lines) + '\n'
+
+
+def _descriptions() -> str:
+    lines = ['.. list-table:: The faults', '   :widths: 34 66', '']
+    for name, fault in faults.FAULTS.items():
+        lines += _row([f'``{name}``', fault.about])
     return '\n'.join(lines) + '\n'
 
 
@@ -77,4 +88,5 @@ def _problems(results: Iterable[matrix.Result]) -> str:
 
 
 def _plain(message: str) -> str:
-    return ' '.join(message.replace('`', "'").split())
+    words = ' '.join(message.replace('`', "'").split())
+    return words if len(words) <= _LONGEST else f'{words[:_LONGEST]} ...'
