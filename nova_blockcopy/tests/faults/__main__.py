@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         matrix.write(options.results, known.values())
     lab.sweep()
     try:
-        _run(matrix.left(wanted, known), options.results, options.jobs)
+        _run(matrix.left(wanted, known), options)
     except host.LabError as e:
         print(e, file=sys.stderr)
         return 2
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1 if matrix.left(wanted, known) else 0
 
 
-def _run(cells: list[matrix.Cell], results: pathlib.Path, jobs: int) -> None:
+def _run(cells: list[matrix.Cell], options: argparse.Namespace) -> None:
     """Run cells on several labs, and append the results to a file."""
     ahead: queue.SimpleQueue[matrix.Cell] = queue.SimpleQueue()
     for cell in cells:
@@ -62,15 +62,15 @@ def _run(cells: list[matrix.Cell], results: pathlib.Path, jobs: int) -> None:
     def work() -> None:
         if ahead.empty():
             return
-        with beds.Bed() as bed:
+        with beds.Bed(options.logs) as bed:
             while not ahead.empty():
                 result = matrix.run_cell(bed, ahead.get())
-                with door, results.open('a') as out:
+                with door, options.results.open('a') as out:
                     out.write(result.line() + '\n')
                     print(result.line(), flush=True)
 
-    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        for working in [pool.submit(work) for _job in range(jobs)]:
+    with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+        for working in [pool.submit(work) for _job in range(options.jobs)]:
             working.result()
 
 
@@ -112,6 +112,11 @@ def _parser() -> argparse.ArgumentParser:
         '--table',
         type=pathlib.Path,
         help='write the table of all results into this file',
+    )
+    add(
+        '--logs',
+        type=pathlib.Path,
+        help='directory for the logs of bad cells (default: none)',
     )
     add(
         '--jobs',

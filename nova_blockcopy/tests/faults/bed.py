@@ -2,6 +2,8 @@
 """The test bed: a lab with small file systems, and a service on each host."""
 
 import contextlib
+import pathlib
+import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +16,8 @@ from nova_blockcopy.tests.lab import scene
 
 #: The small file systems in the home of each host, and their sizes in MiB.
 SMALL = {'images': 1024, 'journal': 4, 'deltas': 256}
+#: Pages that are left where somebody writes all the time.
+_SPARE = (0, 0, 16, 64, 256)
 #: Options of the engine with which a fault is noticed in seconds.
 OPTIONS = {
     'call_timeout': 15,
@@ -25,9 +29,13 @@ OPTIONS = {
 
 
 class Bed:
-    """A lab on which one guest after the other is migrated."""
+    """A lab on which one guest after the other is migrated.
 
-    def __init__(self) -> None:
+    :param logs: a directory for the logs of bad migrations
+    """
+
+    def __init__(self, logs: pathlib.Path | None = None) -> None:
+        self._logs = logs
         self.lab = labs.Lab(small=SMALL)
 
     def __enter__(self) -> 'Bed':
@@ -74,6 +82,26 @@ class Bed:
                 each.start_libvirtd()
             each.wait_for_libvirtd()
 
+    def keep(self, name: str) -> None:
+        """Keep the logs and the journals of a migration.
+
+        :param name: of the directory for them
+        """
+        if self._logs is None:
+            return
+        into = self._logs / name
+        into.mkdir(parents=True, exist_ok=True)
+        for found in self.lab.directory.glob('[st]*-[ab]*'):
+            if found.is_file():
+                shutil.copy(found, into)
+        for at in self.lab.hosts:
+            for path in ('/var/log/libvirt', at.home / 'journal'):
+                shutil.copytree(
+                    at.outside(path),
+                    into / at.name / pathlib.Path(path).name,
+                    dirs_exist_ok=True,
+                )
+
     def other(self, at: hosts.Host) -> hosts.Host:
         """Return the other host."""
         return self.lab.b if at is self.lab.a else self.lab.a
@@ -109,9 +137,13 @@ def cut(at: hosts.Host, other: hosts.Host, *, drop: bool) -> None:
 def fill_room(at: hosts.Host, name: str) -> None:
     """Leave no room in one of the small file systems of a host."""
     path = str(at.home / name)
-    used = at.run('df', '--output=used', '-B', '4096', path).stdout
-    pages = max(int(used.split()[-1]), 1)
-    at.run('mount', '-o', f'remount,size={pages * 4096}', path)
+    for spare in _SPARE:  # somebody may be writing
+        used = at.run('df', '--output=used', '-B', '4096', path).stdout
+        pages = max(int(used.split()[-1]), 1) + spare
+        size = f'remount,size={pages * 4096}'
+        if not at.run('mount', '-o', size, path, check=False).returncode:
+            return
+    raise hosts.LabError(f'The room of {path} cannot be taken.')
 
 
 def empty_room(at: hosts.Host) -> None:

@@ -6,6 +6,8 @@ on stable storage, and before the act of that state.
 """
 
 import datetime
+import os
+import signal
 import threading
 import types
 from collections.abc import Iterable
@@ -25,6 +27,8 @@ class Hook:
         self._trace = trace
         self._armed: set[str] = set()
         self._held: dict[str, threading.Event] = {}
+        #: The write of the journal before which the process dies; 0 = none.
+        self._last = 0
         self._lock = threading.Lock()
 
     def install(self) -> None:
@@ -35,6 +39,7 @@ class Hook:
         def _write(
             self: journal.Journal, record: journal.Record, note: str
         ) -> journal.Record:
+            hook.perhaps_die()
             written = write(self, record, note)
             hook.passed(written, note)
             return written
@@ -50,6 +55,21 @@ class Hook:
         """Hold the source's migration at the first write of each state."""
         with self._lock:
             self._armed.update(states)
+
+    def die_at(self, write: int) -> None:
+        """Kill this process by SIGKILL before a later write of the journal.
+
+        :param write: 1 for the next write
+        """
+        with self._lock:
+            self._last = write
+
+    def perhaps_die(self) -> None:
+        """Kill this process if its last write has come."""
+        with self._lock:
+            self._last -= 1
+            if not self._last:
+                os.kill(os.getpid(), signal.SIGKILL)
 
     def release(self, state: str) -> None:
         """Let a migration go on that is held at a state."""

@@ -127,6 +127,8 @@ def run_cell(bed: beds.Bed, cell: Cell) -> Result:
         seen, notes = _run(bed, cell)
         outcome, problems = verdict.outcome(seen), verdict.problems(seen)
         reason = seen.reason
+        if problems:
+            bed.keep(f'{cell.mode}-{cell.state}-{cell.fault}')
     except Exception as e:  # the other cells shall run
         LOG.warning('Cell %s\n%s', cell, traceback.format_exc())
         outcome, notes, reason = BROKEN, [], ''

@@ -3,6 +3,7 @@
 
 import argparse
 import dataclasses
+import pathlib
 from typing import Any
 
 from nova_blockcopy import drivers
@@ -53,6 +54,11 @@ def parser(about: str) -> argparse.ArgumentParser:
         default=2,
         help='faults in one migration, at most; 0 for none, and no acts of '
         'the owner (default: 2)',
+    )
+    add(
+        '--logs',
+        type=pathlib.Path,
+        help='directory for the logs of bad migrations (default: none)',
     )
     _add_choices(made)
     _add_writes(made)

@@ -37,6 +37,42 @@ def both(it: stages.Stage) -> Iterator[None]:
 
 
 @_fault(
+    'source-write',
+    'SIGKILL of the engine on the source before the next write of its '
+    'journal: the act of the state is done.',
+)
+def source_write(it: stages.Stage) -> Iterator[None]:
+    it.source.ask('die', write=1)
+    yield
+
+
+def _at_write(it: stages.Stage, write: int) -> Iterator[None]:
+    it.destination.ask('die', write=write)
+    yield
+    it.wait(lambda: not it.destination.alive or it.has_ended)
+    it.met = not it.destination.alive
+    it.destination.start()
+
+
+@_fault(
+    'destination-write',
+    'SIGKILL of the engine on the destination before the next write of its '
+    'journal.',
+)
+def destination_write(it: stages.Stage) -> Iterator[None]:
+    yield from _at_write(it, 1)
+
+
+@_fault(
+    'destination-write-2',
+    'SIGKILL of the engine on the destination before the second next write of '
+    'its journal. In ``pivoting``, one disk has pivoted.',
+)
+def destination_write_2(it: stages.Stage) -> Iterator[None]:
+    yield from _at_write(it, 2)
+
+
+@_fault(
     'source-unit',
     'SIGKILL of the engine on the source, of its children and of the '
     'exporters, as a service manager does.',

@@ -90,6 +90,8 @@ class Soak:
         except Exception as e:  # the next migration shall run
             LOG.warning('%s\n%s', trip, traceback.format_exc())
             leg = dataclasses.replace(leg, broken=f'{type(e).__name__}: {e}')
+        if leg.problems:
+            self._bed.keep(f'{trip.number}')
         self._prepare_next(leg)
         return dataclasses.replace(leg, seconds=time.monotonic() - began)
 
@@ -189,7 +191,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     lab.sweep()
     legs: list[tally.Leg] = []
     try:
-        with beds.Bed() as bed:
+        with beds.Bed(wanted.logs) as bed:
             _run(bed, wanted, legs)
     except host.LabError as e:
         print(e, file=sys.stderr)
