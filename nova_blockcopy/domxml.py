@@ -100,12 +100,13 @@ def _disk(target: str, element: Element) -> model.Disk:
         cache=_attribute(element, 'driver', 'cache'),
         obstacle=obstacle.of(element, source),
         mirror_ready=None if mirror is None else mirror.get('ready') == 'yes',
-        mirror_path=_mirror_path(mirror),
+        mirror_path=_local_path(mirror),
+        top_path=_local_path(element),
     )
 
 
-def _mirror_path(mirror: Element | None) -> str | None:
-    source = None if mirror is None else mirror.find('source')
+def _local_path(element: Element | None) -> str | None:
+    source = None if element is None else element.find('source')
     if source is None:
         return None
     return source.get('file') or source.get('dev')

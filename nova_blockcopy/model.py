@@ -149,7 +149,8 @@ class Disk:
     supported local image nor a network disk. ``obstacle`` is the reason, in
     words, why the disk cannot move, as far as the XML shows one; an empty
     drive has none. ``mirror_ready`` is None if the XML shows no block job.
-    ``mirror_path`` is the image that the block job copies into.
+    ``mirror_path`` is the image that the block job copies into. ``top_path``
+    is the path of the top layer, even if the layers below are not supported.
     """
 
     target: str
@@ -161,6 +162,7 @@ class Disk:
     obstacle: str | None = None
     mirror_ready: bool | None = None
     mirror_path: str | None = None
+    top_path: str | None = None
 
     @property
     def path(self) -> str | None:

@@ -65,16 +65,27 @@ def check_remote(
     disk that another program has detached is still on the source only.
 
     :raises TooLate: some disk uses the base already
+    :raises Disturbed: another program has put an image on top of an export
     """
     disks = domxml.disks(guest.running_xml())
     for move in moves:
-        if move.disk in disks and not isinstance(
-            disks[move.disk].source, model.NetworkSource
-        ):
+        disk = disks.get(move.disk)
+        if disk is None or isinstance(disk.source, model.NetworkSource):
+            continue
+        if disk.top_path == move.base.path:
             raise exception.TooLate(
                 reason=f'the guest uses {move.base.path} for disk '
                 f'{move.disk} already.'
             )
+        raise exception.Disturbed(
+            guest=guest.name,
+            host=guest.host,
+            reason=f'disk {move.disk} writes to {disk.top_path}. A backup '
+            f'tool, or an external snapshot, has put that image there. Merge '
+            f'it into the layer below with "virsh blockcommit {guest.name} '
+            f'{move.disk} --active --pivot". Then the migration can be '
+            f'settled.',
+        )
 
 
 def forget_dead(

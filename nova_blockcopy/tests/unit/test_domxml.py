@@ -40,6 +40,7 @@ class TestReading(base.TestCase):
                 device='disk',
                 source=samples.image('/dev/vg/root'),
                 cache='none',
+                top_path='/dev/vg/root',
             ),
             only(samples.disk_xml()),
         )

@@ -93,6 +93,39 @@ class TestSnapshots(DisturbedTestCase):
         self.disturbed('vda', 'foreign')
         self.assert_on_foreign()
 
+    def test_one_on_the_destination(self):
+        """Only a person can say what becomes of its data."""
+        path = str(self.directory / 'b' / 'foreign')
+
+        def act():
+            machine = self.b.machines[samples.UUID]
+            root = domxml.parse(machine.xml)
+            disk = domxml.by_target(root)['vda']
+            below = domxml.parse(domxml.text(disk))
+            for name in ('source', 'backingStore'):
+                for child in disk.findall(name):
+                    disk.remove(child)
+            disk.set('type', 'file')
+            for child in domxml.parse(
+                f'<d><source file="{path}"/><backingStore type="network">'
+                f'<format type="qcow2"/></backingStore></d>'
+            ):
+                disk.append(child)
+            store = disk.find('backingStore')
+            assert store is not None
+            store.extend(
+                child
+                for child in below
+                if child.tag in ('source', 'backingStore')
+            )
+            machine.xml = domxml.text(root)
+
+        self.when('copying', act)
+        error = self.stuck()
+        for word in (path, 'blockcommit', 'host-b'):
+            self.assertIn(word, str(error))
+        self.assertNotIn('uses the base', str(error))
+
     def test_the_guest_is_off_when_it_is_undone(self):
         def act():
             self.foreign_snapshot()
