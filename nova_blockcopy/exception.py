@@ -169,6 +169,28 @@ class DestinationUnreachable(Refused):
     )
 
 
+class SourceUnreachable(Refused):
+    msg_fmt = (
+        'The source %(uri)s cannot be reached from %(host)s, so the guest '
+        'could not come back after a failure: %(reason)s'
+    )
+
+
+class ExportsRefused(Refused):
+    msg_fmt = 'The exports cannot be used from %(host)s: %(reason)s'
+
+
+class GuestUnfit(Refused):
+    msg_fmt = 'Guest "%(guest)s" cannot run on %(host)s: %(reason)s'
+
+
+class DeltaDirRefused(Refused):
+    msg_fmt = (
+        'The directory %(directory)s ([blockcopy] delta_dir) cannot be used: '
+        '%(reason)s'
+    )
+
+
 class ImageError(BlockCopyError):
     """An image on this host cannot be read or prepared."""
 

@@ -165,6 +165,11 @@ class Disk:
     top_path: str | None = None
 
     @property
+    def direct(self) -> bool:
+        """Whether QEMU bypasses the page cache, by the cache mode."""
+        return self.cache in ('none', 'directsync')
+
+    @property
     def path(self) -> str | None:
         """The path of the local image; None if the disk has none."""
         return self.source.path if isinstance(self.source, Image) else None
@@ -230,6 +235,18 @@ class Endpoint:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Rehearsal:
+    """A port of the source that stands for the exports to come.
+
+    A program that connects to the port hears the ``word``.
+    """
+
+    address: str
+    port: int
+    word: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class BaseRequest:
     """A base as the caller of the engine names it.
 
@@ -263,7 +280,8 @@ class SourceDisk:
 
     ``size_bytes`` is the size as the guest sees it. ``backing_digest`` is a
     SHA-256 checksum over all layers below the top layer, in hexadecimal; None
-    if there is no such layer or ``verify_backing`` is off.
+    if there is no such layer or ``verify_backing`` is off. ``direct`` means
+    that the guest's QEMU bypasses the page cache (O_DIRECT).
     """
 
     disk: str
@@ -271,6 +289,7 @@ class SourceDisk:
     size_bytes: int
     identity: ImageIdentity
     backing_digest: str | None = None
+    direct: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ after an interruption.
 """
 
 import os
+import tempfile
 from collections.abc import Iterable
 from collections.abc import Sequence
 from typing import Any
@@ -189,6 +190,26 @@ def _check_free(place: str, needed: int) -> None:
             f'delta_min_free, and what a merge of the deltas may add to the '
             f'disks there; make room, or set delta_dir to another directory.',
         )
+
+
+@privsep.entrypoint
+def check_direct(directory: str) -> None:
+    """Pass if files in a directory can be opened past the page cache.
+
+    The exports of the deltas need O_DIRECT, and so does most guests' QEMU.
+
+    :raises DeltaDirRefused: the file system does not allow that
+    """
+    try:
+        with tempfile.NamedTemporaryFile(dir=directory) as f:
+            os.close(os.open(f.name, os.O_RDWR | os.O_DIRECT))
+    except OSError as e:
+        raise exception.DeltaDirRefused(
+            directory=directory,
+            reason=f'a file there cannot be opened for direct I/O, past the '
+            f'page cache ({e.strerror}); set delta_dir to a directory on a '
+            f'file system that has O_DIRECT.',
+        ) from e
 
 
 def _below(image: model.Image) -> list[str]:

@@ -179,7 +179,7 @@ def _start(export: Any, node: str, encryption: Any, timeout: int) -> None:
     """
     unpacked = wire.unpack(export, model.Export)
     tls = encryption and wire.unpack(encryption, model.Encryption)
-    with _listener(unpacked) as listener:
+    with listen(unpacked.address, unpacked.port) as listener:
         command.serve(listener, *_argv(unpacked, node, tls), timeout=timeout)
 
 
@@ -250,20 +250,18 @@ def _runs(process: psutil.Process) -> bool:
         return False
 
 
-def _listener(export: model.Export) -> socket.socket:
-    """Open a socket that listens at the address and port of an export.
+def listen(address: str, port: int) -> socket.socket:
+    """Open a socket that listens at an address and port for an export.
 
     Connections inherit TCP_NODELAY from this socket. qemu-nbd sets
     TCP_NODELAY by itself only from QEMU 8.1 on (commit "nbd/server: Request
     TCP_NODELAY"). Without TCP_NODELAY, each small write of a guest waits
     40 ms for the client's delayed acknowledgement.
+
+    :raises OSError: the address or the port cannot be used
     """
-    family = socket.getaddrinfo(
-        export.address, export.port, type=socket.SOCK_STREAM
-    )[0][0]
-    listener = socket.create_server(
-        (export.address, export.port), family=family
-    )
+    family = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0][0]
+    listener = socket.create_server((address, port), family=family)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
 

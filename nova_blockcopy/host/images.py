@@ -121,6 +121,25 @@ def alignment(path: str) -> int:
     return int.from_bytes(size, sys.byteorder)
 
 
+@privsep.entrypoint
+def check_direct(path: str) -> None:
+    """Pass if an image can be opened past the page cache (O_DIRECT).
+
+    :raises ImageError: the image or its file system does not allow that
+    """
+    with reading(path):
+        try:
+            os.close(os.open(path, os.O_RDONLY | os.O_DIRECT))
+        except OSError as e:
+            if e.errno != errno.EINVAL:
+                raise
+            raise exception.ImageError(
+                path=path,
+                reason='its file system has no direct I/O, past the page '
+                'cache (O_DIRECT); move it to another file system.',
+            ) from e
+
+
 def cluster(image: model.Image) -> int:
     """Return the cluster size of a qcow2 in bytes; 0 for a raw image.
 

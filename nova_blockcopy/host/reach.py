@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A check that the destination's libvirt can be reached from the source.
+"""A check that the other host's libvirt can be reached from this host.
 
-The source checks this before any change. Otherwise seeding could take hours
-before the switchover fails.
+The source checks the way to the destination before any change. Otherwise
+seeding could take hours before the switchover fails. The destination checks
+the way back. Later libvirt itself connects: this check proves that a program
+listens there, and that no firewall is in between. It does not prove that
+libvirt accepts the certificate or the key of the other libvirt.
 """
 
 import socket
@@ -14,14 +17,36 @@ from nova_blockcopy import exception
 _PORTS = {'tcp': 16509, 'tls': 16514, '': 16514, 'ssh': 22}
 
 
-def check(host: str, uri: str, timeout: float) -> None:
-    """Check that a program listens at the address of a libvirt URI.
+def check_destination(host: str, uri: str, timeout: float) -> None:
+    """Pass if the destination's libvirt can be reached. On the source.
 
     :param host: this host's name, for the message
     :param uri: the URI of the libvirt on the other host
     :param timeout: seconds
     :raises DestinationUnreachable: nothing answers, or the URI names no host
     """
+    reason = _failure(uri, timeout)
+    if reason:
+        raise exception.DestinationUnreachable(
+            uri=uri, host=host, reason=reason
+        )
+
+
+def check_source(host: str, uri: str, timeout: float) -> None:
+    """Pass if the source's libvirt can be reached. On the destination.
+
+    :param host: this host's name, for the message
+    :param uri: the URI of the libvirt on the other host
+    :param timeout: seconds
+    :raises SourceUnreachable: nothing answers, or the URI names no host
+    """
+    reason = _failure(uri, timeout)
+    if reason:
+        raise exception.SourceUnreachable(uri=uri, host=host, reason=reason)
+
+
+def _failure(uri: str, timeout: float) -> str:
+    """Say why no program listens at the address of a URI; '' if one does."""
     try:
         parts = urllib.parse.urlsplit(uri)
         transport = parts.scheme.partition('+')[2]
@@ -32,14 +57,11 @@ def check(host: str, uri: str, timeout: float) -> None:
             )
         socket.create_connection((parts.hostname, port), timeout).close()
     except ValueError as e:  # also from a name that cannot be encoded
-        raise exception.DestinationUnreachable(
-            uri=uri, host=host, reason=f'{e}.'
-        ) from e
+        return f'{e}.'
     except OSError as e:
-        raise exception.DestinationUnreachable(
-            uri=uri,
-            host=host,
-            reason=f'port {port} of {parts.hostname} does not answer '
+        return (
+            f'port {port} of {parts.hostname} does not answer '
             f'({e.strerror or e}); check that libvirt listens there and that '
-            f'no firewall is in between.',
-        ) from e
+            f'no firewall is in between.'
+        )
+    return ''

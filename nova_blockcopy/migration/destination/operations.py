@@ -11,6 +11,7 @@ from typing import Any
 
 from nova_blockcopy import exception
 from nova_blockcopy import model
+from nova_blockcopy import needs
 from nova_blockcopy import states
 from nova_blockcopy import wire
 from nova_blockcopy.host import checksums
@@ -53,6 +54,9 @@ class Operations:
         name: str,
         peer: str,
         boot: str,
+        home: dict[str, Any],
+        rehearsal: dict[str, Any] | None,
+        xml: str,
         disks: list[Any],
         bases: dict[str, Any],
         left_alone: dict[str, str],
@@ -68,6 +72,11 @@ class Operations:
             name=name,
             peer=peer,
             boot=boot,
+            home=wire.unpack(home, model.Endpoint),
+            rehearsal=wire.unpack(rehearsal, model.Rehearsal)
+            if rehearsal
+            else None,
+            needs=needs.of(xml) if xml else None,
             mode=model.Mode(mode),
             disks=wire.unpack(disks, tuple[model.SourceDisk, ...]),
             bases=wire.unpack(bases, dict[str, model.BaseRequest]),

@@ -8,9 +8,13 @@ from collections.abc import Mapping
 from nova_blockcopy import drivers
 from nova_blockcopy import exception
 from nova_blockcopy import model
+from nova_blockcopy import needs
 from nova_blockcopy import plan
+from nova_blockcopy.host import fitness
 from nova_blockcopy.host import holders
 from nova_blockcopy.host import images
+from nova_blockcopy.host import reach
+from nova_blockcopy.host import rehearsal
 from nova_blockcopy.migration.destination import base_set
 from nova_blockcopy.migration.destination import host as hosts
 
@@ -19,14 +23,20 @@ from nova_blockcopy.migration.destination import host as hosts
 class Wanted:
     """A guest that a source wants to send.
 
-    ``peer`` is the source's name, and ``boot`` its boot id. ``bases`` are by
-    disk. ``left_alone`` has the paths of disks that do not move. Each must
-    exist on this host, too. ``tls`` is the source's ``export_tls``.
+    ``peer`` is the source's name, ``boot`` its boot id, and ``home`` how this
+    host's libvirt reaches it. ``rehearsal`` is a port to connect to; None for
+    no check. ``needs`` are those of the guest; None if the caller of the
+    engine takes care of them. ``bases`` are by disk. ``left_alone`` has the
+    paths of disks that do not move. Each must exist on this host, too. ``tls``
+    is the source's ``export_tls``.
     """
 
     name: str
     peer: str
     boot: str
+    home: model.Endpoint
+    rehearsal: model.Rehearsal | None
+    needs: needs.Needs | None
     mode: model.Mode
     disks: tuple[model.SourceDisk, ...]
     bases: Mapping[str, model.BaseRequest]
@@ -43,6 +53,9 @@ def check(
     :raises Refused: the guest cannot come to this host
     """
     _check_host(host, guest, wanted)
+    _check_connections(host, wanted)
+    if wanted.needs is not None:
+        fitness.check(host.here, wanted.name, wanted.needs)
     _check_left_alone(host, wanted)
     if wanted.mode is model.Mode.SEEDED:
         bases.check(host.name)
@@ -68,6 +81,13 @@ def _check_host(host: hosts.Host, guest: str, wanted: Wanted) -> None:
     )
 
 
+def _check_connections(host: hosts.Host, wanted: Wanted) -> None:
+    timeout = host.settings.call_timeout
+    reach.check_source(host.name, wanted.home.uri, timeout)
+    if wanted.rehearsal is not None:
+        rehearsal.check(host.name, wanted.rehearsal, timeout)
+
+
 def _check_left_alone(host: hosts.Host, wanted: Wanted) -> None:
     for disk, path in wanted.left_alone.items():
         if not os.path.exists(path):
@@ -91,6 +111,8 @@ def _base_facts(
             # a copy of the content needs a valid header to write to
             by_book=wanted.mode is model.Mode.SEEDED and not request.whole,
         )
+        if disk.direct:
+            images.check_direct(image.path)
         return plan.BaseFacts(
             image=image,
             size_bytes=size,

@@ -64,6 +64,7 @@ def steps_of(parts: Parts) -> dict[states.State, steps.Step]:
             ledger=parts.ledger,
             offer=parts.offer,
             cancelled=parts.cancelled,
+            settings=parts.settings,
         ),
         *_seeding(parts, served, watch),
         *_window(parts, served, watch),

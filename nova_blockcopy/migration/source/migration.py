@@ -27,6 +27,7 @@ from nova_blockcopy.host import boot
 from nova_blockcopy.host import deltas
 from nova_blockcopy.host import hypervisor
 from nova_blockcopy.host import reach
+from nova_blockcopy.host import rehearsal
 from nova_blockcopy.migration import peer
 from nova_blockcopy.migration.source import itinerary
 from nova_blockcopy.migration.source import ledger as ledgers
@@ -151,9 +152,12 @@ class Migration:
     def _plan(self) -> Plan:
         parts = self._look()
         try:
-            moves = parts.destination.prepare(
-                parts.offer, dry_run=True, cancelled=self._cancelled
-            )
+            with rehearsal.listening(self._here.host, self._settings) as port:
+                moves = parts.destination.prepare(
+                    *(parts.offer, port),
+                    dry_run=True,
+                    cancelled=self._cancelled,
+                )
         finally:
             parts.destination.discard()
         return Plan(
@@ -260,13 +264,17 @@ class Migration:
         )
         if self._mode is model.Mode.SEEDED:
             deltas.check_room(settings.delta_dir, settings.delta_min_free)
-        reach.check(guest.host, request.destination.uri, settings.call_timeout)
+            deltas.check_direct(settings.delta_dir)
+        reach.check_destination(
+            guest.host, request.destination.uri, settings.call_timeout
+        )
         ledger = ledgers.Ledger(
             journal.Journal(settings.journal_dir), self._record(guest)
         )
         # last, because it may read whole backing files
         offer = self._readiness.offer(
-            guest, selection, request.bases, self._mode
+            *(guest, selection, request.bases, self._mode, request.home),
+            xml='' if self._switch else guest.running_xml(),
         )
         return itinerary.Parts(
             guest=guest,

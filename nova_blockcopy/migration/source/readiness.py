@@ -99,6 +99,9 @@ class Readiness:
         selection: plan.Selection,
         bases: Mapping[str, model.BaseRequest],
         mode: model.Mode,
+        home: model.Endpoint,
+        *,
+        xml: str,
     ) -> offers.Offer:
         """Describe the disks of a guest to the destination.
 
@@ -106,16 +109,20 @@ class Readiness:
         ``verify_backing`` is on.
 
         :param bases: the base of each disk to move
-        :raises DiskRefused: the image of a disk cannot be read
+        :param home: how the destination's libvirt reaches this host
+        :param xml: the domain that the destination is to check
+        :raises DiskRefused: the image of a disk cannot be read or exported
         """
         return offers.Offer(
             source=self.host,
             boot=boot.current(),
+            home=home,
             mode=mode,
             tls=self._settings.export_tls,
             bases=bases,
             disks=self.describe(guest, selection),
             selection=selection,
+            xml=xml,
         )
 
     def describe(
@@ -136,7 +143,7 @@ class Readiness:
                 guest=guest.name, disk=disk.target, reason='it has no image.'
             )
         try:
-            return model.SourceDisk(
+            described = model.SourceDisk(
                 disk=disk.target,
                 image=image,
                 size_bytes=images.size(image),
@@ -144,8 +151,11 @@ class Readiness:
                 backing_digest=images.digest(image.backing)
                 if self._settings.verify_backing
                 else None,
+                direct=disk.direct,
             )
+            images.check_direct(image.path)  # its export needs that
         except exception.ImageError as e:
             raise exception.DiskRefused(
                 guest=guest.name, disk=disk.target, reason=e
             ) from e
+        return described

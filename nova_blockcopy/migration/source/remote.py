@@ -42,12 +42,14 @@ class RemoteDestination:
     def prepare(
         self,
         offer: offers.Offer,
+        port: model.Rehearsal | None = None,
         *,
         dry_run: bool,
         cancelled: threading.Event,
     ) -> tuple[model.Move, ...]:
         """Have the destination check the bases and begin a journal.
 
+        :param port: a port that the destination is to connect to
         :param dry_run: only check
         :raises Refused: a base does not fit; nothing was changed
         """
@@ -57,6 +59,9 @@ class RemoteDestination:
             name=self.guest,
             peer=offer.source,
             boot=offer.boot,
+            home=wire.pack(offer.home),
+            rehearsal=wire.pack(port),
+            xml=offer.xml,
             disks=wire.pack(offer.disks),
             bases=wire.pack(dict(offer.bases)),
             left_alone={

@@ -27,6 +27,7 @@ from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import states
 from nova_blockcopy.host import hypervisor
+from nova_blockcopy.host import rehearsal
 from nova_blockcopy.migration.source import exports
 from nova_blockcopy.migration.source import ledger as ledgers
 from nova_blockcopy.migration.source import lookout
@@ -79,11 +80,13 @@ class PrepareBases(Step):
     ledger: ledgers.Ledger
     offer: offers.Offer
     cancelled: threading.Event
+    settings: conf.Settings
 
     def execute(self) -> None:
-        moves = self.destination.prepare(
-            self.offer, dry_run=False, cancelled=self.cancelled
-        )
+        with rehearsal.listening(self.offer.source, self.settings) as port:
+            moves = self.destination.prepare(
+                *(self.offer, port), dry_run=False, cancelled=self.cancelled
+            )
         self.ledger.note(note='the bases fit', moves=moves)
 
     def undo(self) -> None:

@@ -3,7 +3,10 @@
 
 import socket
 import subprocess
+import typing
 from unittest import mock
+
+import fixtures
 
 from nova_blockcopy import exception
 from nova_blockcopy import model
@@ -11,13 +14,12 @@ from nova_blockcopy import plan
 from nova_blockcopy import states
 from nova_blockcopy.records import journal
 from nova_blockcopy.tests.functional import base
+from nova_blockcopy.tests.lab import guest
 from nova_blockcopy.tests.lab import scene
 
 
-class TestRefused(base.TestCase):
-    def setUp(self):
-        super().setUp()
-        self.made = self.set_scene('block', 'layered')
+class RefusedTestCase(base.TestCase):
+    made: typing.Any
 
     def _refused(self, kind, *words, **changes):
         """Plan and run alike are refused, with one sentence of reason."""
@@ -32,6 +34,40 @@ class TestRefused(base.TestCase):
                 self.assertIn(word, str(error))
             self.assertNotIn('\n', str(error))
         self.assertEqual([], self.hosts.litter())
+
+
+class TestUnfit(RefusedTestCase):
+    """The destination lacks something that the guest needs."""
+
+    def test_the_directory_of_a_console(self):
+        self.lab.a.run('mkdir', '/var/log/libvirt/own')
+        xml = guest.Guest.xml
+        more = (
+            '<serial type="file"><source path="/var/log/libvirt/own/log"/>'
+            '</serial>'
+        )
+        self.useFixture(
+            fixtures.MonkeyPatch(
+                f'{guest.__name__}.Guest.xml',
+                lambda made: xml(made).replace(
+                    '</devices>', f'{more}</devices>'
+                ),
+            )
+        )
+        self.made = self.set_scene('block')
+        self._refused(
+            exception.GuestUnfit,
+            *('lab-b', 'directory /var/log/libvirt/own does not exist'),
+        )
+        self.lab.b.run('mkdir', '/var/log/libvirt/own')
+        self.made.run(self.made.migration())
+        self.assert_intact(self.made, self.lab.b)
+
+
+class TestRefused(RefusedTestCase):
+    def setUp(self):
+        super().setUp()
+        self.made = self.set_scene('block', 'layered')
 
     def _bases(self, **paths):
         requests = self.made.base_requests()
@@ -152,6 +188,54 @@ class TestRefused(base.TestCase):
                 self.lab.b.address,
                 destination=model.Endpoint(uri=uri),
             )
+        self.assert_intact(self.made, self.lab.a)
+
+    def test_a_way_back_that_is_closed(self):
+        """It would be needed after hours of seeding, and then be missing."""
+        uri = f'qemu+tcp://{self.lab.a.address}:16510/system'
+        self._refused(
+            exception.SourceUnreachable,
+            *('lab-b', 'port 16510', 'could not come back'),
+            home=model.Endpoint(uri=uri),
+        )
+        self.assert_intact(self.made, self.lab.a)
+
+    def test_exports_that_are_out_of_reach(self):
+        self._refused(
+            exception.ExportsRefused,
+            *('lab-b', '127.0.0.2', 'export_port_min'),
+            export_address='127.0.0.2',
+        )
+        self._refused(
+            exception.ExportsRefused,
+            *('lab-a', 'export_address'),
+            export_address='192.0.2.1',
+        )
+        self.assert_intact(self.made, self.lab.a)
+
+    def _without_direct_io(self, at):
+        """Mount a file system without O_DIRECT."""
+        point = at.images / 'ramfs'
+        at.run('mkdir', str(point))
+        at.run('mount', '-t', 'ramfs', 'ramfs', str(point))
+        self.addCleanup(at.run, 'rmdir', str(point))
+        self.addCleanup(at.run, 'umount', str(point))
+        return point
+
+    def test_file_systems_without_direct_io(self):
+        self._refused(
+            exception.DeltaDirRefused,
+            *('direct I/O', 'delta_dir'),
+            delta_dir=str(self._without_direct_io(self.lab.a)),
+            delta_min_free=0,
+        )
+        path = self._without_direct_io(self.lab.b) / 'base.img'
+        self.lab.b.run('truncate', '-s', '64M', str(path))
+        self._refused(
+            exception.BaseRefused,
+            *(str(path), 'direct I/O'),
+            **self._bases(vda=path),
+        )
         self.assert_intact(self.made, self.lab.a)
 
     def test_a_guest_that_is_there_already(self):

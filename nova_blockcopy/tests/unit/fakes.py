@@ -523,7 +523,12 @@ class Connection:
         self.limit_flags: list[int] = []
         #: Takes definitions and snapshots, and does nothing with them.
         self.deaf = False
+        self.networks: dict[str, Any] = {}
         self.on_version: Callable[[], None] = lambda: None
+        self.on_capabilities: Callable[[], None] = lambda: None
+        self.on_compare: Callable[[], int] = lambda: (
+            libvirt.VIR_CPU_COMPARE_SUPERSET
+        )
         self.on_read: Callable[[], None] = lambda: None
         self.on_resume: Callable[[Machine], None] = lambda _machine: None
         self.on_snapshot: Callable[[Machine], None] = lambda _machine: None
@@ -542,6 +547,18 @@ class Connection:
 
     def getVersion(self) -> int:
         return self.emulator
+
+    def getDomainCapabilities(self, *_machine: str | None) -> str:
+        self.on_capabilities()
+        return '<domainCapabilities/>'
+
+    def compareHypervisorCPU(self, *_machine: str | None) -> int:
+        return self.on_compare()
+
+    def networkLookupByName(self, name: str) -> Any:
+        if name not in self.networks:
+            raise libvirt_error(libvirt.VIR_ERR_NO_NETWORK, 'no network')
+        return self.networks[name]
 
     def lookupByUUIDString(self, uuid: str) -> Domain:
         if self.broken is not None:

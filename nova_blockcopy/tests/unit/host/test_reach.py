@@ -16,7 +16,8 @@ from nova_blockcopy.tests.unit import base
 class TestCheck(base.TestCase):
     def unreachable(self, uri):
         error = self.assertRaises(
-            exception.DestinationUnreachable, reach.check, 'host-a', uri, 30
+            exception.DestinationUnreachable,
+            *(reach.check_destination, 'host-a', uri, 30),
         )
         self.assertIn('host-a', str(error))
         self.assertIn(uri, str(error))
@@ -25,11 +26,21 @@ class TestCheck(base.TestCase):
     def test_somebody_listens(self):
         with socket.create_server(('127.0.0.1', 0)) as server:
             port = server.getsockname()[1]
-            reach.check('a', f'qemu+tcp://127.0.0.1:{port}/system', 30)
+            uri = f'qemu+tcp://127.0.0.1:{port}/system'
+            reach.check_destination('a', uri, 30)
+            reach.check_source('b', uri, 30)
         self.assertIn(
             f'port {port} of 127.0.0.1',
             self.unreachable(f'qemu+tcp://127.0.0.1:{port}/system'),
         )
+
+    def test_the_way_back(self):
+        error = self.assertRaises(
+            exception.SourceUnreachable,
+            *(reach.check_source, 'host-b', 'qemu:///system', 30),
+        )
+        self.assertIn('host-b', str(error))
+        self.assertIn('could not come back', str(error))
 
     @ddt.data('qemu:///system', 'qemu+unix://host/system', '', 'host-b')
     def test_a_uri_that_leads_nowhere(self, uri):
@@ -61,7 +72,8 @@ class TestCheck(base.TestCase):
     )
     def test_a_uri_that_is_none(self, uri):
         error = self.assertRaises(
-            exception.DestinationUnreachable, reach.check, 'host-a', uri, 1
+            exception.DestinationUnreachable,
+            *(reach.check_destination, 'host-a', uri, 1),
         )
         self.assertIn(uri, str(error))
 
