@@ -8,17 +8,24 @@ import time
 from collections.abc import Iterator
 from collections.abc import Sequence
 
+import libvirt
+
 from nova_blockcopy import states
 from nova_blockcopy.tests.faults import bed as beds
 from nova_blockcopy.tests.faults import fault as faults
 from nova_blockcopy.tests.faults import look
 from nova_blockcopy.tests.faults import stage as stages
 from nova_blockcopy.tests.faults import verdict
+from nova_blockcopy.tests.lab import host as hosts
 
 #: Seconds for the first run of a migration, and for its settlement.
 _RUN = 240
 _SETTLE = 90
-_TICK = 0.05
+#: Errors of a fault whose object has gone meanwhile.
+_TOO_LATE = (
+    *(OSError, ValueError, subprocess.SubprocessError),
+    *(hosts.LabError, libvirt.libvirtError),
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +148,7 @@ class Run:
         """Do the next part of a fault, which may come too late."""
         try:
             next(act, None)
-        except (OSError, ValueError, subprocess.CalledProcessError) as e:
+        except _TOO_LATE as e:
             self._stage.notes.append(f'{type(e).__name__}: {e}')
 
     def _settle(self) -> None:

@@ -120,6 +120,11 @@ class Soak:
             seen=evidence,
             differences=tuple(map(str, seen.differences)),
             notes=tuple(stage.notes),
+            broken=(
+                'the contents were not compared'
+                if self._inspected and not seen.done
+                else ''
+            ),
         )
 
     def _scene(self, trip: trips.Trip) -> scene.Scene:

@@ -74,8 +74,9 @@ class Leg:
     @property
     def problems(self) -> tuple[str, ...]:
         """All that should not be."""
-        found = verdict.problems(self.seen) if self.seen else [self.broken]
-        return (*found, *self.differences)
+        found = verdict.problems(self.seen) if self.seen else []
+        broken = [self.broken] if self.broken else []
+        return (*found, *self.differences, *broken)
 
     def line(self) -> str:
         """Return the result as a line of JSON."""

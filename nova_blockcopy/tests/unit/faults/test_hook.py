@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A migration is held at a state, and messages have troubles."""
 
+import signal
 import threading
 
 import fixtures
@@ -67,6 +68,19 @@ class TestHook(base.TestCase):
         self.assertFalse(writing.is_alive())
         # once
         self.journal.write(found, state)
+
+    def test_a_process_dies_before_a_write(self):
+        kills = []
+        self.useFixture(
+            fixtures.MonkeyPatch(
+                'os.kill', lambda _pid, number: kills.append(number)
+            )
+        )
+        self.hook.die_at(2)
+        self.journal.write(self.record, self.record.state)
+        self.assertEqual([], kills)
+        self.journal.write(self.record, self.record.state)
+        self.assertEqual([signal.SIGKILL], kills)
 
 
 class TestChannel(base.TestCase):
