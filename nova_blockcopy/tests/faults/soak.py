@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import dataclasses
 import logging
+import subprocess
 import sys
 import time
 import traceback
@@ -144,6 +145,7 @@ class Soak:
             load_length=self._size // 8,
             chaos=_CHAOS if trip.writes == trips.CHAOS else 0,
             discards=self._discards,
+            acpi=True,
         )
         return self._made
 
@@ -162,7 +164,11 @@ class Soak:
         side = seen.at[0] if seen.at else seen.authority
         if side == verdict.DESTINATION:
             self._made = made.reversed()
-            self._made.empty_bases()
+            try:
+                self._made.empty_bases()
+            except subprocess.CalledProcessError as e:
+                LOG.warning('%s: %s', e, e.stderr)
+                self._clear()
 
 
 def _is_full(made: scene.Scene) -> bool:

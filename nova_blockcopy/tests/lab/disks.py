@@ -97,7 +97,10 @@ class Maker:
         if disk.image.format is model.ImageFormat.QCOW2:
             self._create(disk.image, disk.size_bytes)
             return
-        # through the device, so that the page cache forgets its data, too
+        if disk.image.kind is model.ImageKind.BLOCK:
+            # through the device, so that the page cache forgets its data, too
+            self._host.run('blkdiscard', '--force', disk.path)
+            return
         self._host.run(
             *('fallocate', '--punch-hole', '--offset', '0'),
             *('--length', str(disk.size_bytes), disk.path),

@@ -37,6 +37,7 @@ class Guest:
         disk; 0 for no reads, a microsecond for as many as possible
     :param cache: the cache mode of the disks, by libvirt's names
     :param lazy: the guest's writes do not wait for stable storage
+    :param acpi: the guest has ACPI, which power-off and hot-plug need
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Guest:
         reader: float = 0,
         cache: str = 'none',
         lazy: bool = False,
+        acpi: bool = False,
     ) -> None:
         self.uuid = str(uuid.uuid4())
         self.name = f'guest-{self.uuid[:8]}'
@@ -64,6 +66,7 @@ class Guest:
         )
         #: Whether the guest writes at random places of its disks.
         self.writes_anywhere = bool(chaos)
+        self._features = '<features><acpi/></features>' if acpi else ''
         self._hosts = hosts
         self._images = images
         self._cache = cache
@@ -211,6 +214,7 @@ class Guest:
                 <initrd>{kernel.initramfs()}</initrd>
                 <cmdline>console=ttyS0 quiet {parameters}</cmdline>
               </os>
+              {self._features}
               <devices>
                 <controller type="usb" model="none"/>
                 <memballoon model="none"/>

@@ -47,6 +47,7 @@ _HOST_PROGRAMS = {
     'ip': 'iproute2',
     'tc': 'iproute2',
     'mount': 'mount',
+    'blkdiscard': 'util-linux',
     'hostname': 'hostname',
     'libvirtd': 'libvirt-daemon',
     'virsh': 'libvirt-clients',

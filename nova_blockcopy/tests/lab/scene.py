@@ -89,12 +89,13 @@ class Scene:
         reader: float = 0,
         cache: str = 'none',
         lazy: bool = False,
+        acpi: bool = False,
         **overrides: Any,
     ) -> 'Scene':
         """Make images and bases, and start the guest.
 
         See :class:`guest.Guest` for ``interval``, ``load_length``, ``chaos``,
-        ``discards``, ``reader``, ``cache`` and ``lazy``.
+        ``discards``, ``reader``, ``cache``, ``lazy`` and ``acpi``.
 
         :param kinds: one for each disk; see :meth:`disks.Maker.of_kind`
         :param size: bytes of each disk
@@ -130,6 +131,7 @@ class Scene:
             reader=reader,
             cache=cache,
             lazy=lazy,
+            acpi=acpi,
         )
         contents = (
             {}
