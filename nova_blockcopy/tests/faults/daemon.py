@@ -58,7 +58,8 @@ class Daemon:
                     *(sys.executable, '-m', service.__name__),
                     json.dumps(self._order),
                 ],
-                stdin=subprocess.DEVNULL,
+                # closed by the end of this process, which ends the service
+                stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
                 cwd=_PROJECT,
@@ -90,7 +91,7 @@ class Daemon:
         if self._process is None:
             return
         self._process.kill()
-        self._process.wait()
+        self._process.communicate()
         self._address.unlink(missing_ok=True)
         if unit:
             children = [

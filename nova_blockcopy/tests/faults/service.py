@@ -9,6 +9,7 @@ settled.
 
 import json
 import logging
+import os
 import pathlib
 import socketserver
 import sys
@@ -201,6 +202,12 @@ class _Server(socketserver.ThreadingUnixStreamServer):
         self.service = service
 
 
+def _end_with_harness() -> None:
+    """End this process when the harness has closed standard input."""
+    sys.stdin.read()
+    os._exit(1)
+
+
 def _main(order: dict[str, Any]) -> None:
     logging.basicConfig(
         level=logging.INFO,
@@ -209,6 +216,7 @@ def _main(order: dict[str, Any]) -> None:
     libvirt.registerErrorHandler(lambda *_ignored: None, None)
     it = labs.Lab(order['lab'], small=order['small'])
     at, other = it.hosts if order['host'] == 'a' else reversed(it.hosts)
+    threading.Thread(target=_end_with_harness, daemon=True).start()
     service = Service(it, at, other, order['options'])
     with _Server(address(it, at), service) as server:
         service.start()
