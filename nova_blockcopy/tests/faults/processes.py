@@ -44,6 +44,8 @@ def both(it: stages.Stage) -> Iterator[None]:
 def source_write(it: stages.Stage) -> Iterator[None]:
     it.source.ask('die', write=1)
     yield
+    it.wait(lambda: it.has_ended)
+    it.met = not it.source.alive
 
 
 def _at_write(it: stages.Stage, write: int) -> Iterator[None]:
