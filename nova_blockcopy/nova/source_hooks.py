@@ -74,6 +74,16 @@ class SourceHooks(compat.LibvirtDriver):  # type: ignore[misc]
                 source_bdms=memo.source_block_devices(post_method),
             ),
         )
+        self._run_and_close(current, context, instance, dest, migrate)
+
+    def _run_and_close(
+        self,
+        current: _LiveMigration,
+        context: Any,
+        instance: Any,
+        dest: str,
+        migrate: Callable[[], None],
+    ) -> None:
         self._live_migrations[instance.uuid] = current
         go_on = functools.partial(self._reconciler.go_on, [instance.uuid])
         try:

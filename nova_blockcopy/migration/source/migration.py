@@ -195,7 +195,7 @@ class Migration:
         try:
             return work()
         except exception.BlockCopyError as e:
-            reason = _why_not_seeded(e)
+            reason = modes.why_not_seeded(e)
             if self._mode is model.Mode.DIRECT or reason is None:
                 raise
             LOG.warning(
@@ -393,18 +393,3 @@ def _has_ended(guest: hypervisor.Guest) -> bool:
         return guest.power() is hypervisor.Power.OFF
     except exception.HypervisorError:
         return False
-
-
-def _why_not_seeded(error: exception.BlockCopyError) -> BaseException | None:
-    """Return the reason why a guest cannot be seeded; None for other errors.
-
-    All steps were undone in that case. A stuck migration never begins anew.
-    Space that runs out after the first check is another error.
-    """
-    if isinstance(error, exception.NoRoom):
-        return error
-    if isinstance(error, exception.MigrationUndone) and isinstance(
-        error.__cause__, exception.CannotFreeze
-    ):
-        return error.__cause__
-    return None

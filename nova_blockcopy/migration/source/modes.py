@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The order of the steps in each mode, by the state of each step. Pure."""
 
+from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import states
 from nova_blockcopy.records import journal
@@ -28,3 +29,18 @@ def ahead(record: journal.Record) -> tuple[State, ...]:
     # if a step after the pivot was begun, the pivot is not repeated
     order = ORDER[record.mode]
     return order[order.index(begun(record)[-1]) :]
+
+
+def why_not_seeded(error: exception.BlockCopyError) -> BaseException | None:
+    """Return the reason why a guest cannot be seeded; None for other errors.
+
+    All steps were undone in that case. A stuck migration never begins anew.
+    Space that runs out after the first check is another error.
+    """
+    if isinstance(error, exception.NoRoom):
+        return error
+    if isinstance(error, exception.MigrationUndone) and isinstance(
+        error.__cause__, exception.CannotFreeze
+    ):
+        return error.__cause__
+    return None
