@@ -28,6 +28,8 @@ _PATIENCE = 5.0
 #: Seconds between two looks during a switchover. libvirt starts the job of a
 #: migration before the QEMU of the destination starts, which takes longer.
 _TICK = 0.05
+#: Seconds between two looks at the free space.
+_SLOW_TICK = 1.0
 #: Seconds between two attempts to end a migration.
 _ABORT_INTERVAL = 0.5
 
@@ -104,7 +106,7 @@ class Lookout:
 
     def _watch(self, ended: threading.Event) -> None:
         looked = False
-        while not ended.wait(_TICK):
+        while not ended.wait(_SLOW_TICK if looked else _TICK):
             if self.cancelled.is_set():
                 # the switch aborts the migration, or has done so
                 self._see_off(ended, abort=False)
