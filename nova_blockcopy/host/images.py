@@ -274,6 +274,23 @@ def info(path: str) -> dict[str, Any]:
     return found
 
 
+@privsep.entrypoint
+def reserve(path: str, size_bytes: int, timeout: int) -> None:
+    """Reserve space for a file, which may be in use. The content stays.
+
+    :param timeout: seconds
+    :raises ImageError: the file system has no room, or reserves nothing
+    """
+    try:
+        # unlike posix_fallocate(3), this never writes zeros instead
+        command.run(
+            *('fallocate', '--keep-size', '--length', str(size_bytes), path),
+            timeout=timeout,
+        )
+    except command.CommandFailed as e:
+        raise exception.ImageError(path=path, reason=e) from e
+
+
 def status(path: str) -> os.stat_result:
     """Return the status of a file or a device.
 

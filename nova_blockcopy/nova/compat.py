@@ -101,6 +101,10 @@ METHODS: dict[str, dict[str, tuple[str, ...]]] = {
             *('context', 'instance', 'network_info', 'block_device_info'),
             *('destroy_disks', 'migrate_data'),
         ),
+        'post_live_migration_at_destination': (
+            *('context', 'instance', 'network_info', 'block_migration'),
+            'block_device_info',
+        ),
         'rollback_live_migration_at_source': (
             *('context', 'instance', 'migrate_data'),
         ),
@@ -244,7 +248,10 @@ CONSTANTS = ('MIGRATING', 'DELETING', 'REBUILD_SPAWNING')
 
 #: Options of nova.conf by group; '' is [DEFAULT].
 OPTIONS: dict[str, tuple[str, ...]] = {
-    '': ('host', 'my_ip', 'state_path', 'instances_path'),
+    '': (
+        *('host', 'my_ip', 'state_path', 'instances_path'),
+        *('preallocate_images', 'use_cow_images'),
+    ),
     'libvirt': (
         *('images_type', 'images_volume_group'),
         'live_migration_inbound_addr',
@@ -261,6 +268,25 @@ def version() -> str:
 def monitor_interval() -> int:
     """Seconds between two figures of a migration; an option since Nova 34."""
     return getattr(CONF.libvirt, 'live_migration_monitor_interval', 5)
+
+
+def images_type() -> str:
+    """The type of images that Nova makes on this host.
+
+    ``Backend`` (nova/virt/libvirt/imagebackend.py) resolves the two other
+    names in this way.
+    """
+    known = {
+        'default': 'qcow2' if CONF.use_cow_images else 'raw',
+        'flat': 'raw',
+    }
+    wanted = str(CONF.libvirt.images_type)
+    return known.get(wanted, wanted)
+
+
+def reserves_images() -> bool:
+    """Whether Nova reserves the space of images that are files."""
+    return bool(CONF.preallocate_images == 'space')
 
 
 def compute_manager(virt_driver: Any) -> Any:

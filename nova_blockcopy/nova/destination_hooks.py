@@ -4,11 +4,16 @@
 import functools
 from typing import Any
 
+from oslo_log import log as logging
+
+from nova_blockcopy import exception
 from nova_blockcopy.nova import bases
 from nova_blockcopy.nova import channel
 from nova_blockcopy.nova import compat
 from nova_blockcopy.nova import handshake
 from nova_blockcopy.nova import service
+
+LOG = logging.getLogger(__name__)
 
 
 class DestinationHooks(compat.LibvirtDriver):  # type: ignore[misc]
@@ -75,6 +80,31 @@ class DestinationHooks(compat.LibvirtDriver):  # type: ignore[misc]
         if message is None:
             return super().check_instance_shared_storage_remote(context, data)
         return self._service.answer(message)
+
+    def post_live_migration_at_destination(
+        self,
+        context: Any,
+        instance: Any,
+        network_info: Any,
+        block_migration: bool = False,
+        block_device_info: Any = None,
+    ) -> None:
+        """Have Nova do its part, and reserve images as Nova reserves them."""
+        super().post_live_migration_at_destination(
+            context, instance, network_info, block_migration, block_device_info
+        )
+        if not compat.reserves_images():
+            return
+        try:
+            self._service.reserve_images(instance.uuid)
+        except exception.BlockCopyError as e:
+            # the guest runs all the same, and must not end in ERROR
+            LOG.error(
+                'preallocate_images is "space", but the space of the '
+                'instance\'s disks is not reserved: %s',
+                *(e,),
+                instance=instance,
+            )
 
     def rollback_live_migration_at_destination(
         self,

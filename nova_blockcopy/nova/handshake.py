@@ -28,12 +28,14 @@ class Terms:
     """The terms of one migration.
 
     ``bases`` are by the path of the disk's image on the source. ``tls`` is
-    the destination's ``[blockcopy] export_tls``.
+    the destination's ``[blockcopy] export_tls``. ``images`` is the type of
+    images that the destination makes.
     """
 
     version: int = VERSION
     agreed: bool = False
     tls: bool = False
+    images: str = ''
     bases: dict[str, model.BaseRequest] = dataclasses.field(
         default_factory=dict
     )

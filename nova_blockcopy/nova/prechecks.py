@@ -38,7 +38,11 @@ class Prechecks(compat.LibvirtDriver):  # type: ignore[misc]
             context, instance, *args, **kwargs
         )
         handshake.write(
-            data, handshake.Terms(tls=self._service.settings.export_tls)
+            data,
+            handshake.Terms(
+                tls=self._service.settings.export_tls,
+                images=compat.images_type(),
+            ),
         )
         return data
 
@@ -63,7 +67,7 @@ class Prechecks(compat.LibvirtDriver):  # type: ignore[misc]
                 reason='the destination does not run nova-blockcopy, or runs '
                 'another version of it. Choose another host.'
             )
-        _check_images(instance, data)
+        _check_images(instance, terms)
         disks = self._get_instance_disk_info(instance, block_device_info)
         try:
             self._service.check_live_migration(
@@ -141,13 +145,13 @@ def _check_settled(engine: service.Service, instance: Any) -> None:
         )
 
 
-def _check_images(instance: Any, migrate_data: Any) -> None:
+def _check_images(instance: Any, terms: handshake.Terms) -> None:
     """Pass if both hosts have one type of images, which is not encrypted."""
-    if migrate_data.image_type != compat.CONF.libvirt.images_type:
+    if terms.images != compat.images_type():
         raise compat.MigrationPreCheckError(
             reason=f'the destination has [libvirt] images_type = '
-            f'{migrate_data.image_type}, and this host has '
-            f'{compat.CONF.libvirt.images_type}. Both must be the same.'
+            f'{terms.images}, and this host has {compat.images_type()}. Both '
+            f'must be the same.'
         )
     if instance.ephemeral_key_uuid is not None:
         raise compat.MigrationPreCheckError(

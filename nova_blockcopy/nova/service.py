@@ -9,6 +9,7 @@ from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import plan
 from nova_blockcopy.host import hypervisor
+from nova_blockcopy.host import images
 from nova_blockcopy.migration import peer
 from nova_blockcopy.migration.destination import dispatcher
 from nova_blockcopy.migration.source import migration
@@ -124,6 +125,23 @@ class Service:
         :raises PeerError: Nova is still making them
         """
         return self.preparations.is_expected(guest, source)
+
+    def reserve_images(self, guest: str) -> None:
+        """Reserve the space of a guest's files that have come to this host.
+
+        Seeding and copying leave out zeros, so the files have holes.
+
+        :param guest: UUID
+        :raises BlockCopyError: the space of a file cannot be reserved
+        """
+        record = self.journal.find(guest)
+        for move in record.moves if record else ():
+            if move.base.kind is model.ImageKind.FILE:
+                images.reserve(
+                    move.base.path,
+                    move.size_bytes,
+                    self.settings.call_timeout,
+                )
 
     def keep_bases(self, guest: str) -> None:
         """Keep a guest's seeded bases, if ``keep_seeded`` says so."""

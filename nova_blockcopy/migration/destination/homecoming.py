@@ -102,6 +102,9 @@ def _settle_definition(
 ) -> None:
     """Make the persistent definition name the bases, and check the result.
 
+    Only the disks that moved change. The others are the caller's: a Cinder
+    volume may have another path on this host than on the source.
+
     At a pivot, libvirt changes the persistent definition only if the disk has
     the same source there as in the live one, and reports no error otherwise
     (qemuBlockJobRewriteConfigDiskSource, src/qemu/qemu_blockjob.c).

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bases that Nova makes on the destination."""
 
+import dataclasses
 import json
+import os
 import pathlib
 from typing import Any
 
 from nova.virt.libvirt import utils as libvirt_utils
 
 from nova_blockcopy import model
+from nova_blockcopy import states
 from nova_blockcopy.nova import compat
 from nova_blockcopy.nova import handshake
 from nova_blockcopy.tests.nova import base
@@ -15,6 +18,74 @@ from nova_blockcopy.tests.nova import driver_base
 from nova_blockcopy.tests.unit import samples
 
 SOURCE, DESTINATION = model.Role.SOURCE, model.Role.DESTINATION
+State = states.State
+
+
+class TestEnd(driver_base.DriverTestCase):
+    """What Nova calls on the destination in the end."""
+
+    def setUp(self):
+        super().setUp()
+        self.instance.host = base.THERE
+        for name in (
+            'rollback_live_migration_at_destination',
+            'post_live_migration_at_destination',
+        ):
+            self.fake_nova(name)
+
+    def roll_back(self):
+        self.driver.rollback_live_migration_at_destination(
+            self.context,
+            self.instance,
+            [],
+            {},
+            migrate_data=self.said(driver_base.AGREED),
+        )
+
+    def arrive(self):
+        self.driver.post_live_migration_at_destination(
+            self.context, self.instance, []
+        )
+
+    def settled(self, authority, **values):
+        self.journal.open(
+            base.record(
+                DESTINATION, State.SETTLED, authority=authority, **values
+            )
+        )
+
+    def test_nothing_is_left_of_a_guest_that_has_not_come(self):
+        self.settled(SOURCE)
+        self.roll_back()
+        self.assertEqual([], self.journal.guests())
+
+    def test_a_guest_that_has_come_is_not_rolled_back(self):
+        self.settled(DESTINATION)
+        self.assert_refused(compat.MigrationError, call=self.roll_back)
+        self.assertEqual([samples.UUID], self.journal.guests())
+
+    def test_the_space_of_files_is_reserved_as_nova_reserves_it(self):
+        path = self.directory / 'disk'
+        path.write_bytes(b'x')
+        os.truncate(path, 1 << 20)
+        image = samples.image(str(path), samples.FILE)
+        move = dataclasses.replace(
+            samples.move('vda', base=image), size_bytes=1 << 20
+        )
+        self.settled(DESTINATION, moves=(move,))
+        for mode, least, most in (('none', 0, 4096), ('space', 1 << 20, None)):
+            self.conf.config(preallocate_images=mode)
+            self.arrive()
+            found = path.stat().st_blocks * 512
+            self.assertLessEqual(least, found)
+            self.assertLessEqual(found, most or found)
+
+    def test_space_that_cannot_be_reserved_is_no_error_of_the_guest(self):
+        self.conf.config(preallocate_images='space')
+        image = samples.image(str(self.directory / 'no'), samples.FILE)
+        self.settled(DESTINATION, moves=(samples.move('vda', base=image),))
+        self.arrive()
+        self.assertIn('is not reserved', self.log.output)
 
 
 class TestPreLiveMigration(driver_base.DriverTestCase):

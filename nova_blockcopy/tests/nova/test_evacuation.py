@@ -57,6 +57,13 @@ class TestThirdHost(driver_base.DriverTestCase):
             raise oslo_messaging.MessagingTimeout('no answer')
         return self.there.answer(data[channel.KEY])
 
+    def test_a_guest_that_has_come_back_does_not_need_it(self):
+        """Only Nova's removal of the bases is left there."""
+        self.there.journal.open(
+            base.record(model.Role.DESTINATION, states.State.SETTLED)
+        )
+        self.assertFalse(self.there.is_guarded(samples.UUID))
+
     def spawn(self):
         self.driver.spawn(self.context, self.instance, 'meta', [], 'pw', {})
 

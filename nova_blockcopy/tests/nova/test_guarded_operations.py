@@ -204,6 +204,73 @@ class TestGuards(driver_base.DriverTestCase):
         )
 
 
+@ddt.ddt
+class TestSettled(driver_base.DriverTestCase):
+    """The disks are done, and Nova's part is not."""
+
+    def setUp(self):
+        super().setUp()
+        for name in ('cleanup', '_hard_reboot', 'destroy', 'snapshot'):
+            self.fake_nova(name)
+
+    def settled(self, role, authority):
+        self.journal.open(
+            base.record(role, State.SETTLED, authority=authority)
+        )
+
+    def reboot(self):
+        self.driver._hard_reboot(self.context, self.instance, [], [])
+
+    def cleanup(self):
+        self.driver.cleanup(self.context, self.instance, [])
+
+    def destroy(self):
+        self.driver.destroy(self.context, self.instance, [])
+
+    def snapshot(self):
+        self.driver.snapshot(self.context, self.instance, 'picture', None)
+
+    def resize(self):
+        self.driver.migrate_disk_and_power_off(
+            self.context, self.instance, 'host-c', None, []
+        )
+
+    def test_the_source_of_a_guest_that_is_gone(self):
+        """Nova removes its disks, and nobody starts a second guest."""
+        self.settled(SOURCE, DESTINATION)
+        self.cleanup()
+        for call in (self.reboot, self.snapshot):
+            self.assert_refused(compat.MigrationError, 'settled', call=call)
+        self.assert_refused(
+            compat.InstancePowerOffFailure, base.THERE, call=self.destroy
+        )
+
+    @ddt.data(base.HERE, base.THERE)
+    def test_the_destination_of_a_guest_that_has_come(self, host):
+        """It is the user's as soon as Nova has it here."""
+        self.instance.host = host
+        self.settled(DESTINATION, DESTINATION)
+        for call in (self.reboot, self.snapshot, self.cleanup):
+            if host == base.HERE:
+                call()
+            else:
+                self.assert_refused(compat.MigrationError, call=call)
+        self.assert_refused(compat.InstanceFaultRollback, call=self.resize)
+
+    def test_the_source_of_a_guest_that_has_come_back(self):
+        self.settled(SOURCE, SOURCE)
+        for call in (self.reboot, self.snapshot, self.cleanup, self.destroy):
+            call()
+        self.assert_refused(compat.InstanceFaultRollback, call=self.resize)
+
+    def test_the_destination_of_a_guest_that_has_not_come(self):
+        self.instance.host = base.THERE
+        self.settled(DESTINATION, SOURCE)
+        for call in (self.cleanup, self.destroy):
+            call()
+        self.assert_refused(compat.MigrationError, call=self.reboot)
+
+
 class TestDelete(driver_base.LiveMigrationTestCase):
     """Nova's API lets an instance be deleted while it moves."""
 

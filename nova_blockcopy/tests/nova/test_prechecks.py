@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The checks of both hosts before a live migration."""
 
+import dataclasses
+import threading
 import typing
 from typing import Any
 
@@ -44,7 +46,8 @@ class TestCheckAtDestination(driver_base.DriverTestCase):
 
     def test_it_offers_in_what_nova_found(self):
         data = self.check()
-        self.assertEqual(handshake.Terms(), handshake.read(data))
+        offered = handshake.Terms(images='qcow2')
+        self.assertEqual(offered, handshake.read(data))
         self.assertEqual('tmpfile', data.filename)
         self.stock.assert_called_once_with(
             self.driver, self.context, self.instance, *self.ARGUMENTS
@@ -54,7 +57,8 @@ class TestCheckAtDestination(driver_base.DriverTestCase):
         self.conf.config(group='blockcopy', export_tls=True)
         self.driver = self.make_driver(self.connection)
         self.assertEqual(
-            handshake.Terms(tls=True), handshake.read(self.check())
+            handshake.Terms(tls=True, images='qcow2'),
+            handshake.read(self.check()),
         )
 
     @ddt.data(SOURCE, DESTINATION)
@@ -62,6 +66,14 @@ class TestCheckAtDestination(driver_base.DriverTestCase):
         """Also one from which it came: its disks here may be all it has."""
         self.journal.open(base.record(role, State.STUCK))
         self.refused(base.HERE, 'stuck')
+
+    def test_a_journal_that_is_about_to_be_closed(self):
+        """Nova calls a migration completed a moment before that."""
+        self.journal.open(base.record(DESTINATION, State.SETTLED))
+        timer = threading.Timer(0.3, self.journal.close, [samples.UUID])
+        timer.start()
+        self.addCleanup(timer.join)
+        self.assertIsNotNone(handshake.read(self.check()))
 
     def test_volumes_that_exist(self):
         self.use_volumes()
@@ -96,6 +108,9 @@ class TestCheckAtSource(driver_base.DriverTestCase):
         )
 
     def check(self, terms: handshake.Terms | None = None, **values):
+        if terms is not None:
+            images = values.get('image_type', 'qcow2')
+            terms = dataclasses.replace(terms, images=images)
         self.data = self.said(terms, **values)
         return self.driver.check_can_live_migrate_source(
             self.context, self.instance, self.data, self.BDI
@@ -124,13 +139,26 @@ class TestCheckAtSource(driver_base.DriverTestCase):
     def test_without_local_disks_it_is_novas(self, terms):
         data = self.check(terms, block_migration=False, image_type='rbd')
         self.assertIs(self.data, data)
-        self.assertEqual(terms, handshake.read(data))
+        said = terms and dataclasses.replace(terms, images='rbd')
+        self.assertEqual(said, handshake.read(data))
 
     def test_a_destination_without_us(self):
         self.refused('does not run nova-blockcopy', terms=None)
 
     def test_a_destination_with_other_images(self):
         self.refused('raw', 'qcow2', image_type='raw')
+
+    @ddt.data(
+        ('default', True, 'qcow2'),
+        ('default', False, 'raw'),
+        ('flat', True, 'raw'),
+    )
+    @ddt.unpack
+    def test_two_names_of_one_type_of_images(self, here, cow, there):
+        self.conf.config(use_cow_images=cow)
+        self.conf.config(group='libvirt', images_type=here)
+        data = self.check(handshake.Terms(), image_type=there)
+        self.assertTrue(handshake.agreed(data))
 
     def test_a_destination_with_tls_where_we_have_none(self):
         self.refused(

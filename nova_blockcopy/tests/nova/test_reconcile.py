@@ -5,6 +5,7 @@ import pathlib
 
 from nova_blockcopy import model
 from nova_blockcopy import states
+from nova_blockcopy.nova import handshake
 from nova_blockcopy.nova import reconcile
 from nova_blockcopy.runtime import waiting
 from nova_blockcopy.tests.nova import base
@@ -71,6 +72,45 @@ class TestReconcile(reconcile_base.ReconcileTestCase):
         self.assertEqual([], self.run_it())
         self.assertEqual([], self.asked)
         self.assertEqual([], self.ended)
+        self.assertEqual([samples.UUID], self.left())
+
+    def rolled_back_here(self, **values):
+        """Start again where the guest was to come to, and did not."""
+        self.facts = {'host': base.THERE}
+        self.migrations = [
+            reconcile_base.migration(
+                dest_compute=base.HERE, source_compute=base.THERE
+            )
+        ]
+        self.crashed(
+            role=model.Role.DESTINATION, state=State.SETTLED, **values
+        )
+        self.run_it()
+        return self.manager.rollback_live_migration_at_destination
+
+    def test_the_destination_removes_its_bases(self):
+        """Nova does not know whether its order has arrived."""
+        ordered = self.rolled_back_here()
+        ordered.assert_called_once()
+        self.assertTrue(ordered.call_args.kwargs['destroy_disks'])
+        data = ordered.call_args.kwargs['migrate_data']
+        self.assertTrue(handshake.agreed(data))
+
+    def test_the_destination_keeps_what_has_come(self):
+        ordered = self.rolled_back_here(authority=model.Role.DESTINATION)
+        ordered.assert_not_called()
+
+    def test_the_destination_of_a_deleted_instance(self):
+        self.deleted = True
+        self.rolled_back_here().assert_not_called()
+        self.assertEqual([samples.UUID], self.cleared)
+        self.assertEqual([], self.left())
+
+    def test_the_destination_of_an_instance_that_nova_has_there(self):
+        self.facts = {'host': base.HERE}
+        self.crashed(role=model.Role.DESTINATION, state=State.SETTLED)
+        self.assertEqual([samples.UUID], self.run_it())
+        self.assertIn('has not come here', self.log.output)
         self.assertEqual([samples.UUID], self.left())
 
     def test_a_failure_of_novas_part_does_not_stop_the_next_one(self):

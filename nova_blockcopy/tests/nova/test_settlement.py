@@ -5,6 +5,7 @@ import contextlib
 
 import ddt
 
+from nova_blockcopy import model
 from nova_blockcopy import states
 from nova_blockcopy.nova import compat
 from nova_blockcopy.runtime import waiting
@@ -156,6 +157,45 @@ class TestNovasRecord(reconcile_base.ReconcileTestCase):
         self.assertEqual([('there', samples.UUID, base.THERE)], self.ended)
         kinds = {type(each).__name__ for each in self.saved}
         self.assertEqual({'Migration', 'Instance'}, kinds)
+
+    def test_a_paused_one_stays_paused(self):
+        """Also if Nova has called it an error meanwhile."""
+        saved = []
+        self.manager._rollback_live_migration.side_effect = (
+            lambda _context, instance, *_args, **_more: saved.append(
+                instance.vm_state
+            )
+        )
+        memo = {'vm_state': 'paused'}
+        for state in ('paused', 'error'):
+            self.facts = {'vm_state': state}
+            self.crashed(state=State.SETTLED, memo=memo)
+            self.run_it()
+        self.assertEqual(['paused', 'paused'], saved)
+
+    @ddt.data((True, 'cancelled'), (False, 'failed'))
+    @ddt.unpack
+    def test_its_migration_says_whether_it_was_aborted(self, aborted, status):
+        self.crashed(state=State.SETTLED, aborted=aborted)
+        self.run_it()
+        self.assertEqual([status], self.statuses)
+
+    def test_only_the_allocation_was_left(self):
+        self.facts = {'host': base.THERE, 'task_state': None}
+        self.migrations = [reconcile_base.migration(status='completed')]
+        self.gone_over()
+        self.run_it()
+        self.manager._delete_allocation_after_move.assert_called_once()
+
+    def test_a_silent_destination_keeps_nova_from_half_a_part(self):
+        self.crashed(
+            state=State.SETTLED,
+            authority=model.Role.DESTINATION,
+            peer='host-c',
+        )
+        self.assertEqual([samples.UUID], self.run_it())
+        self.assertEqual([], self.ended)
+        self.assertEqual([], self.saved)
 
     def test_nova_is_busy_with_it(self):
         self.facts = {'task_state': 'rebuilding'}

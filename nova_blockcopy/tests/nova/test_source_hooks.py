@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Nova's own live migration and monitor, around the engine."""
 
+import functools
+import json
 import threading
 import time
+from typing import Any
 
 import ddt
 import fixtures
 import libvirt
+import oslo_messaging
 from nova import objects
 from nova.virt.libvirt import driver as libvirt_driver
 from nova.virt.libvirt import guest as nova_guest
@@ -20,6 +24,8 @@ from nova_blockcopy.nova import channel
 from nova_blockcopy.nova import compat
 from nova_blockcopy.nova import handshake
 from nova_blockcopy.nova import live_migration
+from nova_blockcopy.nova import memo
+from nova_blockcopy.runtime import waiting
 from nova_blockcopy.tests.nova import base
 from nova_blockcopy.tests.nova import driver_base
 from nova_blockcopy.tests.nova import guests
@@ -256,6 +262,127 @@ class TestLiveMigration(driver_base.LiveMigrationTestCase):
         )
         self.migrate(None)
         self.assertEqual([], self.asked)
+
+
+@ddt.ddt
+class TestEnd(driver_base.LiveMigrationTestCase):
+    """The journals, when the engine has held them for Nova's part."""
+
+    def setUp(self):
+        super().setUp()
+        self.orders: list[Any] = []
+        self.fake(compat, 'ComputeAPI')
+        api = compat.ComputeAPI.return_value
+        api.check_instance_shared_storage.side_effect = self.answer
+        self.silent = False
+
+    def answer(self, context, data, host):
+        if self.silent:
+            raise oslo_messaging.MessagingTimeout('no answer')
+        message = data[channel.KEY]
+        self.orders.append((host, message['operation'], message['keep']))
+        return {}
+
+    def settled(self, authority, **values):
+        def act(_migration):
+            self.journal.open(
+                base.record(state=State.SETTLED, authority=authority, **values)
+            )
+
+        self.act = act
+
+    def test_both_are_closed_when_nova_has_gone_on(self):
+        self.settled(model.Role.DESTINATION)
+        self.migrate()
+        self.assertEqual([(base.THERE, 'finish', False)], self.orders)
+        self.assertEqual([], self.journal.guests())
+
+    def test_a_destination_closes_its_own_after_its_own_rollback(self):
+        settle = self.settled
+        settle(model.Role.SOURCE)
+        act = self.act
+
+        def back(migration):
+            act(migration)
+            raise migrations.FAILED
+
+        self.act = back
+        self.migrate()
+        self.assertEqual([], self.orders)
+        self.assertEqual([], self.journal.guests())
+
+    def test_that_of_another_migration_stays(self):
+        self.settled(model.Role.DESTINATION, migration='m0')
+        self.migrate()
+        self.assertEqual([samples.UUID], self.journal.guests())
+
+    def test_it_is_finished_later_if_nova_fails(self):
+        self.settled(model.Role.DESTINATION)
+        self.__dict__['post'] = self.fail
+        self.assertRaises(KeyError, self.migrate)
+        self.assertEqual([samples.UUID], self.journal.guests())
+        self.driver._reconciler.go_on.assert_called_once_with([samples.UUID])
+
+    def fail(self, *_arguments):
+        raise KeyError('broke')
+
+    def test_a_silent_destination_is_no_error_of_the_instance(self):
+        self.silent = True
+        self.settled(model.Role.DESTINATION)
+        self.migrate()
+        self.assertEqual([('done', base.THERE)], self.ended)
+        self.assertEqual([samples.UUID], self.journal.guests())
+        self.driver._reconciler.go_on.assert_called_once_with([samples.UUID])
+
+    def test_nobody_settles_what_the_engine_still_works_at(self):
+        """Nova's monitor fails, and the engine undoes the migration."""
+        go_on = self.driver._reconciler.go_on
+        begun, done = threading.Event(), threading.Event()
+
+        def act(_migration):
+            begun.set()
+            self.assertTrue(done.wait(10))
+            go_on.assert_not_called()
+
+        def monitor(*_arguments):
+            self.assertTrue(begun.wait(10))
+            raise KeyError('broke')
+
+        self.act = act
+        self.fake_nova('_live_migration_monitor', side_effect=monitor)
+        self.useFixture(
+            fixtures.MonkeyPatch(
+                f'{live_migration.__name__}.LiveMigration.wait_for_switchover',
+                lambda _self: None,
+            )
+        )
+        self.assertRaises(KeyError, self.migrate)
+        done.set()
+        self.assertTrue(waiting.until(lambda: go_on.called, timeout=10))
+        go_on.assert_called_once_with([samples.UUID])
+
+    def test_what_novas_part_needs_after_a_crash(self):
+        devices = objects.BlockDeviceMappingList(
+            objects=[
+                objects.BlockDeviceMapping(
+                    volume_id=base.VOLUME, connection_info='{"here": 1}'
+                )
+            ]
+        )
+        post = functools.partial(self.post_with, source_bdms=devices)
+        self.__dict__['post'] = post
+        self.instance.vm_state = 'paused'
+        self.migrate()
+        packed = json.loads(json.dumps(self.asked[0]['request'].memo))
+        found = memo.unpack(self.context, packed)
+        self.assertEqual('paused', found.vm_state)
+        self.assertTrue(handshake.agreed(found.migrate_data))
+        self.assertEqual(1, found.migrate_data.migration.id)
+        (device,) = found.source_bdms
+        self.assertEqual('{"here": 1}', device.connection_info)
+
+    def post_with(self, *_arguments, source_bdms):
+        self.ended.append(source_bdms)
 
 
 class TestLiveMigrationAbort(driver_base.LiveMigrationTestCase):

@@ -32,6 +32,10 @@ class TestStates(base.TestCase):
         # on the destination
         'preparing copying ready pivoting releasing',
         'preparing seeding copying ready pivoting releasing',
+        # the caller has its own part
+        'preparing exporting switching copying ready pivoting releasing '
+        'settled',
+        'preparing undoing settled',
     )
     def test_a_migration_goes_from_its_first_state_to_its_end(self, way):
         names = [*way.split(), 'ended']
@@ -50,6 +54,10 @@ class TestStates(base.TestCase):
         ('freezing', 'exporting'),
         ('switching', 'freezing'),
         ('releasing', 'undoing'),
+        ('copying', 'settled'),
+        ('pivoting', 'settled'),
+        ('stuck', 'settled'),
+        ('settled', 'undoing'),
         ('releasing', 'pivoting'),
         ('undoing', 'copying'),
         ('undoing', 'releasing'),

@@ -20,6 +20,21 @@ from nova_blockcopy.tests.unit.host import base
 MIB = base.MIB
 
 
+class TestReserve(base.ImageTestCase):
+    def test_a_file_with_holes(self):
+        path = self.raw(content=b"x", size=4 * MIB).path
+        images.reserve(path, 4 * MIB, 30)
+        found = os.stat(path)
+        self.assertEqual(4 * MIB, found.st_size)
+        self.assertLessEqual(4 * MIB, found.st_blocks * 512)
+
+    def test_no_room(self):
+        said = self.refused(
+            lambda path: images.reserve(path, 1 << 60, 30), self.raw().path
+        )
+        self.assertIn('fallocate', said)
+
+
 class TestKind(base.ImageTestCase):
     def test_a_file(self):
         self.assertEqual(samples.FILE, images.kind(self.raw().path))

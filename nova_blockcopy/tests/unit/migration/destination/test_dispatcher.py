@@ -4,6 +4,7 @@
 import ddt
 
 from nova_blockcopy import exception
+from nova_blockcopy import model
 from nova_blockcopy.migration import peer
 from nova_blockcopy.tests.unit import samples
 from nova_blockcopy.tests.unit.migration import world
@@ -121,6 +122,16 @@ class TestHandle(world.WorldTestCase):
             without_source=False,
         )
         self.assertIn('m2', said)
+
+    def test_a_journal_that_is_kept_until_the_caller_is_done(self):
+        self.prepare(self.remote())
+        for _twice in range(2):
+            self.ask('discard', keep=True)
+            record = self.record('b')
+            self.assertEqual('settled', record.state)
+            self.assertEqual(model.Role.SOURCE, record.authority)
+        self.ask('discard')
+        self.assertIsNone(self.record('b'))
 
     def test_what_is_not_at_home_is_not_finished(self):
         far = self.remote()

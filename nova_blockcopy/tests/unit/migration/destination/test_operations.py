@@ -145,7 +145,11 @@ class TestCopyAndPivot(OperationsTestCase):
         record = self.record('b')
         self.assertEqual('releasing', record.state)
         self.assertEqual(model.Role.DESTINATION, record.authority)
-        self.far.finish()
+        for _twice in range(2):
+            self.far._ask('finish', keep=True)
+            self.assertEqual('settled', self.record('b').state)
+        self.refused(exception.TooLate, self.far.discard)
+        self.far.close(model.Role.DESTINATION)
         self.assertIsNone(self.record('b'))
 
     def test_the_definition_is_settled_but_for_its_disks_left_alone(self):
@@ -163,6 +167,20 @@ class TestCopyAndPivot(OperationsTestCase):
                 if isinstance(disk.source, model.Image)
             ],
         )
+
+    def test_a_volume_keeps_its_path_on_this_host(self):
+        """As Nova has it in the definition that it gives to libvirt."""
+        there = samples.disk_xml('vdz', '<source dev="/dev/there"/>')
+        self.home_xml = self.home_xml.replace(
+            '</devices>', f'{there}</devices>'
+        )
+        self.arrive()
+        self.guest.xml = self.guest.xml.replace('/dev/there', '/dev/here')
+        self.guest.definition = self.guest.xml
+        self.copy()
+        self.pivot()
+        for xml in (self.guest.definition, self.guest.xml):
+            self.assertEqual('/dev/here', domxml.disks(xml)['vdz'].path)
 
     def test_a_definition_that_does_not_take_it_is_no_success(self):
         self.arrive()

@@ -99,6 +99,34 @@ class TestOrder(world.WorldTestCase):
             self.acts,
         )
 
+    def test_the_journal_is_held_for_the_caller(self):
+        migration = self.migration(held=True, memo={'of': ['the caller']})
+        migration.run()
+        record = self.record('a')
+        self.assertEqual('settled', record.state)
+        self.assertEqual(model.Role.DESTINATION, record.authority)
+        self.assertEqual({'of': ['the caller']}, record.memo)
+        self.assertEqual('settled', self.seen[-1])
+        migration.close()
+        self.assertIsNone(self.record('a'))
+
+    @ddt.data(*range(len(STEPS)))
+    def test_it_is_held_after_an_undo_too(self, number):
+        self.failures[f'do {STEPS[number]}'] = broken()
+        migration = self.migration(held=True)
+        self.refused(exception.MigrationUndone, migration.run)
+        record = self.record('a')
+        self.assertEqual('settled', record.state)
+        self.assertEqual(model.Role.SOURCE, record.authority)
+        self.assertFalse(record.aborted)
+
+    def test_a_held_journal_says_that_somebody_asked_for_the_undo(self):
+        migration = self.migration(held=True)
+        migration.abort()
+        self.refused(exception.MigrationUndone, migration.run)
+        self.assertEqual('settled', self.record('a').state)
+        self.assertTrue(self.record('a').aborted)
+
     @ddt.data(KeyboardInterrupt(), SystemExit(1), RuntimeError('odd'))
     def test_whatever_fails_all_is_put_back(self, error):
         self.failures['do copying'] = error

@@ -87,6 +87,33 @@ class TestSettle(world.WorldTestCase):
         self.assertEqual(model.Role.DESTINATION, self.settle())
         self.assert_arrived()
 
+    @ddt.data(*model.Role)
+    def test_a_settled_one_is_the_callers(self, side):
+        self.migration(held=True).run(through=State.COPYING)
+        at = journal.Journal(str(self.directory / 'a' / 'journal'))
+        record = at.write(self.record('a'), State.UNDOING, authority=side)
+        at.write(record, State.SETTLED)
+        del self.asked[:]
+        self.assertEqual(side, self.settle())
+        self.assertEqual([], self.asked)
+
+    @ddt.data(State.COPYING, State.PIVOTING)
+    def test_both_journals_are_held_for_the_caller(self, state):
+        migration = self.migration(held=True)
+        migration.run(through=state)
+        self.restart_destination()
+        here = self.a.hypervisor('host-a')
+        settings = self.host_settings('a')
+        side = recovery.settle(
+            self.record('a'), here, self.channel(), settings
+        )
+        for host in 'ab':
+            record = self.record(host)
+            self.assertEqual('settled', record.state)
+            self.assertEqual(side, record.authority)
+        self.remote(record.migration).close(side)
+        self.assertIsNone(self.record('b'))
+
     def test_half_a_pivot_goes_forward(self):
         self.migration().run(through=State.COPYING)
         self.pivot_one()
