@@ -81,6 +81,19 @@ class TestUnbegun(reconcile_base.ReconcileTestCase):
         self.assertEqual([], self.run_it())
         self.assertEqual([('back', samples.UUID, base.THERE)], self.ended)
 
+    def test_a_paused_one_is_rolled_back(self):
+        saved = []
+        self.manager._rollback_live_migration.side_effect = (
+            lambda _context, instance, *_args, **_more: saved.append(
+                instance.vm_state
+            )
+        )
+        self.facts = {'vm_state': 'paused'}
+        with self.preparing():
+            pass
+        self.run_it()
+        self.assertEqual(['paused'], saved)
+
     def test_once_the_bases_are_made(self):
         with self.preparing():
             self.assert_left_alone()
