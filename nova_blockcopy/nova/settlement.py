@@ -3,12 +3,9 @@
 
 The engine finds out on which host the guest is. Then Nova does its own part,
 as at the end of any live migration: Nova rolls back, or goes on to the
-destination.
+destination (``novas_part``).
 """
 
-import datetime
-import functools
-from collections.abc import Callable
 from typing import Any
 
 from oslo_log import log as logging
@@ -18,10 +15,8 @@ from nova_blockcopy import model
 from nova_blockcopy.nova import channel
 from nova_blockcopy.nova import compat
 from nova_blockcopy.nova import database
-from nova_blockcopy.nova import handshake
-from nova_blockcopy.nova import memo
 from nova_blockcopy.nova import messages
-from nova_blockcopy.nova import ports
+from nova_blockcopy.nova import novas_part
 from nova_blockcopy.nova import service
 from nova_blockcopy.records import journal
 
@@ -40,7 +35,7 @@ class Settler:
 
     def __init__(self, engine: service.Service, manager: Any) -> None:
         self._engine = engine
-        self._manager = manager
+        self._novas = novas_part.NovasPart(manager)
 
     def settle(self, record: journal.Record) -> None:
         """Settle a migration that has a journal here, and close that.
@@ -64,9 +59,9 @@ class Settler:
             # before Nova's part, which would stay half done without an answer
             messages.RemoteDriver(to).is_guarded(record.guest)
         if arrived:
-            self._arrive(context, settled)
+            self._novas.arrive(context, settled)
         else:
-            self._return(context, settled)
+            self._novas.go_back(context, settled)
         self._engine.close(settled, to)
 
     def _has_volumes(self, context: Any, guest: str) -> bool:
@@ -88,55 +83,6 @@ class Settler:
                 reason=f'somebody has removed the journal of {record.guest}.'
             )
         return settled
-
-    def _arrive(self, context: Any, record: journal.Record) -> None:
-        """Have Nova do its part for a guest on the destination.
-
-        Each statement of Nova's part can be done twice. If the destination
-        was killed in its own part, it may have left the bindings of the ports
-        to this host: Nova removes them once, after it has noted the new host.
-        """
-        migration = self._migration(context, record)
-        instance = database.instance(context, record.guest)
-        if migration is not None and database.is_unfinished(migration):
-            self._end(
-                *(context, instance, migration, record),
-                self._manager._post_live_migration_update_host,
-            )
-            instance = database.instance(context, record.guest)
-            ports.release(self._manager, context, instance)
-        elif migration is not None:
-            # Nova does this after it has called the migration completed
-            self._manager._delete_allocation_after_move(
-                context, instance, migration
-            )
-        _check_known(instance, record)
-
-    def _return(self, context: Any, record: journal.Record) -> None:
-        """Have Nova do its part for a guest on this host."""
-        migration = self._migration(context, record)
-        instance = database.instance(context, record.guest)
-        if migration is not None and database.is_unfinished(migration):
-            status = 'cancelled' if record.aborted else 'failed'
-            self._end(
-                *(context, instance, migration, record),
-                functools.partial(
-                    self._manager._rollback_live_migration,
-                    migration_status=status,
-                ),
-            )
-            return
-        _check_known(instance, record)
-
-    def _migration(self, context: Any, record: journal.Record) -> Any:
-        """Nova's record of the migration; None if Nova has none."""
-        here, there = compat.CONF.host, record.peer
-        if record.role is model.Role.DESTINATION:
-            here, there = there, here
-        begun = datetime.datetime.fromisoformat(record.history[0].at)
-        return database.live_migration(
-            context, record.guest, here, there, begun
-        )
 
     def _settle_deleted(
         self, context: Any, record: journal.Record, to: channel.RpcChannel
@@ -180,19 +126,7 @@ class Settler:
                 reason='Nova has the instance on this host, but its guest has '
                 'not come here.'
             )
-        migration = self._migration(context, record)
-        if migration is None:
-            raise compat.MigrationError(
-                reason='Nova has no record of the migration.'
-            )
-        # Nova's part uses the resource tracker, which is still empty
-        self._manager.update_available_resource(context, startup=True)
-        self._manager.rollback_live_migration_at_destination(
-            context,
-            instance,
-            destroy_disks=True,
-            migrate_data=_agreed(database.migrate_data(migration)),
-        )
+        self._novas.remove_bases(context, instance, record)
 
     def give_up(self, migration: Any) -> None:
         """Roll back a migration for which only bases have been made.
@@ -231,42 +165,7 @@ class Settler:
             'back',
             *(guest, dest),
         )
-        back = self._manager._rollback_live_migration
-        self._end(context, instance, migration, None, back)
-
-    def _end(
-        self,
-        context: Any,
-        instance: Any,
-        migration: Any,
-        record: journal.Record | None,
-        go_on: Callable[..., None],
-    ) -> None:
-        """Have Nova do its part, as at the end of any live migration.
-
-        :param record: the journal's; None if the engine has not begun
-        """
-        facts = memo.unpack(context, record.memo if record else {})
-        database.reopen(instance, migration, facts.vm_state)
-        data = facts.migrate_data or database.migrate_data(migration)
-        data.migration = migration
-        # Nova's part uses the resource tracker, which is still empty
-        self._manager.update_available_resource(context, startup=True)
-        go_on(
-            context,
-            instance,
-            migration.dest_compute,
-            migrate_data=_agreed(data),
-            source_bdms=facts.source_bdms
-            or database.block_devices(context, instance.uuid),
-        )
-
-
-def _agreed(migrate_data: Any) -> Any:
-    """Nova's data of a migration that both hosts take part in."""
-    if not handshake.agreed(migrate_data):
-        handshake.write(migrate_data, handshake.Terms(agreed=True))
-    return migrate_data
+        self._novas.roll_back(context, instance, migration)
 
 
 def _check_idle(instance: Any) -> None:
@@ -301,18 +200,4 @@ def _check_ours(instance: Any, record: journal.Record) -> None:
     if instance.task_state not in database.IDLE:
         raise compat.MigrationError(
             reason=f'the instance is {instance.task_state}.'
-        )
-
-
-def _check_known(instance: Any, record: journal.Record) -> None:
-    """Pass if Nova has an instance on the host where its guest is.
-
-    :raises MigrationError: Nova has the instance elsewhere, so the guards
-        must stay
-    """
-    there = record.authority is model.Role.DESTINATION
-    if there is not (instance.host == record.peer):
-        raise compat.MigrationError(
-            reason=f'its guest is on the {record.authority} of its migration '
-            f'to {record.peer}, but Nova has the instance on {instance.host}.'
         )
