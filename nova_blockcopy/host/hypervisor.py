@@ -66,6 +66,11 @@ _RUNNING_JOB = (
     libvirt.VIR_DOMAIN_JOB_BOUNDED,
     libvirt.VIR_DOMAIN_JOB_UNBOUNDED,
 )
+#: VIR_DOMAIN_UNDEFINE_KEEP_TPM, and the first libvirt that has it. The Python
+#: binding may be older.
+_KEEP_TPM = 64
+_KEEPS_TPM = 8_009_000
+
 #: A guest that is not defined or not active has no job.
 _NO_JOB = (libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_OPERATION_INVALID)
 #: Errors for a string that is no UUID or no name of a guest.
@@ -304,15 +309,17 @@ class Guest:
 
     @_patient
     def undefine(self) -> None:
-        """Remove the guest's persistent definition, but keep the NVRAM.
+        """Remove the guest's persistent definition only.
 
-        A guest that is not defined is no error.
+        The UEFI variables stay, and so does the state of a TPM. libvirt
+        before 8.9 removes the latter. A guest that is not defined is no error.
         """
+        flags = libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM
+        if self._hypervisor.versions().libvirt >= _KEEPS_TPM:
+            flags |= _KEEP_TPM
         with self._hypervisor.translated(f'undefine {self.name}'):
             with _ignored(libvirt.VIR_ERR_NO_DOMAIN):
-                self._domain().undefineFlags(
-                    libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM
-                )
+                self._domain().undefineFlags(flags)
 
     @_patient
     def domain_job(self) -> str | None:

@@ -15,6 +15,7 @@ from nova_blockcopy import needs
 from nova_blockcopy import states
 from nova_blockcopy import wire
 from nova_blockcopy.host import checksums
+from nova_blockcopy.host import firmware
 from nova_blockcopy.host import hypervisor
 from nova_blockcopy.host import qemu_log
 from nova_blockcopy.migration import peer
@@ -272,6 +273,14 @@ class Operations:
     def qemu_log(self) -> peer.Message:
         """Tell the last lines of the guest's QEMU log on this host."""
         return {'log': qemu_log.tail(self._page.record.name)}
+
+    def firmware(self) -> peer.Message:
+        """Tell the state of the firmware of a guest that ended here."""
+        guest = self._host.here.find(self._page.guest)
+        if guest is None or guest.power() is not hypervisor.Power.OFF:
+            return {'files': {}}
+        xml = guest.persistent_xml() or ''
+        return {'files': firmware.read(guest.uuid, xml)}
 
     def discard(self, *, keep: bool = False) -> peer.Message:
         """Forget a guest that did not come. The bases stay as they are.

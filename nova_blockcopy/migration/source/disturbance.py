@@ -54,17 +54,20 @@ def busy(guest: str, seen: sight.Sight) -> str | None:
             f'disk {target} has a {kind}. Wait until that job ends, or abort '
             f'it with "virsh blockjob {guest} {target} --abort".'
         )
-    for kind, names in (
-        ('snapshot', seen.snapshots),
-        ('checkpoint', seen.checkpoints),
-    ):
-        if names:
-            return (
-                f'it has the {kind} {", ".join(names)}, with which libvirt '
-                f'migrates no guest. Delete the {kind}, or only libvirt\'s '
-                f'record of it with "virsh {kind}-delete {guest} {names[0]} '
-                f'--metadata".'
-            )
+    if seen.snapshots:
+        return (
+            f'it has the snapshot {", ".join(seen.snapshots)}, with which '
+            f'libvirt migrates no guest. Delete the snapshot, or only '
+            f'libvirt\'s record of it with "virsh snapshot-delete {guest} '
+            f'NAME --metadata".'
+        )
+    if seen.checkpoints:
+        return (
+            f'it has the checkpoint {", ".join(seen.checkpoints)}, and '
+            f'libvirt forgets checkpoints when a guest moves. Delete each '
+            f'with "virsh checkpoint-delete {guest} NAME". The next backup is '
+            f'then a full one.'
+        )
     if seen.domain_job not in (None, hypervisor.MIGRATION):
         return f'it has a job ({seen.domain_job}). Wait until that job ends.'
     return None

@@ -200,6 +200,13 @@ class RemoteDestination:
         """The end of the log of the guest's QEMU on the destination."""
         return str(self._ask('qemu_log')['log'])
 
+    def firmware(self) -> dict[str, str]:
+        """The state of the firmware of a guest that ended on the destination.
+
+        Packed files; see :mod:`firmware`.
+        """
+        return dict(self._ask('firmware')['files'])
+
     def pivoted(self, timeout: float) -> tuple[str, ...]:
         """Wait for the end of the last task; return the disks on their bases.
 

@@ -14,6 +14,7 @@ from nova_blockcopy import domxml
 from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import states
+from nova_blockcopy.host import firmware
 from nova_blockcopy.host import hypervisor
 from nova_blockcopy.host import switchover
 from nova_blockcopy.migration.source import definition
@@ -94,6 +95,10 @@ class SwitchOver(steps.Step):
         elif power is not hypervisor.Power.IO_ERROR:
             # the guest ended; the disks here are complete, so let it start
             record = self.ledger.record
+            firmware.write(
+                *(record.guest, record.persistent_xml),
+                self.destination.firmware(),
+            )
             definition.restore(self.guest, record.persistent_xml, record.moves)
         # else the guest is still here, and resumes when a write succeeds
 

@@ -88,7 +88,7 @@ class TestSnapshot(DisturbedTestCase):
 class TestDisk(DisturbedTestCase):
     @ddt.data('seeding', 'switching')
     def test_one_is_attached(self, state):
-        made = self.set_scene('block', **_OPTIONS)
+        made = self.set_scene('block', acpi=True, **_OPTIONS)
         path = self.lab.a.images / 'plugged.img'
         self.lab.a.run('truncate', '-s', '16M', str(path))
 

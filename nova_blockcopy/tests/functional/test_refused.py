@@ -36,6 +36,24 @@ class RefusedTestCase(base.TestCase):
         self.assertEqual([], self.hosts.litter())
 
 
+class TestCheckpoints(RefusedTestCase):
+    def test_they_would_be_forgotten(self):
+        """libvirt forgets them when a guest leaves a host."""
+        self.made = self.set_scene('qcow2')
+        self.lab.a.run(
+            *('virsh', 'checkpoint-create-as', self.made.guest.uuid, 'first')
+        )
+        self._refused(
+            exception.GuestBusy,
+            *('the checkpoint first', 'virsh checkpoint-delete'),
+        )
+        self.lab.a.run(
+            *('virsh', 'checkpoint-delete', self.made.guest.uuid, 'first')
+        )
+        self.made.run(self.made.migration())
+        self.assert_intact(self.made, self.lab.b)
+
+
 class TestUnfit(RefusedTestCase):
     """The destination lacks something that the guest needs."""
 

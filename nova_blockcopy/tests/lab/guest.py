@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A guest that writes numbered records to all its disks (init.c)."""
 
+import os
 import socket
 import uuid
 from collections.abc import Sequence
@@ -17,6 +18,8 @@ from nova_blockcopy.tests.lab import records
 
 _MIB = 1024 * 1024
 _SECONDS = 30
+#: A firmware of the package seabios, which QEMU needs anyway.
+_LOADER = '/usr/share/seabios/bios-256k.bin'
 
 
 class Guest:
@@ -36,6 +39,8 @@ class Guest:
     :param reader: seconds between two reads of 4 KiB at random places of each
         disk; 0 for no reads, a microsecond for as many as possible
     :param cache: the cache mode of the disks, by libvirt's names
+    :param firmware: the guest has UEFI variables and a TPM. Its firmware is
+        SeaBIOS in a flash, because UEFI takes minutes without KVM.
     :param lazy: the guest's writes do not wait for stable storage
     :param acpi: the guest has ACPI, which power-off and hot-plug need
     """
@@ -55,6 +60,7 @@ class Guest:
         cache: str = 'none',
         lazy: bool = False,
         acpi: bool = False,
+        firmware: bool = False,
     ) -> None:
         self.uuid = str(uuid.uuid4())
         self.name = f'guest-{self.uuid[:8]}'
@@ -70,6 +76,7 @@ class Guest:
         self._hosts = hosts
         self._images = images
         self._cache = cache
+        self._firmware = firmware
         self._parameters = {
             'disks': len(images),
             'offset': _MIB,
@@ -82,6 +89,7 @@ class Guest:
             'reader': int(reader * 1_000_000),
             'lazy': int(lazy),
         }
+        self.nvram = f'/var/lib/libvirt/qemu/{self.name}.vars'
         path = f'/var/log/libvirt/{self.name}.console'
         self._console = path
         self._orders = f'/run/libvirt/{self.name}.orders'
@@ -89,6 +97,10 @@ class Guest:
 
     def start(self, at: host.Host) -> None:
         """Define and start the guest, and wait for a record on each disk."""
+        if self._firmware:
+            # not what libvirt makes from the template
+            variables = os.urandom(os.path.getsize(_LOADER))
+            at.outside(self.nvram).write_bytes(variables)
         connection = at.connect()
         try:
             connection.defineXML(self.xml()).create()
@@ -207,7 +219,6 @@ class Guest:
               <uuid>{self.uuid}</uuid>
               <memory unit="MiB">96</memory>
               <vcpu>1</vcpu>
-              <features><acpi/></features>
               <os>
                 <type arch="x86_64" machine="pc">hvm</type>
                 <kernel>{kernel.image()}</kernel>
@@ -239,4 +250,22 @@ class Guest:
             driver.set('discard', 'unmap')
             etree.SubElement(disk, 'target', dev=target, bus='virtio')
             devices.append(disk)
+        if self._firmware:
+            self._add_firmware(root)
         return domxml.text(root)
+
+    def _add_firmware(self, root: domxml.Element) -> None:
+        system, devices = root.find('os'), root.find('devices')
+        assert system is not None
+        assert devices is not None
+        loader = etree.Element('loader', readonly='yes', type='pflash')
+        loader.text = _LOADER
+        nvram = etree.Element('nvram', template=_LOADER)
+        nvram.text = self.nvram
+        system[1:1] = [loader, nvram]
+        # libvirt takes a loader in a flash for UEFI, which needs ACPI
+        features = etree.Element('features')
+        etree.SubElement(features, 'acpi')
+        system.addnext(features)
+        tpm = etree.SubElement(devices, 'tpm', model='tpm-tis')
+        etree.SubElement(tpm, 'backend', type='emulator', version='2.0')

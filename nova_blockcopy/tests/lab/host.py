@@ -34,6 +34,12 @@ _OWN_SYSFS = (
     'mount --types sysfs sysfs /sys',
     'mount --move /run/cgroup /sys/fs/cgroup',
 )
+#: All that libvirt keeps of a guest.
+_EVERYTHING = (
+    libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
+    | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+    | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
+)
 #: libvirtd resolves these names at its start, even if qemu.conf sets others.
 _PASSWD = 'libvirt-qemu:x:64055:64055::/nonexistent:/usr/sbin/nologin\n'
 _GROUP = 'libvirt-qemu:x:64055:\nkvm:x:64056:\n'
@@ -217,7 +223,7 @@ class Host:
             if domain.isActive():
                 domain.destroy()
             if persistent:
-                domain.undefine()
+                domain.undefineFlags(_EVERYTHING)
         connection.close()
 
     def outside(self, path: str | pathlib.Path) -> pathlib.Path:

@@ -28,6 +28,7 @@ _SERVERS = (
     'qemu-storage-daemon',
     'qemu-system-x86',
     'qemu-system-x86_64',
+    'swtpm',
 )
 #: Programs that the machine needs, and their packages; then those that a host
 #: needs.

@@ -90,12 +90,14 @@ class Scene:
         cache: str = 'none',
         lazy: bool = False,
         acpi: bool = False,
+        firmware: bool = False,
         **overrides: Any,
     ) -> 'Scene':
         """Make images and bases, and start the guest.
 
         See :class:`guest.Guest` for ``interval``, ``load_length``, ``chaos``,
-        ``discards``, ``reader``, ``cache``, ``lazy`` and ``acpi``.
+        ``discards``, ``reader``, ``cache``, ``lazy``, ``acpi`` and
+        ``firmware``.
 
         :param kinds: one for each disk; see :meth:`disks.Maker.of_kind`
         :param size: bytes of each disk
@@ -132,6 +134,7 @@ class Scene:
             cache=cache,
             lazy=lazy,
             acpi=acpi,
+            firmware=firmware,
         )
         contents = (
             {}

@@ -150,15 +150,18 @@ class TestGuest(GuestTestCase):
             {libvirt.VIR_DOMAIN_AFFECT_LIVE}, set(self.connection.limit_flags)
         )
 
-    def test_undefined_twice_is_undefined_once(self):
+    @ddt.data(
+        (8_008_000, libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM),
+        (8_009_000, libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM | 64),
+    )
+    @ddt.unpack
+    def test_undefined_twice_is_undefined_once(self, version, flags):
+        self.connection.library = version
         self.machine.power_off()
         for _time in range(2):
             self.guest.undefine()
             self.assertIsNone(self.here.find(samples.UUID))
-        self.assertEqual(
-            [libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM],
-            self.connection.undefined,
-        )
+        self.assertEqual([flags], self.connection.undefined)
 
     @ddt.data(
         ('snapshot', '<domainsnapshot/>'),

@@ -12,6 +12,7 @@ from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import states
 from nova_blockcopy.host import boot
+from nova_blockcopy.host import firmware
 from nova_blockcopy.migration.source import recovery
 from nova_blockcopy.migration.source import steps
 from nova_blockcopy.records import journal
@@ -154,6 +155,29 @@ class TestSettle(world.WorldTestCase):
         machine.power_off()
         self.assertEqual(model.Role.SOURCE, self.settle())
         self.assertTrue(self.a.machines[samples.UUID].off)
+        self.assert_untouched()
+
+    def test_the_firmware_of_a_guest_that_has_ended_comes_home(self):
+        """Before the destination forgets the guest."""
+        self.migration().run(through=State.COPYING)
+        self.b.machines[samples.UUID].power_off()
+        written = []
+
+        def write(guest, xml, files):
+            self.assertIn(samples.UUID, self.b.machines)
+            written.append((guest, domxml.guest_name(xml), files))
+
+        for name, value in (
+            ('read', lambda _guest, _xml: {'nvram': 'packed'}),
+            ('write', write),
+        ):
+            self.useFixture(
+                fixtures.MonkeyPatch(f'{firmware.__name__}.{name}', value)
+            )
+        self.settle()
+        self.assertEqual(
+            [(samples.UUID, 'guest', {'nvram': 'packed'})], written
+        )
         self.assert_untouched()
 
     def test_a_pivot_that_nobody_noted_is_not_taken_back(self):

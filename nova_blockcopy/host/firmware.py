@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The state of a guest's firmware: UEFI variables and the emulated TPM.
+
+libvirt keeps this state in files of the host. A migration takes it along, and
+removes the TPM's state from the host that the guest leaves
+(qemuDomainRemoveInactive in libvirt's src/qemu/qemu_domain.c, which
+VIR_MIGRATE_UNDEFINE_SOURCE leads to). A guest that has ended cannot be
+migrated, so this module carries its state.
+"""
+
+import base64
+import os
+import pathlib
+import re
+import zlib
+from collections.abc import Mapping
+from collections.abc import Sequence
+
+from nova_blockcopy import domxml
+from nova_blockcopy.records import durable
+from nova_blockcopy.runtime import privsep
+
+#: libvirt's directory of the TPMs, by UUID (swtpmStorageDir in libvirt's
+#: src/qemu/qemu_conf.c).
+_TPMS = '/var/lib/libvirt/swtpm'
+_NVRAM = 'nvram'
+#: The names of a TPM's files below its directory; a lock is no state.
+_NAME = re.compile(r'tpm(1\.2|2)/[A-Za-z0-9][\w.-]*')
+
+
+def read(guest: str, xml: str) -> dict[str, str]:
+    """Read the state of a guest that is off, to be sent to the other host.
+
+    :param guest: UUID
+    :param xml: its persistent definition
+    :returns: packed files; empty if the guest has no such state
+    """
+    names = [_NVRAM, *_names(os.path.join(_TPMS, guest))]
+    paths = {name: _path(guest, xml, name) for name in names}
+    found = {name: _read(path) for name, path in paths.items() if path}
+    return {
+        name: base64.b64encode(zlib.compress(content)).decode()
+        for name, content in found.items()
+        if content
+    }
+
+
+def write(guest: str, xml: str, files: Mapping[str, str]) -> None:
+    """Write the state of a guest that is off, from the other host.
+
+    The paths come from this host's own definition of the guest.
+
+    :param guest: UUID
+    :param xml: its persistent definition
+    :param files: packed files; names that the guest cannot have are left out
+    """
+    for name, packed in files.items():
+        path = _path(guest, xml, name)
+        if path is not None:
+            _write(path, zlib.decompress(base64.b64decode(packed)))
+
+
+def _path(guest: str, xml: str, name: str) -> str | None:
+    """The path of a file on this host; None if the guest has no such file."""
+    if not xml:
+        return None
+    root = domxml.parse(xml)
+    if name == _NVRAM:
+        source = root.find('os/nvram/source')
+        path = source.get('file') if source is not None else None
+        return path or root.findtext('os/nvram') or None
+    emulated = root.find('devices/tpm/backend[@type="emulator"]')
+    if emulated is None or not _NAME.fullmatch(name):
+        return None
+    return os.path.join(_TPMS, guest, name)
+
+
+@privsep.entrypoint
+def _names(directory: str) -> Sequence[str]:
+    home = pathlib.Path(directory)
+    return [
+        str(path.relative_to(home))
+        for path in home.glob('*/*')
+        if path.is_file()
+    ]
+
+
+@privsep.entrypoint
+def _read(path: str) -> bytes:
+    try:
+        return pathlib.Path(path).read_bytes()
+    except FileNotFoundError:
+        return b''
+
+
+@privsep.entrypoint
+def _write(path: str, content: bytes) -> None:
+    """Write a file, which keeps its owner; libvirt owns a new TPM's files.
+
+    See qemuTPMEmulatorCreateStorage in libvirt's src/qemu/qemu_tpm.c.
+    """
+    durable.make_directory(os.path.dirname(path), 0o700)
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(fd, 'wb') as f:
+        f.write(content)
+        f.flush()
+        os.fsync(f.fileno())
+    durable.sync(os.path.dirname(path))
