@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Overlays by a real qemu-img."""
 
+import errno
 import os
 import subprocess
+
+import fixtures
 
 from nova_blockcopy import exception
 from nova_blockcopy import model
@@ -134,3 +137,49 @@ class TestRoom(base.TestCase):
     def test_there_is_no_directory(self):
         (self.directory / 'file').write_text('')
         self.refused(self.directory / 'file', 0)
+
+
+class TestDirect(base.TestCase):
+    """Past the page cache, which not each file system allows."""
+
+    def setUp(self):
+        super().setUp()
+        self.image = self.directory / 'image'
+        self.image.touch()
+
+    def refuse_direct(self):
+        """Be on a file system without O_DIRECT."""
+        real = os.open
+
+        def refusing(path, flags, *more, **options):
+            if flags & os.O_DIRECT:
+                raise OSError(errno.EINVAL, 'Invalid argument')
+            return real(path, flags, *more, **options)
+
+        self.useFixture(fixtures.MonkeyPatch('os.open', refusing))
+
+    def test_a_directory(self):
+        deltas.check_direct(str(self.directory))
+        self.assertEqual([self.image], list(self.directory.iterdir()))
+        self.refuse_direct()
+        error = self.assertRaises(
+            exception.DeltaDirRefused,
+            *(deltas.check_direct, str(self.directory)),
+        )
+        self.assertIn('direct I/O', str(error))
+        self.assertEqual([self.image], list(self.directory.iterdir()))
+
+    def test_an_image(self):
+        images.check_direct(str(self.image))
+        self.refuse_direct()
+        error = self.assertRaises(
+            exception.ImageError, images.check_direct, str(self.image)
+        )
+        self.assertIn('no direct I/O', str(error))
+
+    def test_an_image_that_does_not_exist(self):
+        error = self.assertRaises(
+            exception.ImageError,
+            *(images.check_direct, str(self.directory / 'none')),
+        )
+        self.assertIn('does not exist', str(error))
