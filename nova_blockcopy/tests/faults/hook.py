@@ -29,6 +29,7 @@ class Hook:
         self._held: dict[str, threading.Event] = {}
         #: The write of the journal before which the process dies; 0 = none.
         self._last = 0
+        self._pivoted = False
         self._lock = threading.Lock()
 
     def install(self) -> None:
@@ -39,7 +40,7 @@ class Hook:
         def _write(
             self: journal.Journal, record: journal.Record, note: str
         ) -> journal.Record:
-            hook.perhaps_die()
+            hook.perhaps_die(record)
             written = write(self, record, note)
             hook.passed(written, note)
             return written
@@ -56,19 +57,20 @@ class Hook:
         with self._lock:
             self._armed.update(states)
 
-    def die_at(self, write: int) -> None:
+    def die_at(self, write: int = 0, *, pivoted: bool = False) -> None:
         """Kill this process by SIGKILL before a later write of the journal.
 
-        :param write: 1 for the next write
+        :param write: 1 for the next write; 0 for no certain one
+        :param pivoted: the write that tells of the first disk that pivoted
         """
         with self._lock:
-            self._last = write
+            self._last, self._pivoted = write, pivoted
 
-    def perhaps_die(self) -> None:
-        """Kill this process if its last write has come."""
+    def perhaps_die(self, record: journal.Record) -> None:
+        """Kill this process if the write that it must not do has come."""
         with self._lock:
             self._last -= 1
-            if not self._last:
+            if not self._last or (self._pivoted and record.pivoted):
                 os.kill(os.getpid(), signal.SIGKILL)
 
     def release(self, state: str) -> None:

@@ -48,8 +48,13 @@ def source_write(it: stages.Stage) -> Iterator[None]:
     it.met = not it.source.alive
 
 
-def _at_write(it: stages.Stage, write: int) -> Iterator[None]:
-    it.destination.ask('die', write=write)
+@_fault(
+    'destination-write',
+    'SIGKILL of the engine on the destination before the next write of its '
+    'journal; a restart.',
+)
+def destination_write(it: stages.Stage) -> Iterator[None]:
+    it.destination.ask('die', write=1)
     yield
     it.wait(lambda: not it.destination.alive or it.has_ended)
     it.met = not it.destination.alive
@@ -57,21 +62,17 @@ def _at_write(it: stages.Stage, write: int) -> Iterator[None]:
 
 
 @_fault(
-    'destination-write',
-    'SIGKILL of the engine on the destination before the next write of its '
-    'journal.',
+    'destination-pivoted',
+    'SIGKILL of the engine on the destination when a disk has pivoted and the '
+    'journal does not tell it. The engine starts again when the first run of '
+    'the migration has ended.',
+    states=frozenset({State.READY, State.PIVOTING}),
 )
-def destination_write(it: stages.Stage) -> Iterator[None]:
-    yield from _at_write(it, 1)
-
-
-@_fault(
-    'destination-write-2',
-    'SIGKILL of the engine on the destination before the second next write of '
-    'its journal. In ``pivoting``, one disk has pivoted.',
-)
-def destination_write_2(it: stages.Stage) -> Iterator[None]:
-    yield from _at_write(it, 2)
+def destination_pivoted(it: stages.Stage) -> Iterator[None]:
+    it.destination.ask('die', pivoted=True)
+    yield
+    it.wait(lambda: it.has_ended)
+    it.met = not it.destination.alive
 
 
 @_fault(

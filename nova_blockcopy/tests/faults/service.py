@@ -104,9 +104,9 @@ class Service:
         """Let a migration go on that is held."""
         self._hook.release(state)
 
-    def on_die(self, write: int) -> None:
-        """Die before a later write of the journal; 1 for the next."""
-        self._hook.die_at(write)
+    def on_die(self, write: int = 0, *, pivoted: bool = False) -> None:
+        """Die before a later write; see :meth:`hook.Hook.die_at`."""
+        self._hook.die_at(write, pivoted=pivoted)
 
     def on_trouble(self, kind: str, messages: int) -> None:
         """Begin a trouble of the channel to the other host."""
