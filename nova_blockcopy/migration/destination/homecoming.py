@@ -37,6 +37,7 @@ def come_home(
     :raises NotReady: a copy did not become ready for the pivot in time
     """
     guest = copies.guest
+    note_pivoted(guest, page)
     try:
         _pivot(copies, page, without_source=without_source)
     except (exception.JobFailed, exception.NotReady) as e:
@@ -79,6 +80,27 @@ def _pivot(
         if without_source:
             _check_complete(copies)
         copies.group.pivot(pivoted)
+
+
+def note_pivoted(guest: hypervisor.Guest, page: journal.Page) -> None:
+    """Note the disks that have pivoted, if this process was killed before.
+
+    A pivot takes place in QEMU. The note follows.
+    """
+    record = page.record
+    if guest.power() is hypervisor.Power.OFF:
+        return
+    disks = domxml.disks(guest.running_xml())
+    found = tuple(
+        move.disk
+        for move in record.moves
+        if move.disk in record.pivoted
+        or (
+            move.disk in disks and domxml.at_image(disks[move.disk], move.base)
+        )
+    )
+    if found != record.pivoted:
+        page.note(record.state, 'found on their bases', pivoted=found)
 
 
 def _check_complete(copies: copying.Copying) -> None:

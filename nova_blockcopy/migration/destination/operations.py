@@ -28,6 +28,9 @@ from nova_blockcopy.migration.destination import way_back
 from nova_blockcopy.migration.destination import worker
 from nova_blockcopy.records import journal
 
+#: An earlier process may have pivoted disks in these states, without a note.
+_UNSURE = (states.State.PIVOTING, states.State.UNDOING, states.State.STUCK)
+
 
 class Operations:
     """The operations of one migration. Runs on the destination.
@@ -262,6 +265,9 @@ class Operations:
         work = self._worker.status()
         record = self._page.find()
         guest = self._host.here.find(self._page.guest)
+        if guest and record and work['done'] and record.state in _UNSURE:
+            homecoming.note_pivoted(guest, self._page)
+            record = self._page.find()
         return {
             'state': None if record is None else record.state,
             'pivoted': [] if record is None else list(record.pivoted),

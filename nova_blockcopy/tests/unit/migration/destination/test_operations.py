@@ -10,6 +10,8 @@ from nova_blockcopy import bandwidth
 from nova_blockcopy import domxml
 from nova_blockcopy import exception
 from nova_blockcopy import model
+from nova_blockcopy import states
+from nova_blockcopy.records import journal
 from nova_blockcopy.tests.unit import fakes
 from nova_blockcopy.tests.unit import samples
 from nova_blockcopy.tests.unit.migration import world
@@ -449,6 +451,22 @@ class TestSlowDown(OperationsTestCase):
 
 
 class TestWayBack(OperationsTestCase):
+    def test_a_pivot_that_nobody_has_noted(self):
+        """The process was killed between QEMU's pivot and the note."""
+        self.arrive()
+        self.copy()
+        journal.Page(
+            journal.Journal(str(self.directory / 'b' / 'journal')),
+            *(samples.UUID, 'm1'),
+        ).note(states.State.PIVOTING)
+        base = self.record('b').moves[0].base
+        self.guest.jobs.pop('vda')
+        self.guest.use({'vda': base})
+        self.restart_destination()
+        self.assertEqual(('vda',), self.far.pivoted(5))
+        self.assertEqual(('vda',), self.record('b').pivoted)
+        self.assertRaises(exception.TooLate, self.far.discard)
+
     def test_copies_are_ended_before_the_guest_goes(self):
         self.arrive()
         self.copy()
