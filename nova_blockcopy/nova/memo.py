@@ -32,6 +32,22 @@ class Memo:
     source_bdms: Any = None
 
 
+def make(instance: Any, migrate_data: Any, post_method: Any) -> Memo:
+    """The facts about a live migration that begins.
+
+    ``ComputeManager._do_live_migration`` reads the block device mappings
+    before the destination changes them, and gives them to no one but its own
+    callbacks.
+
+    :param post_method: Nova's callback for a success
+    """
+    return Memo(
+        vm_state=instance.vm_state,
+        migrate_data=migrate_data,
+        source_bdms=getattr(post_method, 'keywords', {}).get(_BLOCK_DEVICES),
+    )
+
+
 def pack(memo: Memo) -> dict[str, Any]:
     """The same as plain JSON types."""
     packed = compat.NovaObjectSerializer().serialize_entity
@@ -54,15 +70,3 @@ def unpack(context: Any, packed: dict[str, Any]) -> Memo:
         migrate_data=unpacked(context, packed.get(_MIGRATE_DATA)),
         source_bdms=unpacked(context, packed.get(_BLOCK_DEVICES)),
     )
-
-
-def source_block_devices(post_method: Any) -> Any:
-    """The block device mappings with the connections of the source.
-
-    ``ComputeManager._do_live_migration`` reads them before the destination
-    changes them, and gives them to no one but its own callbacks.
-
-    :param post_method: the callback for a success
-    :returns: None if the callback has none
-    """
-    return getattr(post_method, 'keywords', {}).get(_BLOCK_DEVICES)

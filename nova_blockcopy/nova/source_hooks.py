@@ -66,35 +66,28 @@ class SourceHooks(compat.LibvirtDriver):  # type: ignore[misc]
         if migrate_data is None or not handshake.agreed(migrate_data):
             migrate()
             return
-        current = _LiveMigration(
-            migrate_data.migration,
-            memo.Memo(
-                vm_state=instance.vm_state,
-                migrate_data=migrate_data,
-                source_bdms=memo.source_block_devices(post_method),
-            ),
-        )
-        self._run_and_close(current, context, instance, dest, migrate)
-
-    def _run_and_close(
-        self,
-        current: _LiveMigration,
-        context: Any,
-        instance: Any,
-        dest: str,
-        migrate: Callable[[], None],
-    ) -> None:
+        facts = memo.make(instance, migrate_data, post_method)
+        current = _LiveMigration(migrate_data.migration, facts)
         self._live_migrations[instance.uuid] = current
-        go_on = functools.partial(self._reconciler.go_on, [instance.uuid])
         try:
             migrate()
         except BaseException:
-            current.leave_to(go_on)
+            current.leave_to(
+                functools.partial(self._reconciler.go_on, [instance.uuid])
+            )
             raise
         finally:
             del self._live_migrations[instance.uuid]
+        self._close(current, context, instance, dest)
+
+    def _close(
+        self, current: _LiveMigration, context: Any, instance: Any, dest: str
+    ) -> None:
+        """Close the journals of a migration of which nothing is left."""
         try:
-            self._close(current, context, instance, dest)
+            record = self._service.journal.find(instance.uuid)
+            if record is not None and current.owns(record):
+                self._service.close(record, channel.RpcChannel(context, dest))
         except Exception as e:  # Nova would put the instance into ERROR
             LOG.warning(
                 'The migration has ended, but its journals are not closed '
@@ -102,15 +95,7 @@ class SourceHooks(compat.LibvirtDriver):  # type: ignore[misc]
                 *(e,),
                 instance=instance,
             )
-            go_on()
-
-    def _close(
-        self, current: _LiveMigration, context: Any, instance: Any, dest: str
-    ) -> None:
-        """Close the journals of a migration of which nothing is left."""
-        record = self._service.journal.find(instance.uuid)
-        if record is not None and current.owns(record):
-            self._service.close(record, channel.RpcChannel(context, dest))
+            self._reconciler.go_on([instance.uuid])
 
     def _live_migration_copy_disk_paths(
         self, context: Any, instance: Any, guest: Any
