@@ -39,6 +39,8 @@ def why_not_seeded(error: exception.BlockCopyError) -> BaseException | None:
     """
     if isinstance(error, exception.NoRoom):
         return error
+    if isinstance(error, exception.GuestEnded):
+        return None
     if isinstance(error, exception.MigrationUndone) and isinstance(
         error.__cause__, exception.CannotFreeze
     ):

@@ -397,6 +397,12 @@ class TestPauses(DisturbedTestCase):
         self.disturbed('suspended to RAM', 'dompmwakeup')
         self.assert_untouched()
 
+    @ddt.data('preparing', 'freezing')
+    def test_a_guest_that_ends_is_not_moved_in_another_mode(self, state):
+        self.when(state, self.machine.power_off)
+        self.ended('host-a')
+        self.assertEqual(1, self.asked.count('prepare'))
+
     def test_a_guest_that_crashed_has_its_disks_open(self):
         def act():
             self.machine.condition = (libvirt.VIR_DOMAIN_CRASHED, 0)
