@@ -10,6 +10,7 @@ import ddt
 from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import states
+from nova_blockcopy.runtime import waiting
 from nova_blockcopy.tests.functional import base
 from nova_blockcopy.tests.lab import engine
 from nova_blockcopy.tests.lab import power
@@ -112,10 +113,23 @@ class TestCopyIsComplete(PowerTestCase):
     def test_a_quiet_guest(self, mode):
         made = self.moved(states.State.READY, 'block', 'layered', mode=mode)
         made.guest.hush(self.lab.b)
+        # its last writes are copied in the background
+        self.assertTrue(
+            waiting.until(lambda: self._nothing_left(made), timeout=30)
+        )
         self.supply.interrupt()
         self.assertEqual(model.Role.DESTINATION, made.settle())
         made.guest.let_go(self.lab.b)
         self.assert_intact(made, self.lab.b)
+
+    def _nothing_left(self, made):
+        connection = self.lab.b.connect()
+        try:
+            domain = connection.lookupByUUIDString(made.guest.uuid)
+            jobs = [domain.blockJobInfo(disk) for disk in made.guest.targets]
+        finally:
+            connection.close()
+        return all(job['cur'] == job['end'] for job in jobs)
 
     def test_a_guest_whose_writes_wait_for_the_base(self):
         versions = self.lab.b.call(scene.versions, self.lab.b)
