@@ -379,7 +379,7 @@ class TestFreeze(SeedingTestCase):
             failing()
 
         setattr(self.a, moment, end)
-        self.refused(exception.GuestNotRunning, self.migration().run)
+        self.refused(exception.GuestEnded, self.migration().run)
         self.assertTrue(self.machine.off)
         self.assert_untouched()
 
