@@ -170,6 +170,11 @@ class Disk:
         return self.cache in ('none', 'directsync')
 
     @property
+    def layers(self) -> tuple[Image, ...]:
+        """The local image and all layers below it, the top layer first."""
+        return chain(self.source) if isinstance(self.source, Image) else ()
+
+    @property
     def path(self) -> str | None:
         """The path of the local image; None if the disk has none."""
         return self.source.path if isinstance(self.source, Image) else None

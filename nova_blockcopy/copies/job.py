@@ -6,6 +6,7 @@ after an interruption: the job reads from the domain how far it got.
 """
 
 import abc
+import contextlib
 import dataclasses
 import time
 from collections.abc import Callable
@@ -94,12 +95,6 @@ class Job(abc.ABC):
         """Tell whether the running guest uses the base and no mirror."""
         return domxml.at_image(self._live(), self._base)
 
-    def _at_base_if_there(self) -> bool:
-        try:
-            return self.at_base()
-        except exception.DiskGone:
-            return False
-
     def set_speed(self, bytes_per_s: int) -> None:
         """Limit the job; 0 removes the limit."""
         self._driver.set_speed(self._guest.uuid, self.disk, bytes_per_s)
@@ -140,11 +135,12 @@ class Job(abc.ABC):
         if running:
             self._driver.abort(self._guest.uuid, self.disk)
             self._wait_for_end('abort a copy', timeout)
-        if self._at_base_if_there():
-            raise exception.TooLate(
-                reason=f'the guest uses {self._base.path} for disk '
-                f'{self.disk} already.'
-            )
+        with contextlib.suppress(exception.DiskGone):
+            if self.at_base():
+                raise exception.TooLate(
+                    reason=f'the guest uses {self._base.path} for disk '
+                    f'{self.disk} already.'
+                )
 
     def _accepted(self) -> bool:
         try:
@@ -273,14 +269,17 @@ class CommitJob(Job):
 
     _kind = contract.JobKind.ACTIVE_COMMIT
     _usual_cause = 'could not be written'
+    #: The highest layer to merge; None for the one that the guest writes to.
+    _top: model.Image | None = None
 
     def _start(self, settings: model.CopySettings) -> None:
         self._driver.commit(
-            self._guest.uuid, self.disk, self._base, settings.bandwidth
+            *(self._guest.uuid, self.disk, self._base, settings.bandwidth),
+            top=self._top,
         )
 
 
-class InnerCommitJob(Job):
+class InnerCommitJob(CommitJob):
     """The merge of deltas that are below the layer that the guest writes to.
 
     Another program has put that layer on top. The job ends by itself, so
@@ -290,7 +289,7 @@ class InnerCommitJob(Job):
     """
 
     _kind = contract.JobKind.COMMIT
-    _usual_cause = 'could not be written'
+    _top: model.Image
 
     def __init__(
         self,
@@ -305,13 +304,5 @@ class InnerCommitJob(Job):
 
     def at_base(self) -> bool:
         """Tell whether the deltas are no longer below the guest's layer."""
-        source = self._live().source
-        layers = model.chain(source) if isinstance(source, model.Image) else ()
-        paths = [layer.path for layer in layers]
+        paths = [layer.path for layer in self._live().layers]
         return self._top.path not in paths and self._base.path in paths
-
-    def _start(self, settings: model.CopySettings) -> None:
-        self._driver.commit(
-            *(self._guest.uuid, self.disk, self._base, settings.bandwidth),
-            top=self._top,
-        )

@@ -160,7 +160,8 @@ def _check_room(
         for path, size, overlays in merges:
             found = os.stat(path)
             holes = max(0, size - found.st_blocks * 512)
-            growth = min(holes, sum(map(_occupied, overlays)))
+            # the last overlay may be about to be created
+            growth = min(holes, sum(map(allocated, present(overlays))))
             needed[found.st_dev] = needed.get(found.st_dev, 0) + growth
             places.setdefault(found.st_dev, os.path.dirname(path))
         for device, place in places.items():
@@ -170,13 +171,6 @@ def _check_room(
             directory=directory,
             reason=f'{e.strerror}; see [blockcopy] delta_dir.',
         ) from e
-
-
-def _occupied(path: str) -> int:
-    try:
-        return os.stat(path).st_blocks * 512
-    except FileNotFoundError:  # about to be created
-        return 0
 
 
 def _check_free(place: str, needed: int) -> None:

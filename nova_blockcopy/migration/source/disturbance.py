@@ -77,8 +77,7 @@ def _changed(seen: sight.Sight, move: model.Move) -> str | None:
     disk = seen.disks.get(move.disk)
     if disk is None:
         return f'disk {move.disk} was detached.'
-    image = disk.source
-    layers = model.chain(image) if isinstance(image, model.Image) else ()
+    layers = disk.layers
     top = move.top()
     if top in layers[1:]:
         return (

@@ -91,18 +91,12 @@ class Lookout:
         watch = task.Task('lookout', self._watch)
         try:
             switch()
-        except exception.BlockCopyError as e:
-            self._end(watch)
+        finally:
+            watch.cancel()
+            watch.wait(self.settings.call_timeout)
+            # the reason of a switchover that was aborted for it
             if watch.failure is not None:
-                raise watch.failure from e
-            raise
-        self._end(watch)
-        if watch.failure is not None:
-            raise watch.failure
-
-    def _end(self, watch: task.Task) -> None:
-        watch.cancel()
-        watch.wait(self.settings.call_timeout)
+                raise watch.failure
 
     def _watch(self, ended: threading.Event) -> None:
         looked = False

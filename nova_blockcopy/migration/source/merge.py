@@ -115,9 +115,7 @@ class Merger:
 
         :raises Disturbed: the guest no longer uses the disk's image
         """
-        image = disk.source
-        layers = model.chain(image) if isinstance(image, model.Image) else ()
-        paths = [layer.path for layer in layers]
+        paths = [layer.path for layer in disk.layers]
         if move.source.path not in paths:
             raise exception.Disturbed(
                 guest=self.guest.name,
@@ -128,7 +126,7 @@ class Merger:
                 f"guest's data, and settle the migration by hand.",
             )
         job = (driver, self.guest, move.disk, move.source)
-        ours = [layer for layer in layers if layer.path in move.deltas]
+        ours = [each for each in disk.layers if each.path in move.deltas]
         if paths[0] in (*move.deltas, move.source.path):
             return copyjob.CommitJob(*job)
         return copyjob.InnerCommitJob(*job, ours[0] if ours else move.top())
