@@ -1,7 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Faults of the engines, and of other processes."""
 
+import contextlib
+import threading
 from collections.abc import Iterator
+from collections.abc import Sequence
+
+import psutil
 
 from nova_blockcopy.states import State
 from nova_blockcopy.tests.faults import fault as faults
@@ -126,12 +131,19 @@ def destination_libvirtd(it: stages.Stage) -> Iterator[None]:
 )
 def libvirtd_stands_still(it: stages.Stage) -> Iterator[None]:
     servers = [p for p in it.away.processes() if p.name() == 'libvirtd']
+    # the harness itself may wait for an answer of this libvirtd meanwhile
+    end = threading.Timer(8, _resume, [servers])
     for each in servers:
         each.suspend()
+    end.start()
     yield
-    it.last(8)
-    for each in servers:
-        each.resume()
+    end.join()
+
+
+def _resume(processes: Sequence[psutil.Process]) -> None:
+    for each in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            each.resume()
 
 
 @_fault(
