@@ -8,6 +8,8 @@ migration to be stuck.
 import functools
 from collections.abc import Iterator
 
+import libvirt
+
 from nova_blockcopy.tests.faults import fault as faults
 from nova_blockcopy.tests.faults import stage as stages
 
@@ -20,7 +22,11 @@ _act = functools.partial(faults.into(ACTS), explains=False)
 
 @_act('pause', 'The owner pauses the guest, and resumes it after 1.5 s.')
 def pause(it: stages.Stage) -> Iterator[None]:
-    it.paused = it.virsh(it.where(), 'suspend', it.guest)
+    at = it.where()
+    it.paused = it.virsh(at, 'suspend', it.guest)
+    if it.paused and it.reason(at) == libvirt.VIR_DOMAIN_PAUSED_MIGRATION:
+        # libvirt takes this for the order to finish, and resumes the guest
+        it.paused = False
     yield
     it.last(_PAUSE)
     if it.paused and it.virsh(it.where(), 'resume', it.guest):

@@ -53,9 +53,14 @@ class Hook:
         journal.Journal.close = _close  # type: ignore[method-assign]
 
     def arm(self, states: Iterable[str]) -> None:
-        """Hold the source's migration at the first write of each state."""
+        """Hold the source's migration at the first write of each state.
+
+        The migration goes on if it is held at another state.
+        """
         with self._lock:
-            self._armed.update(states)
+            self._armed = set(states)
+            for state in self._held.keys() - self._armed:
+                self._held.pop(state).set()
 
     def die_at(self, write: int = 0, *, pivoted: bool = False) -> None:
         """Kill this process by SIGKILL before a later write of the journal.

@@ -158,6 +158,8 @@ class Run:
             each.wait_for_libvirtd()
         for daemon in (stage.source, stage.destination):
             daemon.start()
+        # a settlement passes states, too, and nobody would let it go on
+        stage.source.ask('hold', states=[])
         journal = stage.home.outside(
             stage.home.home / 'journal' / f'{stage.guest}.json'
         )

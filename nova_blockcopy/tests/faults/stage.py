@@ -96,16 +96,27 @@ class Stage:
 
     def state(self, at: hosts.Host) -> int | None:
         """Return libvirt's state of the guest; None if it is not defined."""
+        return self._state_and_reason(at)[0]
+
+    def reason(self, at: hosts.Host) -> int | None:
+        """Return libvirt's reason of the state of the guest."""
+        return self._state_and_reason(at)[1]
+
+    def _state_and_reason(
+        self, at: hosts.Host
+    ) -> tuple[int, int] | tuple[None, None]:
         try:
             connection = at.connect()
         except libvirt.libvirtError:
-            return None
+            return None, None
         try:
-            return int(connection.lookupByUUIDString(self.guest).state()[0])
+            domain = connection.lookupByUUIDString(self.guest)
+            state, reason = domain.state()
         except libvirt.libvirtError:
-            return None
+            return None, None
         finally:
             connection.close()
+        return state, reason
 
     def kill(self, at: hosts.Host, name: str) -> bool:
         """Kill what runs by a name on a host; tell whether anything did."""
