@@ -25,6 +25,8 @@ def of(
         return 'it is a slice of an image'
     if element.find('throttlefilters') is not None:
         return 'it has throttle filters, with which block jobs were not tried'
+    if element.find('driver[@copy_on_read="on"]') is not None:
+        return 'it has copy_on_read, with which libvirt cannot commit a delta'
     place = element.find('source')
     if place is None:
         return None

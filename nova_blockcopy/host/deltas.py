@@ -19,11 +19,28 @@ from nova_blockcopy.host import command
 from nova_blockcopy.records import durable
 from nova_blockcopy.runtime import privsep
 
-#: With subclusters of 2 KiB, a small write does not copy a cluster of 64 KiB
-#: into the overlay, so less data travels (docs/interop/qcow2.txt in QEMU).
-_OPTIONS = 'extended_l2=on,cluster_size=65536'
+#: Bytes of a cluster: a page, so that the write of a page copies nothing from
+#: below into the overlay, and less data travels. Subclusters would do the same
+#: for clusters of 64 KiB, but a block pull crashes QEMU on them before 8.2
+#: (bdrv_co_do_copy_on_readv in block/io.c).
+_CLUSTER = 4096
+#: QEMU has no more entries in the L1 table (QCOW_MAX_L1_SIZE in qcow2.h), of
+#: which each stands for as many clusters as an L2 table of a cluster has.
+_MOST = 4 * 1024 * 1024
+_ENTRY = 8
 #: The slowest merge that is allowed for, in bytes/s.
 _SLOWEST = 4 * bandwidth.MIB
+
+
+def cluster(size: int) -> int:
+    """Choose the bytes of a cluster for an overlay. Pure.
+
+    :param size: virtual size of the overlay in bytes
+    """
+    chosen = _CLUSTER
+    while size > _MOST * (chosen // _ENTRY) * chosen:
+        chosen *= 2
+    return chosen
 
 
 def create(image: model.Image, size: int, timeout: int) -> None:
@@ -41,8 +58,8 @@ def create(image: model.Image, size: int, timeout: int) -> None:
 def _create(path: str, below: Sequence[str], size: int, timeout: int) -> None:
     _qemu_img(
         path,
-        *('create', '-q', '-f', 'qcow2', '-o', _OPTIONS, '-u', *below),
-        *(path, str(size)),
+        *('create', '-q', '-f', 'qcow2', '-u', *below),
+        *('-o', f'cluster_size={cluster(size)}', path, str(size)),
         timeout=timeout,
     )
     durable.sync(path)

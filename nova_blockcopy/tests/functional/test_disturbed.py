@@ -144,6 +144,29 @@ class TestJob(DisturbedTestCase):
         self.virsh('blockjob', made.guest.uuid, 'vda', '--abort')
         self.assert_intact(made, self.lab.a)
 
+    def test_a_block_pull_on_a_delta_leaves_the_guest_alone(self):
+        """QEMU before 8.2 crashes on a delta with extended L2 entries."""
+        made = self.set_scene(
+            'layered', **_OPTIONS, data=8 * base.MIB, chaos=0.005, reader=0.002
+        )
+        pull = ('blockpull', made.guest.uuid, 'vda', '--bandwidth', '2')
+
+        def act():
+            self.virsh(*pull)
+            self.wait_for_chaos(made)
+            self.wait_for_chaos(made)
+
+        moving = self.when(made, 'seeding', act)
+        self.assertRaises(exception.BlockCopyError, made.run, moving)
+        self.virsh(
+            *('blockjob', made.guest.uuid, 'vda', '--abort'), check=False
+        )
+        self.assertEqual([], made.guest.crashes())
+        made.settle()
+        self.assertEqual('a', made.guest.runs_on())
+        for verdict in made.verdicts(self.lab.a):
+            self.assertTrue(verdict.intact, verdict)
+
     def test_a_dump_during_the_switchover(self):
         """libvirt keeps it waiting; the undo leaves it alone."""
         made = self.set_scene('block', **_OPTIONS)

@@ -26,7 +26,7 @@ KEPT = {
 #: Those of <driver> that arrive, with a value.
 DRIVER = {
     **dict.fromkeys(('ats', 'iommu', 'packed', 'page_per_vq'), 'on'),
-    **dict.fromkeys(('copy_on_read', 'event_idx', 'ioeventfd'), 'on'),
+    **dict.fromkeys(('event_idx', 'ioeventfd'), 'on'),
     **dict.fromkeys(('queues', 'queue_size', 'iothread'), '2'),
     **{'cache': 'none', 'io': 'native', 'name': 'qemu'},
 }
@@ -44,7 +44,7 @@ REFUSED = {
     *('encryption', 'readonly', 'shareable', 'throttlefilters', 'transient'),
     *('source/@startupPolicy', 'source/@fdgroup', 'source/seclabel'),
     *('source/reservations', 'source/slices', 'source/encryption'),
-    'source/dataStore',
+    *('source/dataStore', 'driver/@copy_on_read'),
 }
 #: Only a disk of another kind has them, which does not move: a LUN, a network
 #: disk, an NVMe disk, a disk of a storage pool, a CD drive.
@@ -189,7 +189,10 @@ class TestSettings(base.TestCase):
     @ddt.data(*sorted(REFUSED))
     def test_refused(self, path):
         more, source = '', '<source dev="/dev/x"/>'
-        if path.startswith('source/@'):
+        driver = '<driver type="raw"/>'
+        if path.startswith('driver/@'):
+            driver = f'<driver type="raw" {path.partition("@")[2]}="on"/>'
+        elif path.startswith('source/@'):
             source = f'<source dev="/dev/x" {path.partition("@")[2]}="x"/>'
         elif path.startswith('source/'):
             child = path.partition('/')[2]
@@ -197,6 +200,8 @@ class TestSettings(base.TestCase):
         else:
             more = f'<{path}/>'
         disk = domxml.disks(
-            samples.domain(samples.disk_xml(source=source, more=more))
+            samples.domain(
+                samples.disk_xml(driver=driver, source=source, more=more)
+            )
         )['vda']
         self.assertTrue(disk.obstacle or disk.readonly or disk.shareable)

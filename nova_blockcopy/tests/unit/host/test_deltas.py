@@ -5,6 +5,7 @@ import errno
 import os
 import subprocess
 
+import ddt
 import fixtures
 
 from nova_blockcopy import exception
@@ -15,6 +16,37 @@ from nova_blockcopy.tests.unit import base
 from nova_blockcopy.tests.unit import samples
 
 MIB = 1024 * 1024
+TIB = MIB * MIB
+
+
+@ddt.ddt
+class TestCluster(base.TestCase):
+    @ddt.data(
+        (MIB, 4096),
+        (8 * TIB, 4096),
+        (8 * TIB + 512, 8192),
+        (32 * TIB, 8192),
+        (32 * TIB + 512, 16384),
+    )
+    @ddt.unpack
+    def test_as_small_as_qemu_takes_it(self, size, cluster):
+        self.assertEqual(cluster, deltas.cluster(size))
+        smallest = ['-o', f'cluster_size={cluster}']
+        self.assertTrue(self.makes(size, *smallest))
+        if cluster > 4096:
+            too_small = ['-o', f'cluster_size={cluster // 2}']
+            self.assertFalse(self.makes(size, *too_small))
+
+    def makes(self, size, *options):
+        made = subprocess.run(
+            [
+                *('qemu-img', 'create', '-q', '-f', 'qcow2', *options),
+                *(str(self.directory / 'large'), str(size)),
+            ],
+            check=False,
+            capture_output=True,
+        )
+        return made.returncode == 0
 
 
 class TestOverlay(base.TestCase):
