@@ -212,6 +212,7 @@ class Guest:
         parameters = ' '.join(
             f'nbc.{name}={value}' for name, value in self._parameters.items()
         )
+        boot = self._hosts[0].boot
         root = etree.fromstring(
             f'''
             <domain type="qemu">
@@ -221,8 +222,8 @@ class Guest:
               <vcpu>1</vcpu>
               <os>
                 <type arch="x86_64" machine="pc">hvm</type>
-                <kernel>{kernel.image()}</kernel>
-                <initrd>{kernel.initramfs()}</initrd>
+                <kernel>{boot / kernel.KERNEL}</kernel>
+                <initrd>{boot / kernel.INITRAMFS}</initrd>
                 <cmdline>console=ttyS0 quiet {parameters}</cmdline>
               </os>
               {self._features}

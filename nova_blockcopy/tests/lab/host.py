@@ -2,6 +2,7 @@
 """One host of the lab: its namespaces, directories and libvirtd."""
 
 import concurrent.futures
+import functools
 import os
 import pathlib
 import subprocess
@@ -40,9 +41,31 @@ _EVERYTHING = (
     | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
     | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
 )
+#: A guest that is not active, or not there.
+_GONE = (libvirt.VIR_ERR_OPERATION_INVALID, libvirt.VIR_ERR_NO_DOMAIN)
 #: libvirtd resolves these names at its start, even if qemu.conf sets others.
 _PASSWD = 'libvirt-qemu:x:64055:64055::/nonexistent:/usr/sbin/nologin\n'
 _GROUP = 'libvirt-qemu:x:64055:\nkvm:x:64056:\n'
+#: QEMU as another user, as distributions have it, or as root.
+_OWNERS = {
+    True: '''
+                user = "libvirt-qemu"
+                group = "kvm"
+                dynamic_ownership = 1
+                remember_owner = 1
+            ''',
+    False: '''
+                user = "root"
+                group = "root"
+                remember_owner = 0
+            ''',
+}
+#: libvirt probes QEMU at each call if QEMU's user cannot open the device
+#: (virQEMUCapsIsValid in qemu_capabilities.c). Distributions let the user.
+_OPEN_KVM = (
+    'mknod --mode 666 /run/kvm c 10 232',
+    'test ! -e /dev/kvm || mount --bind /run/kvm /dev/kvm',
+)
 _SECONDS = 30
 
 
@@ -61,6 +84,8 @@ class Host:
     :param files: shell commands that mount the files of another system
     :param small: directories in ``home`` with a file system of their own, and
         its size in MiB
+    :param owners: QEMU is not root, so libvirt changes the owners of images
+        and remembers them
     """
 
     def __init__(
@@ -71,6 +96,8 @@ class Host:
         mounts: Mapping[str, str] | None = None,
         files: Sequence[str] = (),
         small: Mapping[str, int] | None = None,
+        *,
+        owners: bool = False,
     ) -> None:
         self.name = name
         self.hostname = f'lab-{name}'
@@ -79,10 +106,12 @@ class Host:
         self.peer_uri = f'qemu+tcp://{address}/system'
         self.home = directory / 'host'
         self.images = self.home / 'images'
+        self.boot = self.home / 'boot'
         self.certificates = self.home / 'certificates'
         self.directory = directory / name
         self._directories = {**_LIBVIRT, **(mounts or {})}
         self._files = files
+        self._owners = owners
         self.small = {self.home / k: v for k, v in (small or {}).items()}
         self._pid_file = directory / f'{name}.pid'
         self._pool: concurrent.futures.ThreadPoolExecutor | None = None
@@ -108,6 +137,7 @@ class Host:
                 'mkdir /run/libvirt /run/lock /run/cgroup',
                 *self._files,
                 *_OWN_SYSFS,
+                *(_OPEN_KVM if self._owners else ()),
                 *(
                     f'mount --bind {self.directory}/{name} {path}'
                     for path, name in self._mounts().items()
@@ -141,7 +171,7 @@ class Host:
         return {**self._directories, **files, str(self.home): 'home'}
 
     def _write_files(self) -> None:
-        own = ('home/images', 'home/certificates')
+        own = ('home/images', 'home/boot', 'home/certificates')
         for name in (*self._directories.values(), *own):
             (self.directory / name).mkdir(parents=True, exist_ok=True)
         files = {
@@ -159,12 +189,10 @@ class Host:
                 log_outputs = "2:file:/var/log/libvirt/libvirtd.log"
             ''',
             'etc/qemu.conf': f'''
-                user = "root"
-                group = "root"
+                {_OWNERS[self._owners]}
                 security_driver = "none"
                 namespaces = []
                 cgroup_controllers = []
-                remember_owner = 0
                 stdio_handler = "file"
                 migration_address = "{self.address}"
                 default_tls_x509_cert_dir = "{self.certificates}"
@@ -219,11 +247,7 @@ class Host:
         for domain in connection.listAllDomains():
             if uuid not in (None, domain.UUIDString()):
                 continue
-            persistent = domain.isPersistent()
-            if domain.isActive():
-                domain.destroy()
-            if persistent:
-                domain.undefineFlags(_EVERYTHING)
+            _end(domain)
         connection.close()
 
     def outside(self, path: str | pathlib.Path) -> pathlib.Path:
@@ -341,6 +365,19 @@ class Host:
             *('nsenter', '--target', str(self.pid)),
             *('--mount', '--net', '--uts', '--'),
         )
+
+
+def _end(domain: libvirt.virDomain) -> None:
+    """Destroy and undefine a guest that may end by itself meanwhile."""
+    for end in (
+        domain.destroy,
+        functools.partial(domain.undefineFlags, _EVERYTHING),
+    ):
+        try:
+            end()
+        except libvirt.libvirtError as e:
+            if e.get_error_code() not in _GONE:
+                raise
 
 
 def _kill(process: psutil.Process) -> None:

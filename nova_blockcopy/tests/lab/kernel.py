@@ -29,6 +29,8 @@ _MODULES = (
 #: Meta packages of a small kernel, by distribution.
 _META = {'debian': 'linux-image-cloud-amd64', 'ubuntu': 'linux-image-virtual'}
 _INIT = pathlib.Path(__file__).with_name('init.c')
+#: The names of the files on a host.
+KERNEL, INITRAMFS = 'kernel', 'initramfs'
 
 
 def cache() -> pathlib.Path:
@@ -50,6 +52,12 @@ def image() -> pathlib.Path:
             if not target.is_dir():
                 os.rename(unpacked, target)
     return next(target.glob('boot/vmlinuz-*'))
+
+
+def copy(directory: pathlib.Path) -> None:
+    """Copy the kernel and the initramfs into a directory of a host."""
+    shutil.copyfile(image(), directory / KERNEL)
+    shutil.copyfile(initramfs(), directory / INITRAMFS)
 
 
 @functools.cache

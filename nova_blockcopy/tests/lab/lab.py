@@ -17,6 +17,7 @@ import psutil
 
 from nova_blockcopy.tests.lab import certificates
 from nova_blockcopy.tests.lab import host
+from nova_blockcopy.tests.lab import kernel
 from nova_blockcopy.tests.lab import root
 
 DEV = pathlib.Path('/dev')
@@ -68,6 +69,7 @@ class Lab:
     :param small: directories of each host's home that are file systems of
         their own, and their sizes in MiB. They need O_DIRECT on tmpfs, which
         Linux has from 6.6 on.
+    :param owners: see :class:`host.Host`
     """
 
     def __init__(
@@ -75,13 +77,15 @@ class Lab:
         name: str | None = None,
         mounts: Mapping[str, str] | None = None,
         small: Mapping[str, int] | None = None,
+        *,
+        owners: bool = False,
     ) -> None:
         self.name = name or uuid.uuid4().hex[:6]
         self.directory = BASE / self.name
         of = root.chosen()
         own = (self.directory, mounts, root.mounts(of) if of else (), small)
-        self.a = host.Host('a', '10.98.0.1', *own)
-        self.b = host.Host('b', '10.98.0.2', *own)
+        self.a = host.Host('a', '10.98.0.1', *own, owners=owners)
+        self.b = host.Host('b', '10.98.0.2', *own, owners=owners)
         self.hosts = (self.a, self.b)
 
     @property
@@ -112,6 +116,8 @@ class Lab:
         try:
             for each in self.hosts:
                 each.up()
+                # libvirt gives the files of a guest to QEMU's user
+                kernel.copy(each.outside(each.boot))
                 self.authority.certify(
                     each.outside(each.certificates),
                     *(each.hostname, each.address),

@@ -91,6 +91,7 @@ class Scene:
         lazy: bool = False,
         acpi: bool = False,
         firmware: bool = False,
+        prefix: str = '',
         **overrides: Any,
     ) -> 'Scene':
         """Make images and bases, and start the guest.
@@ -104,6 +105,7 @@ class Scene:
         :param data: bytes of each disk that are filled before the start
         :param region: bytes of each disk for records
         :param load: other writes of the guest to each disk, in bytes/s
+        :param prefix: of the names of the images, if there are more guests
         :param base_kinds: kinds of the bases; None = the same as the disks
         :param overrides: options of the engine
         """
@@ -115,7 +117,7 @@ class Scene:
         for seed, (target, kind, base_kind) in enumerate(
             zip(names, kinds, base_kinds or kinds, strict=True)
         ):
-            name = f'{target}.img'
+            name = f'{prefix}{target}.img'
             source = here.of_kind(kind, name, size, seed)
             bases[target] = there.of_kind(base_kind, name, size, seed)
             if data:
