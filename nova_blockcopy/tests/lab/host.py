@@ -7,6 +7,7 @@ import os
 import pathlib
 import subprocess
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
@@ -113,6 +114,8 @@ class Host:
         self._files = files
         self._owners = owners
         self.small = {self.home / k: v for k, v in (small or {}).items()}
+        #: More variables in the environment of libvirtd and of the guests.
+        self.variables: dict[str, str] = {}
         self._pid_file = directory / f'{name}.pid'
         self._pool: concurrent.futures.ThreadPoolExecutor | None = None
 
@@ -206,7 +209,8 @@ class Host:
     def start_libvirtd(self) -> None:
         """Start libvirtd; ``wait_for_libvirtd`` waits for its answers."""
         out = self.directory / 'libvirtd.out'
-        self.start('libvirtd', '--listen', log=out)
+        own = [f'{name}={value}' for name, value in self.variables.items()]
+        self.start('env', *own, 'libvirtd', '--listen', log=out)
 
     def wait_for_libvirtd(self) -> None:
         """Wait until libvirtd answers.
@@ -327,6 +331,13 @@ class Host:
             except psutil.NoSuchProcess:
                 continue
         return found
+
+    def kill(self, processes: Iterable[psutil.Process]) -> None:
+        """Kill processes by SIGKILL, and wait for their end."""
+        found = list(processes)
+        for process in found:
+            _kill(process)
+        psutil.wait_procs(found, timeout=10)
 
     def missing_mount_points(self) -> list[str]:
         """Return the mount points that do not exist on this machine."""

@@ -4,25 +4,24 @@
 import contextlib
 import os
 import pathlib
-import struct
-import subprocess
 import uuid
 from collections.abc import Iterator
 
-import psutil
-
 from nova_blockcopy.tests.lab import host
+from nova_blockcopy.tests.lab import shim as shims
 
-_SOURCE = pathlib.Path(__file__).with_name('volatile.c')
 _BOOT_ID = '/proc/sys/kernel/random/boot_id'
-_HEAD = struct.Struct('=QQ')
+#: What a host keeps in memory only: libvirt's state of running guests, and
+#: files of the engine.
+_FORGOTTEN = ('/run/libvirt/qemu', '/run/nova-blockcopy')
 
 
 class Supply:
     """The power of one host.
 
-    The exports that are started inside of :meth:`volatile` write to a disk
-    with a cache, which a loss of power empties.
+    A loss of power empties the cache of the disks. The processes that are
+    started inside of :meth:`volatile` have such a cache; see :mod:`shim` for
+    libvirtd and guests.
 
     :param at: the host
     :param directory: the directory of the lab
@@ -30,52 +29,45 @@ class Supply:
 
     def __init__(self, at: host.Host, directory: pathlib.Path) -> None:
         self._host = at
-        self._logs = directory / f'unflushed-{at.name}'
+        self._shim = shims.Shim(at, directory)
         self._boot_id = directory / f'boot-{at.name}'
 
     @contextlib.contextmanager
     def volatile(self) -> Iterator[None]:
         """Give the disks of new processes a cache, inside a ``with`` block."""
-        self._logs.mkdir(exist_ok=True)
-        library = self._logs.with_suffix('.so')
-        subprocess.run(
-            [
-                *('gcc', '-O2', '-Wall', '-shared', '-fPIC'),
-                f'-DIMAGES="{self._host.home}"',
-                f'-DLOGS="{self._logs}"',
-                *('-o', str(library), str(_SOURCE)),
-            ],
-            check=True,
-        )
-        before = os.environ.get('LD_PRELOAD')
-        os.environ['LD_PRELOAD'] = str(library)
+        before = dict(os.environ)
+        os.environ.update(self._shim.variables)
         try:
             yield
         finally:
-            del os.environ['LD_PRELOAD']
-            if before is not None:
-                os.environ['LD_PRELOAD'] = before
+            os.environ.clear()
+            os.environ.update(before)
 
     def interrupt(self) -> int:
         """End all processes, lose what was not flushed, and boot again.
 
         :returns: the number of writes that were lost
         """
-        running = self._host.processes()
-        for process in running:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
-        psutil.wait_procs(running, timeout=10)
         try:
-            return sum(map(self._undo, self._logs.glob('*')))
+            return self.cut()
         finally:
-            self._boot()
+            self.boot()
 
-    def _boot(self) -> None:
+    def cut(self) -> int:
+        """End all processes, and lose what was not flushed.
+
+        :returns: the number of writes that were lost
+        """
+        self._host.kill(self._host.processes())
+        return self._shim.lose()
+
+    def boot(self) -> None:
+        """Start the host again after :meth:`cut`."""
         first = not self._boot_id.exists()
         self._boot_id.write_text(f'{uuid.uuid4()}\n')
         if first:
             self._host.run('mount', '--bind', str(self._boot_id), _BOOT_ID)
+        self._host.run('rm', '-rf', *_FORGOTTEN)
         self._host.start_libvirtd()
         self._host.wait_for_libvirtd()
 
@@ -84,23 +76,3 @@ class Supply:
         if self._boot_id.exists():
             self._host.run('umount', _BOOT_ID)
             self._boot_id.unlink()
-
-    def _undo(self, log: pathlib.Path) -> int:
-        undone = list(_entries(log.read_bytes()))
-        log.unlink()
-        if undone:
-            image = self._host.outside(log.name.replace('|', '/'))
-            with image.open('r+b') as f:
-                for offset, old in reversed(undone):
-                    f.seek(offset)
-                    f.write(old)
-        return len(undone)
-
-
-def _entries(data: bytes) -> Iterator[tuple[int, bytes]]:
-    at = 0
-    while at < len(data):
-        offset, length = _HEAD.unpack_from(data, at)
-        at += _HEAD.size
-        yield offset, data[at : at + length]
-        at += length

@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A disk with a cache that a loss of power empties, for LD_PRELOAD.
+ * A library between programs and their disks, for LD_PRELOAD.
  *
- * Each write to an image first saves the old data of the place to a log. A
- * flush of the image empties the log. After a loss of power, power.py writes
- * the old data of all logs back, the newest first.
+ * It makes a cache that a loss of power empties: each write to a file first
+ * saves the old data of the place to a log, and a flush of the file empties
+ * the log. After a loss of power, shim.py writes the old data of all logs
+ * back, the newest first. A log has the numbers of device and inode as its
+ * name, because a file may get another name.
  *
- * IMAGES is the directory of the images, and LOGS that of the logs. Loop
- * devices count as images, too.
+ * Each read of an image fails with EIO while the file FAILING exists.
+ *
+ * HOME is the directory of the files, IMAGES that of the images below it, and
+ * LOGS that of the logs. Loop devices count as images.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -27,25 +31,49 @@
     if (!real) \
         real = (__typeof__(name) *)dlsym(RTLD_NEXT, #name)
 
-/* the log of an image, locked; -1 if the file is no image */
-static int open_log(int fd)
+static int below(const char *path, const char *directory)
 {
-    char link[64], path[4096], name[8192];
+    size_t length = strlen(directory);
+
+    return !strncmp(path, directory, length) && path[length] == '/';
+}
+
+/* whether a file is below a directory, or a loop device */
+static int concerns(int fd, const char *directory)
+{
+    char link[64], path[4096];
     ssize_t length;
-    int log;
 
     snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
     length = readlink(link, path, sizeof(path) - 1);
     if (length < 0)
-        return -1;
+        return 0;
     path[length] = 0;
-    if (strncmp(path, IMAGES "/", strlen(IMAGES) + 1) &&
-        strncmp(path, "/dev/loop", 9))
+    return below(path, directory) || !strncmp(path, "/dev/loop", 9);
+}
+
+/* whether a read must fail, with errno */
+static int fails(int fd)
+{
+    if (access(FAILING, F_OK) || !concerns(fd, IMAGES))
+        return 0;
+    errno = EIO;
+    return 1;
+}
+
+/* the log of a file, locked; -1 if the file has none */
+static int open_log(int fd)
+{
+    char name[4096];
+    struct stat found;
+    int log;
+
+    if (!concerns(fd, HOME))
         return -1;
-    for (char *c = path; *c; c++)
-        if (*c == '/')
-            *c = '|';
-    snprintf(name, sizeof(name), LOGS "/%s", path);
+    if (fstat(fd, &found))
+        abort();
+    snprintf(name, sizeof(name), LOGS "/%lu-%lu",
+             (unsigned long)found.st_dev, (unsigned long)found.st_ino);
     log = open(name, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     if (log < 0 || flock(log, LOCK_EX))
         abort();
@@ -54,22 +82,23 @@ static int open_log(int fd)
 
 static void save(int log, int fd, off64_t at, uint64_t length)
 {
+    REAL(pread64);
     char link[64];
     uint64_t head[2] = {at, length};
     char *old = calloc(1, length + sizeof(head));
-    int image;
+    int file;
     ssize_t read;
 
     /* without O_DIRECT, which would need an aligned buffer */
     snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-    image = open(link, O_RDONLY | O_CLOEXEC);
-    if (!old || image < 0)
+    file = open(link, O_RDONLY | O_CLOEXEC);
+    if (!old || file < 0)
         abort();
     memcpy(old, head, sizeof(head));
-    read = pread64(image, old + sizeof(head), length, at);
+    read = real(file, old + sizeof(head), length, at);
     if (read < 0 || write(log, old, length + sizeof(head)) < 0)
         abort();
-    close(image);
+    close(file);
     free(old);
 }
 
@@ -80,6 +109,49 @@ static uint64_t total(const struct iovec *vector, int count)
     for (int i = 0; i < count; i++)
         sum += vector[i].iov_len;
     return sum;
+}
+
+ssize_t pread64(int fd, void *data, size_t length, off64_t at)
+{
+    REAL(pread64);
+
+    return fails(fd) ? -1 : real(fd, data, length, at);
+}
+
+ssize_t preadv64(int fd, const struct iovec *vector, int count, off64_t at)
+{
+    REAL(preadv64);
+
+    return fails(fd) ? -1 : real(fd, vector, count, at);
+}
+
+ssize_t preadv64v2(int fd, const struct iovec *vector, int count, off64_t at,
+                   int flags)
+{
+    REAL(preadv64v2);
+
+    return fails(fd) ? -1 : real(fd, vector, count, at, flags);
+}
+
+ssize_t write(int fd, const void *data, size_t length)
+{
+    REAL(write);
+    int log = open_log(fd);
+    struct stat found;
+    ssize_t result;
+
+    if (log >= 0) {
+        if (fstat(fd, &found))
+            abort();
+        save(log, fd,
+             fcntl(fd, F_GETFL) & O_APPEND ? found.st_size
+                                           : lseek64(fd, 0, SEEK_CUR),
+             length);
+    }
+    result = real(fd, data, length);
+    if (log >= 0)
+        close(log);
+    return result;
 }
 
 ssize_t pwrite64(int fd, const void *data, size_t length, off64_t at)
