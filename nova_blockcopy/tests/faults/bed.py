@@ -13,6 +13,7 @@ from nova_blockcopy.tests.faults import daemon
 from nova_blockcopy.tests.lab import host as hosts
 from nova_blockcopy.tests.lab import lab as labs
 from nova_blockcopy.tests.lab import scene
+from nova_blockcopy.tests.lab import shim as shims
 
 #: The small file systems in the home of each host, and their sizes in MiB.
 SMALL = {'images': 1024, 'journal': 4, 'deltas': 256}
@@ -68,10 +69,15 @@ class Bed:
             for each in found.values():
                 each.kill()
 
-    def mend(self) -> None:
-        """Make both hosts and the link as they were, without a guest."""
+    def mend(self, *, shimmed: bool = False) -> None:
+        """Make both hosts and the link as they were, without a guest.
+
+        :param shimmed: the hosts have the library of :mod:`shim`
+        """
         self.heal()
         self.lab.empty()
+        for each in self.lab.hosts:
+            self.shim(each).fit(wanted=shimmed)
 
     def heal(self) -> None:
         """Give the hosts their link, their room and their libvirtd again."""
@@ -101,6 +107,10 @@ class Bed:
                     into / at.name / pathlib.Path(path).name,
                     dirs_exist_ok=True,
                 )
+
+    def shim(self, at: hosts.Host) -> shims.Shim:
+        """Return the library between programs and disks of a host."""
+        return shims.Shim(at, self.lab.directory)
 
     def other(self, at: hosts.Host) -> hosts.Host:
         """Return the other host."""

@@ -2,6 +2,7 @@
 """The harness's hold on the service of one host."""
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -63,6 +64,7 @@ class Daemon:
                 stdout=log,
                 stderr=log,
                 cwd=_PROJECT,
+                env={**os.environ, **self.at.variables},
             )
 
     def wait(self) -> None:

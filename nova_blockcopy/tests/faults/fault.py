@@ -39,6 +39,7 @@ class Fault:
     * ``driver`` is the only copy driver that it fits; '' for each
     * ``kinds`` are the disks of the guest, and ``base_kinds`` its bases, if
       these differ
+    * ``shimmed``: whether both hosts have the library of :mod:`shim`
     * ``explains``: whether the fault is a reason for a stuck migration
     """
 
@@ -50,7 +51,13 @@ class Fault:
     driver: str = ''
     kinds: tuple[str, ...] = ('block', 'layered')
     base_kinds: tuple[str, ...] | None = None
+    shimmed: bool = False
     explains: bool = True
+
+    @property
+    def usual(self) -> bool:
+        """Whether the fault can happen to any guest on any host."""
+        return self.base_kinds is None and not self.shimmed
 
     def fits(self, mode: model.Mode, state: State) -> bool:
         """Whether the fault can happen in a state of a mode."""

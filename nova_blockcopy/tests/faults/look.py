@@ -75,6 +75,7 @@ def _of_the_journal(stage: stages.Stage) -> dict[str, Any]:
         'authority': written[-1]['authority'] if written else verdict.SOURCE,
         'met': stage.met,
         'may_be_off': stage.off,
+        'may_see_errors': stage.erring,
     }
 
 

@@ -153,7 +153,7 @@ def _run(bed: beds.Bed, cell: Cell) -> tuple[verdict.Evidence, list[str]]:
         'mode': cell.mode,
         'driver': cell.driver,
     }
-    bed.mend()
+    bed.mend(shimmed=fault.shimmed)
     with bed.services(options) as services:
         made = scene.Scene.set(
             *(bed.lab, fault.kinds),

@@ -42,6 +42,8 @@ class Stage:
         self.paused = False
         #: The guest may be off: somebody shut it down, or killed its QEMU.
         self.off = False
+        #: The guest may see errors of its disks.
+        self.erring = False
         #: Whether anything was broken.
         self.met = True
         self._since = 0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Faults of the bases, the deltas, the journals and the clock."""
+"""Faults of the images, the deltas, the journals and the clock."""
 
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -148,3 +148,23 @@ def clock_back(it: stages.Stage) -> Iterator[None]:
     for each in (it.source, it.destination):
         each.ask('clock', seconds=-3600)
     yield
+
+
+@_fault(
+    'source-io-error',
+    'EIO on each read of the disk on the source, a loop device, until the '
+    'first run has ended. The guest may see errors meanwhile.',
+    # not a file in memory: before a write of less than 4 KiB, QEMU reads the
+    # page around it, and ignores the error (bdrv_co_pwritev_part() in
+    # block/io.c), which damages the rest of the page
+    kinds=('block',),
+    shimmed=True,
+)
+def source_io_error(it: stages.Stage) -> Iterator[None]:
+    it.erring = True
+    shim = it.bed.shim(it.home)
+    shim.fail_reads(failing=True)
+    yield
+    it.wait(lambda: it.has_ended)
+    yield
+    shim.fail_reads(failing=False)

@@ -130,7 +130,7 @@ def _blows(
         fault
         for fault in faults.FAULTS.values()
         if fault.name != 'none'
-        and fault.base_kinds is None
+        and fault.usual
         and mode in fault.modes
         and fault.driver in ('', driver)
     ]

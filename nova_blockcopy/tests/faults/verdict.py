@@ -25,6 +25,7 @@ class Evidence:
     * ``defined``: the sides on which the guest is defined or active
     * ``may_be_off``: whether something ended the guest on purpose, and
       ``crashes`` what QEMU said if not
+    * ``may_see_errors``: whether the guest's disks may fail
     * ``startable``: an error, if a guest that was off did not start
     * ``writes``: whether the guest writes, after the owner let it go on
     * ``paused``: whether the guest was found paused, and ``wanted_paused``
@@ -44,6 +45,7 @@ class Evidence:
     at: tuple[str, ...] = (SOURCE,)
     defined: tuple[str, ...] = (SOURCE,)
     may_be_off: bool = False
+    may_see_errors: bool = False
     crashes: tuple[str, ...] = ()
     startable: str = ''
     writes: bool = True
@@ -104,7 +106,7 @@ def problems(seen: Evidence) -> list[str]:
     ]
     if seen.changed:
         found.append(f'Data of {", ".join(seen.changed)} changed.')
-    if seen.errors:
+    if seen.errors and not seen.may_see_errors:
         found.append(f'The guest saw errors: {", ".join(seen.errors[:3])}.')
     return found
 

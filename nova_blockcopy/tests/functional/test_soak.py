@@ -49,3 +49,8 @@ class TestHarness(testtools.TestCase):
         found = self._cell('source')
         self.assertEqual((), found.problems)
         self.assertEqual('killed, then undone', found.outcome)
+
+    def test_a_disk_that_cannot_be_read_stays(self):
+        found = self._cell('source-io-error', 'copying')
+        self.assertEqual((), found.problems)
+        self.assertEqual('undone', found.outcome)

@@ -34,9 +34,15 @@ class TestPlan(base.TestCase):
         wanted = {
             fault.name
             for fault in faults.FAULTS.values()
-            if fault.base_kinds is None and fault.name != 'none'
+            if fault.usual and fault.name != 'none'
         }
         self.assertEqual(wanted | set(acts.ACTS), names)
+
+    def test_a_fault_that_needs_other_hosts_is_not_tried(self):
+        names = {b.name for trip in plan(1, 600) for b in trip.blows}
+        for name in ('base-io-error', 'source-io-error'):
+            self.assertFalse(faults.FAULTS[name].usual)
+            self.assertNotIn(name, names)
 
     def test_each_fault_fits(self):
         known = {**faults.FAULTS, **acts.ACTS}

@@ -61,6 +61,12 @@ class TestProblems(base.TestCase):
             verdict.problems(seen),
         )
 
+    def test_a_guest_whose_disks_fail_may_see_errors(self):
+        seen = dataclasses.replace(
+            BACK, errors=('e a 7 5',), may_see_errors=True
+        )
+        self.assertEqual([], verdict.problems(seen))
+
     def test_a_guest_that_was_killed_may_be_off(self):
         seen = dataclasses.replace(BACK, at=(), may_be_off=True)
         self.assertEqual([], verdict.problems(seen))
