@@ -12,6 +12,7 @@ from nova_blockcopy.migration.source import migration as engine
 from nova_blockcopy.tests.faults import daemon
 from nova_blockcopy.tests.lab import host as hosts
 from nova_blockcopy.tests.lab import lab as labs
+from nova_blockcopy.tests.lab import power
 from nova_blockcopy.tests.lab import scene
 from nova_blockcopy.tests.lab import shim as shims
 
@@ -107,6 +108,10 @@ class Bed:
                     into / at.name / pathlib.Path(path).name,
                     dirs_exist_ok=True,
                 )
+
+    def supply(self, at: hosts.Host) -> power.Supply:
+        """Return the power of a host."""
+        return power.Supply(at, self.lab.directory)
 
     def shim(self, at: hosts.Host) -> shims.Shim:
         """Return the library between programs and disks of a host."""

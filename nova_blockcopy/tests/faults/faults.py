@@ -2,6 +2,7 @@
 """The table of all faults, by name."""
 
 from nova_blockcopy.tests.faults import fault
+from nova_blockcopy.tests.faults import hosts
 from nova_blockcopy.tests.faults import links
 from nova_blockcopy.tests.faults import others
 from nova_blockcopy.tests.faults import processes
@@ -12,4 +13,5 @@ FAULTS: dict[str, fault.Fault] = {
     **links.FAULTS,
     **storage.FAULTS,
     **others.FAULTS,
+    **hosts.FAULTS,
 }

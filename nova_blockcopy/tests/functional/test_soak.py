@@ -50,6 +50,11 @@ class TestHarness(testtools.TestCase):
         self.assertEqual((), found.problems)
         self.assertEqual('killed, then undone', found.outcome)
 
+    def test_a_host_without_power_is_waited_for(self):
+        found = self._cell('destination-power', 'releasing')
+        self.assertEqual((), found.problems)
+        self.assertEqual('stuck, then done', found.outcome)
+
     def test_a_disk_that_cannot_be_read_stays(self):
         found = self._cell('source-io-error', 'copying')
         self.assertEqual((), found.problems)

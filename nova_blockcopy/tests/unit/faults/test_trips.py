@@ -40,7 +40,7 @@ class TestPlan(base.TestCase):
 
     def test_a_fault_that_needs_other_hosts_is_not_tried(self):
         names = {b.name for trip in plan(1, 600) for b in trip.blows}
-        for name in ('base-io-error', 'source-io-error'):
+        for name in ('base-io-error', 'source-io-error', 'source-power'):
             self.assertFalse(faults.FAULTS[name].usual)
             self.assertNotIn(name, names)
 
