@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Faults of a whole host: it loses power, and starts again.
+"""Faults of a whole host: it loses power, or is lost for good.
 
-What was not flushed to the disks of the host is lost. Nobody says
+What was not flushed to the disks of a host without power is lost. Nobody says
 goodbye: the link goes together with the power.
 """
 
@@ -9,9 +9,11 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 
 from nova_blockcopy import exception
+from nova_blockcopy.states import State
 from nova_blockcopy.tests.faults import bed as beds
 from nova_blockcopy.tests.faults import daemon
 from nova_blockcopy.tests.faults import fault as faults
+from nova_blockcopy.tests.faults import person
 from nova_blockcopy.tests.faults import stage as stages
 from nova_blockcopy.tests.lab import host as hosts
 
@@ -47,6 +49,46 @@ def destination_power(it: stages.Stage) -> Iterator[None]:
     yield from _power(it, it.destination)
 
 
+@_fault(
+    'source-lost',
+    'The source is lost for good. A person removes the rest of the migration.',
+    shimmed=True,
+    states=frozenset({State.RELEASING}),
+)
+def source_lost(it: stages.Stage) -> Iterator[None]:
+    _cut(it, it.source)
+    _lose(it, it.home)
+    yield
+    yield
+    it.destination.kill()
+    person.settle_away(it)
+    yield
+    _replace(it, it.home)
+
+
+@_fault(
+    'destination-lost',
+    'The destination is lost for good before the pivot. A person settles the '
+    'migration after two attempts of the source.',
+    shimmed=True,
+    states=faults.until(State.PIVOTING),
+)
+def destination_lost(it: stages.Stage) -> Iterator[None]:
+    it.off = it.where() is it.away
+    _cut(it, it.destination)
+    _lose(it, it.away)
+    yield
+    yield
+    it.wait(
+        lambda: bool(len(it.events('unsettled')) > 1 or it.events('closed'))
+    )
+    if not it.events('closed'):
+        it.source.kill()
+        person.settle_at_home(it)
+    yield
+    _replace(it, it.away)
+
+
 def _power(it: stages.Stage, of: daemon.Daemon) -> Iterator[None]:
     _cut(it, of)
     yield
@@ -69,6 +111,22 @@ def _boot(it: stages.Stage, at: hosts.Host) -> None:
     it.bed.supply(at).boot()
     for each in (it.home, it.away):
         beds.cut(each, it.bed.other(each), drop=False)
+
+
+def _lose(it: stages.Stage, at: hosts.Host) -> None:
+    """Lose a host without power, and what the engine has on its disks."""
+    it.lost = at
+    for name in ('journal', 'deltas'):
+        at.run('find', str(at.home / name), '-type', 'f', '-delete')
+
+
+def _replace(it: stages.Stage, at: hosts.Host) -> None:
+    """Put a new host in the place of a lost one."""
+    _boot(it, at)
+    at.end_guests()
+    if at is it.away:
+        it.made.empty_bases()
+    it.lost = None
 
 
 def _is_left(it: stages.Stage) -> bool:

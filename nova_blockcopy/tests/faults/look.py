@@ -70,7 +70,7 @@ def _of_the_journal(stage: stages.Stage) -> dict[str, Any]:
     return {
         'ended': last['ended'],
         'reason': tried[-1] if tried else last['reason'],
-        'settled': settled[-1]['settled'] if settled else '',
+        'settled': settled[-1]['settled'] if settled else stage.settled,
         'closed': not stage.home.outside(journal).exists(),
         'authority': written[-1]['authority'] if written else verdict.SOURCE,
         'met': stage.met,

@@ -154,9 +154,9 @@ class Run:
     def _settle(self) -> None:
         """Start what is dead, and wait until the migration is settled."""
         stage = self._stage
-        for each in (stage.home, stage.away):
-            each.wait_for_libvirtd()
-        for daemon in (stage.source, stage.destination):
+        for daemon in stage.services:
+            daemon.at.wait_for_libvirtd()
+        for daemon in stage.services:
             daemon.start()
         # a settlement passes states, too, and nobody would let it go on
         stage.source.ask('hold', states=[])

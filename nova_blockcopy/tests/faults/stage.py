@@ -44,6 +44,10 @@ class Stage:
         self.off = False
         #: The guest may see errors of its disks.
         self.erring = False
+        #: The host that is lost for good.
+        self.lost: hosts.Host | None = None
+        #: The side on which a person has settled the migration.
+        self.settled = ''
         #: Whether anything was broken.
         self.met = True
         self._since = 0
@@ -52,6 +56,15 @@ class Stage:
     def guest(self) -> str:
         """The UUID of the guest."""
         return self.made.guest.uuid
+
+    @property
+    def services(self) -> list[daemon.Daemon]:
+        """The services of the hosts that are not lost."""
+        return [
+            each
+            for each in (self.source, self.destination)
+            if each.at is not self.lost
+        ]
 
     @property
     def has_ended(self) -> bool:
