@@ -50,6 +50,8 @@ def settle_away(it: stages.Stage) -> None:
         if wrong:
             raise hosts.LabError(f'Not on the bases: {", ".join(wrong)}.')
     records.close(it.guest)
+    notes = it.away.home / 'journal' / 'received' / f'{it.guest}.json'
+    it.away.outside(notes).unlink(missing_ok=True)
     it.settled = model.Role.DESTINATION
 
 
