@@ -159,7 +159,8 @@ class Run:
         for daemon in stage.services:
             daemon.start()
         # a settlement passes states, too, and nobody would let it go on
-        stage.source.ask('hold', states=[])
+        if stage.source in stage.services:
+            stage.source.ask('hold', states=[])
         journal = stage.home.outside(
             stage.home.home / 'journal' / f'{stage.guest}.json'
         )
