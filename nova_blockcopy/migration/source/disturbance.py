@@ -41,6 +41,11 @@ def _reasons(
             f'it is suspended to RAM. Wake it with "virsh dompmwakeup '
             f'{guest}".'
         )
+    if seen.power is hypervisor.Power.HALTED:
+        yield (
+            f'it has crashed or shut down, and its QEMU is still there. Start '
+            f'it again with "virsh reset {guest}" and "virsh resume {guest}".'
+        )
     for move in moves:
         yield from filter(None, [_changed(seen, move)])
     yield from filter(None, [busy(guest, seen)])

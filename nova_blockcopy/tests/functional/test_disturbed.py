@@ -7,6 +7,7 @@ import libvirt
 from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy.migration.source import migration as engine
+from nova_blockcopy.runtime import waiting
 from nova_blockcopy.tests.functional import base
 
 _OPTIONS = {'mode': 'seeded', 'block_migration_bandwidth': 64}
@@ -129,6 +130,71 @@ class TestDisk(DisturbedTestCase):
         self.disturbed(made, 'exporting', act, 'vda', 'resized')
         self.assertEqual('a', made.guest.runs_on())
         self.assert_no_litter(made, self.lab.a)
+
+
+class TestMovedDisk(DisturbedTestCase):
+    def test_a_disk_that_moves_is_detached(self):
+        made = self.set_scene('block', 'layered', **_OPTIONS, acpi=True)
+        uuid = made.guest.uuid
+        self.disturbed(
+            made,
+            'seeding',
+            lambda: self.virsh('detach-disk', uuid, 'vdb', '--live'),
+            'vdb',
+        )
+        self.assertEqual('a', made.guest.runs_on())
+        self.assert_no_litter(made, self.lab.a)
+        # the guest had written to it until then
+        for verdict in made.verdicts(self.lab.a):
+            self.assertTrue(verdict.intact, verdict)
+
+    def test_a_shareable_file_beside_it_in_direct_mode(self):
+        """libvirt calls that unsafe, because of the cache mode."""
+        made = self.set_scene('block', mode='direct', acpi=True)
+        path = self.lab.a.images / 'shared.img'
+        for at in self.lab.hosts:
+            at.run('truncate', '--size', '4M', str(path))
+        self.virsh(
+            *('attach-disk', made.guest.uuid, str(path), 'vdh', '--live'),
+            *('--config', '--targetbus', 'virtio', '--subdriver', 'raw'),
+            *('--sourcetype', 'file', '--mode', 'shareable'),
+        )
+        made.run(made.migration())
+        self.assert_intact(made, self.lab.b)
+
+
+@ddt.ddt
+class TestCrash(DisturbedTestCase):
+    """libvirt keeps the QEMU of a guest that has crashed."""
+
+    @ddt.data('seeding', 'exporting')
+    def test_its_deltas_are_merged_by_libvirt(self, state):
+        made = self.set_scene('block', 'layered', **_OPTIONS, acpi=True)
+
+        def act():
+            made.guest.crash(self.lab.a)
+            self.assertTrue(
+                waiting.until(lambda: self.has_crashed(made), timeout=30)
+            )
+
+        moving = self.when(made, state, act)
+        error = self.assertRaises(exception.MigrationUndone, made.run, moving)
+        self.assertTrue(self.has_crashed(made))
+        self.assert_no_litter(made, self.lab.a)
+        for verdict in made.verdicts(self.lab.a):
+            self.assertTrue(verdict.intact, verdict)
+        for command in ('reset', 'resume'):
+            self.assertIn(f'virsh {command} {made.guest.name}', str(error))
+            self.virsh(command, made.guest.uuid)
+        self.assertEqual('a', made.guest.runs_on())
+
+    def has_crashed(self, made):
+        connection = self.lab.a.connect()
+        try:
+            state = connection.lookupByUUIDString(made.guest.uuid).state()[0]
+        finally:
+            connection.close()
+        return state == libvirt.VIR_DOMAIN_CRASHED
 
 
 class TestJob(DisturbedTestCase):

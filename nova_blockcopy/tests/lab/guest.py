@@ -42,7 +42,8 @@ class Guest:
     :param firmware: the guest has UEFI variables and a TPM. Its firmware is
         SeaBIOS in a flash, because UEFI takes minutes without KVM.
     :param lazy: the guest's writes do not wait for stable storage
-    :param acpi: the guest has ACPI, which power-off and hot-plug need
+    :param acpi: the guest has ACPI, which power-off and hot-plug need. After a
+        crash of its kernel, libvirt keeps the guest.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class Guest:
         )
         #: Whether the guest writes at random places of its disks.
         self.writes_anywhere = bool(chaos)
-        self._features = '<features><acpi/></features>' if acpi else ''
+        self._acpi = acpi
         self._hosts = hosts
         self._images = images
         self._cache = cache
@@ -178,6 +179,13 @@ class Guest:
         """
         self._send(at, b'o')
 
+    def crash(self, at: host.Host) -> None:
+        """Make the kernel of the guest crash. The guest must have ACPI.
+
+        :raises OSError: the guest is not on the host
+        """
+        self._send(at, b'c')
+
     def _order(self, at: host.Host, order: bytes, *, quiet: bool) -> None:
         heard = self.log.answers
 
@@ -226,7 +234,6 @@ class Guest:
                 <initrd>{boot / kernel.INITRAMFS}</initrd>
                 <cmdline>console=ttyS0 quiet {parameters}</cmdline>
               </os>
-              {self._features}
               <devices>
                 <controller type="usb" model="none"/>
                 <memballoon model="none"/>
@@ -253,6 +260,8 @@ class Guest:
             devices.append(disk)
         if self._firmware:
             self._add_firmware(root)
+        elif self._acpi:
+            _add_acpi(root)
         return domxml.text(root)
 
     def _add_firmware(self, root: domxml.Element) -> None:
@@ -265,8 +274,17 @@ class Guest:
         nvram.text = self.nvram
         system[1:1] = [loader, nvram]
         # libvirt takes a loader in a flash for UEFI, which needs ACPI
-        features = etree.Element('features')
-        etree.SubElement(features, 'acpi')
-        system.addnext(features)
+        _add_acpi(root)
         tpm = etree.SubElement(devices, 'tpm', model='tpm-tis')
         etree.SubElement(tpm, 'backend', type='emulator', version='2.0')
+
+
+def _add_acpi(root: domxml.Element) -> None:
+    system, devices = root.find('os'), root.find('devices')
+    assert system is not None
+    assert devices is not None
+    features = etree.Element('features')
+    etree.SubElement(features, 'acpi')
+    system.addnext(features)
+    etree.SubElement(root, 'on_crash').text = 'preserve'
+    etree.SubElement(devices, 'panic', model='isa')

@@ -20,7 +20,8 @@
  *
  * The second serial port takes orders: "q" makes all writers stop between two
  * operations, after which the console says "quiet"; "g" makes them go on. "r"
- * reboots and "o" powers off, like a user of the guest.
+ * reboots and "o" powers off, like a user of the guest. "c" crashes the
+ * kernel.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -71,6 +72,7 @@ static void load_modules(void)
     static const char *names[] = {
         "virtio_ring", "virtio", "virtio_pci_legacy_dev",
         "virtio_pci_modern_dev", "virtio_pci", "virtio_blk",
+        "pvpanic", "pvpanic-mmio",
     };
     char path[64];
 
@@ -173,6 +175,8 @@ static void take_orders(void)
             reboot(RB_AUTOBOOT);
         } else if (order == 'o') {
             reboot(RB_POWER_OFF);
+        } else if (order == 'c') {
+            _exit(1); /* the kernel panics without its init */
         }
     }
 }

@@ -25,6 +25,8 @@ _MODULES = (
     'virtio_pci_modern_dev',
     'virtio_pci',
     'virtio_blk',
+    'pvpanic',
+    'pvpanic-mmio',
 )
 #: Meta packages of a small kernel, by distribution.
 _META = {'debian': 'linux-image-cloud-amd64', 'ubuntu': 'linux-image-virtual'}
@@ -63,7 +65,7 @@ def copy(directory: pathlib.Path) -> None:
 @functools.cache
 def initramfs() -> pathlib.Path:
     """Return the path of the initramfs: our init and the disks' modules."""
-    key = hashlib.sha256(_INIT.read_bytes() + str(image()).encode())
+    key = hashlib.sha256(_INIT.read_bytes() + f'{image()} {_MODULES}'.encode())
     target = cache() / f'initramfs-{key.hexdigest()[:16]}'
     if not target.exists():
         with tempfile.TemporaryDirectory(dir=cache()) as scratch:

@@ -385,16 +385,17 @@ class TestPauses(DisturbedTestCase):
         self.assertIn(word, str(error))
         self.assertEqual([], self.asked)
 
-    def test_a_guest_that_suspends_itself_later(self):
+    @ddt.data(
+        (libvirt.VIR_DOMAIN_PMSUSPENDED, 'suspended to RAM', 'dompmwakeup'),
+        (libvirt.VIR_DOMAIN_CRASHED, 'has crashed', 'virsh reset'),
+    )
+    @ddt.unpack
+    def test_a_guest_that_cannot_move_later(self, state, *words):
         self.when(
             'exporting',
-            lambda: setattr(
-                self.machine,
-                'condition',
-                (libvirt.VIR_DOMAIN_PMSUSPENDED, 0),
-            ),
+            lambda: setattr(self.machine, 'condition', (state, 0)),
         )
-        self.disturbed('suspended to RAM', 'dompmwakeup')
+        self.disturbed(*words)
         self.assert_untouched()
 
     @ddt.data('preparing', 'freezing')
