@@ -8,8 +8,6 @@ migration to be stuck.
 import functools
 from collections.abc import Iterator
 
-import libvirt
-
 from nova_blockcopy.tests.faults import fault as faults
 from nova_blockcopy.tests.faults import stage as stages
 
@@ -22,11 +20,7 @@ _act = functools.partial(faults.into(ACTS), explains=False)
 
 @_act('pause', 'The owner pauses the guest, and resumes it after 1.5 s.')
 def pause(it: stages.Stage) -> Iterator[None]:
-    at = it.where()
-    it.paused = it.virsh(at, 'suspend', it.guest)
-    if it.paused and it.reason(at) == libvirt.VIR_DOMAIN_PAUSED_MIGRATION:
-        # libvirt takes this for the order to finish, and resumes the guest
-        it.paused = False
+    it.paused = it.suspend()
     yield
     it.last(_PAUSE)
     if it.paused and it.virsh(it.where(), 'resume', it.guest):
@@ -41,6 +35,7 @@ def reboot(it: stages.Stage) -> Iterator[None]:
     it.made.guest.reboot(it.where())
     yield
     yield
+    _start_over(it)
     _forget_errors(it)
 
 
@@ -48,6 +43,8 @@ def reboot(it: stages.Stage) -> Iterator[None]:
 def reset(it: stages.Stage) -> Iterator[None]:
     it.virsh(it.where(), 'reset', it.guest)
     yield
+    yield
+    _start_over(it)
 
 
 @_act('shut-down', 'The guest shuts itself down; it is started afterwards.')
@@ -76,6 +73,17 @@ def plug(it: stages.Stage) -> Iterator[None]:
     if plugged:
         it.virsh(it.where(), 'detach-disk', it.guest, 'vdh', '--live')
     at.run('rm', '-f', str(file))
+
+
+def _start_over(it: stages.Stage) -> None:
+    """Reset a guest whose kernel panicked.
+
+    Under TCG, a kernel that moves to another QEMU while it boots may panic.
+    """
+    at = it.where()
+    if it.made.guest.panicked(at):
+        it.notes.append('the kernel panicked while it booted')
+        it.virsh(at, 'reset', it.guest)
 
 
 def _forget_errors(it: stages.Stage) -> None:

@@ -43,7 +43,7 @@ def foreign_snapshot(it: stages.Stage) -> Iterator[None]:
 
 @_fault('foreign-suspend', 'The owner pauses the guest.', explains=False)
 def foreign_suspend(it: stages.Stage) -> Iterator[None]:
-    it.paused = it.met = it.virsh(it.where(), 'suspend', it.guest)
+    it.paused = it.met = it.suspend()
     yield
     yield
     yield

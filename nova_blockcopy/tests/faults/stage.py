@@ -113,9 +113,10 @@ class Stage:
         """Return libvirt's state of the guest; None if it is not defined."""
         return self._state_and_reason(at)[0]
 
-    def reason(self, at: hosts.Host) -> int | None:
-        """Return libvirt's reason of the state of the guest."""
-        return self._state_and_reason(at)[1]
+    def pause_reason(self, at: hosts.Host) -> int | None:
+        """Return libvirt's reason for a pause; None if the guest runs."""
+        state, reason = self._state_and_reason(at)
+        return reason if state == libvirt.VIR_DOMAIN_PAUSED else None
 
     def _state_and_reason(
         self, at: hosts.Host
@@ -132,6 +133,21 @@ class Stage:
         finally:
             connection.close()
         return state, reason
+
+    def suspend(self) -> bool:
+        """Pause the guest as its owner does.
+
+        :returns: whether the guest has to be paused afterwards; not if it
+            stands still already, or if libvirt takes the pause for the order
+            to finish a migration
+        """
+        at = self.where()
+        if self.state(at) == libvirt.VIR_DOMAIN_PAUSED:
+            self.notes.append('the guest stood still when its owner paused it')
+            return False
+        done = self.virsh(at, 'suspend', self.guest)
+        why = self.pause_reason(at)
+        return done and why != libvirt.VIR_DOMAIN_PAUSED_MIGRATION
 
     def kill(self, at: hosts.Host, name: str) -> bool:
         """Kill what runs by a name on a host; tell whether anything did."""

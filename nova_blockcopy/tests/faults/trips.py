@@ -24,6 +24,8 @@ DRIVERS = ('libvirt', 'virsh')
 RECORDS, LOAD, CHAOS = 'records', 'load', 'chaos'
 #: MiB/s of the disks together, and Mbit/s of the link; 0 = no limit.
 _LIMITS = (0, 0, 8, 32)
+#: Those under which a copy of chaos comes to an end.
+_HIGH = (0, 0, 32)
 _LINKS = (0, 0, 100, 1000)
 #: The longest delay of a fault after the begin of its state, in seconds.
 _DELAY = 1.5
@@ -112,7 +114,7 @@ def _trip(
         writes=writes,
         mode=mode,
         driver=driver,
-        limit=chance.choice(_LIMITS),
+        limit=chance.choice(_HIGH if writes == CHAOS else _LIMITS),
         link=chance.choice(_LINKS),
         blows=_blows(chance, mode, driver, choice),
     )

@@ -18,6 +18,8 @@ from nova_blockcopy.tests.lab import records
 
 _MIB = 1024 * 1024
 _SECONDS = 30
+#: Bytes at the end of a console that have the last message of a kernel.
+_TAIL = 200
 #: A firmware of the package seabios, which QEMU needs anyway.
 _LOADER = '/usr/share/seabios/bios-256k.bin'
 
@@ -185,6 +187,11 @@ class Guest:
         :raises OSError: the guest is not on the host
         """
         self._send(at, b'c')
+
+    def panicked(self, at: host.Host) -> bool:
+        """Tell whether the kernel of the guest has panicked on a host."""
+        console = at.outside(self._console)
+        return b'end Kernel panic' in console.read_bytes()[-_TAIL:]
 
     def _order(self, at: host.Host, order: bytes, *, quiet: bool) -> None:
         heard = self.log.answers
