@@ -240,13 +240,19 @@ def missing() -> list[str]:
 def sweep() -> list[str]:
     """End the labs whose owners are dead, and return their names."""
     swept = []
-    for directory in BASE.glob('*/owner'):
-        owner = directory.read_text()
-        name = directory.parent.name
-        if owner and owner != _start(int(owner.split()[0])):
-            Lab(name).down()
-            swept.append(name)
+    with _locked():
+        for owner in BASE.glob('*/owner'):
+            if _is_dead(owner.read_text()):
+                # so that no other process sweeps the same lab
+                owner.write_text(_me())
+                swept.append(owner.parent.name)
+    for name in swept:
+        Lab(name).down()
     return swept
+
+
+def _is_dead(owner: str) -> bool:
+    return bool(owner) and owner != _start(int(owner.split()[0]))
 
 
 def attach(lab_directory: pathlib.Path, image: pathlib.Path) -> str:
