@@ -137,7 +137,13 @@ class WorldTestCase(base.TestCase):
             path = f'{self.path(host, disk)}.below'
             below = samples.image(path, samples.FILE)
             image = model.overlay(self.path(host, disk), below)
-            deltas.create(image, SIZE, 30)
+            subprocess.run(
+                [
+                    *('qemu-img', 'create', '-q', '-f', 'qcow2'),
+                    *('-b', below.path, '-F', 'raw', image.path),
+                ],
+                check=True,
+            )
         self.use_at_home(disk, image)
         self.write(self.machine, disk, 8192, 'o')
 
