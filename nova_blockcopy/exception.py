@@ -191,6 +191,12 @@ class DeltaDirRefused(Refused):
     )
 
 
+class UnsafeDirectory(Refused):
+    """Another user could replace a directory of the engine, or write there."""
+
+    msg_fmt = 'The directory %(path)s cannot be used: %(reason)s'
+
+
 class ImageError(BlockCopyError):
     """An image on this host cannot be read or prepared."""
 

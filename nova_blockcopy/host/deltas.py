@@ -16,6 +16,8 @@ from nova_blockcopy import bandwidth
 from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy.host import command
+from nova_blockcopy.host import directories
+from nova_blockcopy.host import files
 from nova_blockcopy.records import durable
 from nova_blockcopy.runtime import privsep
 
@@ -56,6 +58,12 @@ def create(image: model.Image, size: int, timeout: int) -> None:
 
 @privsep.entrypoint
 def _create(path: str, below: Sequence[str], size: int, timeout: int) -> None:
+    try:
+        os.close(files.create(path))
+    except OSError as e:
+        raise exception.ImageError(
+            path=path, reason=f'it cannot be created ({e.strerror}).'
+        ) from e
     _qemu_img(
         path,
         *('create', '-q', '-f', 'qcow2', '-u', *below),
@@ -150,11 +158,13 @@ def check_room(
     A merge writes the data of an overlay into the image below. If that image
     is a file with holes, the file grows by as much as the overlay holds.
 
-    :param directory: created if missing
+    :param directory: created if missing, with rights for others taken back
     :param least: free space that is needed beside the merges, in MiB
     :param moves: the disks whose overlays are to be merged
     :raises NoRoom: less is free, or the directory cannot be used
+    :raises UnsafeDirectory: another user could replace it, or write there
     """
+    directories.prepare_as_root(directory, directories.PASSABLE)
     _check_room(
         directory,
         least,
@@ -171,7 +181,6 @@ def _check_room(
     directory: str, least: int, merges: Sequence[Sequence[Any]]
 ) -> None:
     try:
-        durable.make_directory(directory, 0o755)
         needed = {os.stat(directory).st_dev: least * bandwidth.MIB}
         places = {os.stat(directory).st_dev: directory}
         for path, size, overlays in merges:

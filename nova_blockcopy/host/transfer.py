@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy.host import command
+from nova_blockcopy.host import files
 from nova_blockcopy.host import qemu
 from nova_blockcopy.records import durable
 from nova_blockcopy.runtime import privsep
@@ -69,7 +70,7 @@ def _resize(path: str, length: int) -> None:
 @privsep.entrypoint
 def _empty(path: str, length: int, new: bool) -> None:
     try:
-        with open(path, 'wb' if new else 'r+b') as f:
+        with open(files.create(path) if new else path, 'r+b') as f:
             f.truncate(0)
             f.truncate(length)
             os.fsync(f.fileno())

@@ -5,9 +5,13 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from oslo_log import log as logging
+
+from nova_blockcopy import conf
 from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import plan
+from nova_blockcopy.host import directories
 from nova_blockcopy.host import hypervisor
 from nova_blockcopy.host import images
 from nova_blockcopy.migration import peer
@@ -30,6 +34,8 @@ from nova_blockcopy.records import expected
 from nova_blockcopy.records import journal
 from nova_blockcopy.records import received
 
+LOG = logging.getLogger(__name__)
+
 
 class Service:
     """The engine, for the compute driver.
@@ -49,6 +55,7 @@ class Service:
     ) -> None:
         self.settings = settings.read(uri)
         directory = self.settings.journal_dir
+        _prepare_directories(self.settings)
         self.journal = journal.Journal(directory)
         self.expected = expected.Expected(directory)
         self.guard = guards.Guard(self.journal, self.expected)
@@ -229,6 +236,21 @@ class Service:
             listener=listener,
             switch=switch(disks=tuple(wanted.bases)),
         )
+
+
+def _prepare_directories(options: conf.Settings) -> None:
+    """Make the directories of this host, or make them safe again.
+
+    A ``delta_dir`` that cannot be used is found again by each migration that
+    needs the directory. So nova-compute starts without it.
+
+    :raises UnsafeDirectory: ``journal_dir`` cannot be relied on
+    """
+    directories.prepare(options.journal_dir, directories.PRIVATE)
+    try:
+        directories.prepare_as_root(options.delta_dir, directories.PASSABLE)
+    except (exception.UnsafeDirectory, exception.HelperError) as e:
+        LOG.error('Guests cannot be migrated by blockcopy: %s', e)
 
 
 def _translated(host: str, connect: hypervisor.Connect) -> hypervisor.Connect:

@@ -4,6 +4,8 @@
 After a crash a file has its old content or its new content, complete.
 """
 
+import contextlib
+import errno
 import json
 import os
 import pathlib
@@ -12,6 +14,8 @@ from typing import Any
 
 #: The prefix of the name of a temporary file.
 _UNFINISHED = '.unfinished'
+#: The mode of a directory that is being made, and that of its parents.
+_HIDDEN, _PARENT = 0o700, 0o711
 
 
 def write(path: str, data: Any) -> None:
@@ -40,14 +44,23 @@ def write(path: str, data: Any) -> None:
 def make_directory(path: str, mode: int) -> None:
     """Create a directory and its parents durably, unless they exist.
 
-    :param mode: of the directory itself
+    The modes do not depend on the umask, which is 0 in the helper process
+    (``Daemon.run()`` in oslo.privsep's daemon.py).
+
+    :param mode: of the directory itself; its parents have at most 0711
     :raises OSError: the directory cannot be created
     """
     wanted = pathlib.Path(path).absolute()
     missing = [each for each in (wanted, *wanted.parents) if not each.exists()]
-    os.makedirs(path, mode=mode, exist_ok=True)
-    for each in missing:
+    for each in reversed(missing):
+        with contextlib.suppress(FileExistsError):  # of another thread
+            each.mkdir(_HIDDEN)
+            each.chmod(mode if each == wanted else _PARENT)
         sync(str(each.parent))
+    if not wanted.is_dir():
+        raise NotADirectoryError(
+            errno.ENOTDIR, os.strerror(errno.ENOTDIR), path
+        )
 
 
 def read(path: str) -> Any:

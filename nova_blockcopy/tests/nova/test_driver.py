@@ -2,8 +2,12 @@
 """The compute driver as a whole, and its start."""
 
 import datetime
+import logging
+import os
+import stat
 from unittest import mock
 
+import ddt
 import fixtures
 from nova import objects
 from nova.compute import manager
@@ -12,6 +16,7 @@ from nova.virt.libvirt import driver as libvirt_driver
 from nova.virt.libvirt import host as nova_host
 
 from nova_blockcopy import exception
+from nova_blockcopy.host import deltas
 from nova_blockcopy.migration.destination import dispatcher
 from nova_blockcopy.nova import channel
 from nova_blockcopy.nova import compat
@@ -95,6 +100,44 @@ class TestChildren(base.TestCase):
             exception.ChildrenIgnored, made.init_host, base.HERE
         )
         self.assertIn('ignores the signal SIGCHLD', str(error))
+
+
+@ddt.ddt
+class TestDirectories(base.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.open = self.directory / 'open'
+        self.open.mkdir()
+        self.open.chmod(0o777)
+
+    def use(self, option):
+        self.conf.config(
+            group='blockcopy', **{option: str(self.open / option)}
+        )
+
+    def test_a_journal_that_others_can_replace(self):
+        self.use('journal_dir')
+        error = self.assertRaises(exception.UnsafeDirectory, self.service)
+        self.assertIn(f'chmod go-w {self.open}', str(error))
+
+    def test_deltas_that_others_can_replace(self):
+        """Other guests need the guards of the service."""
+        self.use('delta_dir')
+        log = self.useFixture(fixtures.FakeLogger(level=logging.ERROR))
+        made = self.service()
+        self.assertIn(f'chmod go-w {self.open}', log.output)
+        self.assertRaises(
+            exception.UnsafeDirectory,
+            deltas.check_room,
+            made.settings.delta_dir,
+            0,
+        )
+
+    @ddt.data(('journal_dir', 0o700), ('delta_dir', 0o711))
+    @ddt.unpack
+    def test_their_rights(self, option, mode):
+        path = getattr(self.service().settings, option)
+        self.assertEqual(mode, stat.S_IMODE(os.stat(path).st_mode))
 
 
 class TestStartUp(driver_base.DriverTestCase):

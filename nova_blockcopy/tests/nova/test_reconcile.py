@@ -19,7 +19,7 @@ State = states.State
 class TestReconcile(reconcile_base.ReconcileTestCase):
     def test_nothing_was_left(self):
         home = pathlib.Path(self.engine.journal.path(OTHER)).parent
-        home.mkdir(parents=True)
+        home.mkdir(parents=True, exist_ok=True)
         (home / '.unfinished').touch()
         self.run_it()
         self.assertEqual([], self.ended)

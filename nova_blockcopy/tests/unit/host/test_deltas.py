@@ -167,8 +167,12 @@ class TestRoom(base.TestCase):
         self.assertIn('delta_min_free', said)
 
     def test_there_is_no_directory(self):
-        (self.directory / 'file').write_text('')
-        self.refused(self.directory / 'file', 0)
+        file = self.directory / 'file'
+        file.write_text('')
+        error = self.assertRaises(
+            exception.UnsafeDirectory, deltas.check_room, str(file), 0
+        )
+        self.assertIn(f'{file}: Not a directory', str(error))
 
 
 class TestDirect(base.TestCase):

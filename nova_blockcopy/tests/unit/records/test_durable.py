@@ -59,7 +59,7 @@ class TestDurable(base.TestCase):
         for _time in range(2):
             durable.make_directory(str(self.directory / 'a' / 'b'), 0o700)
         self.assertEqual(
-            [str(self.directory / 'a'), str(self.directory)], synced
+            [str(self.directory), str(self.directory / 'a')], synced
         )
 
     def patch(self, name, real, done):

@@ -7,6 +7,7 @@ The helper has the rights of the tests, as they need not be root.
 import os
 import shlex
 import socket
+import stat
 import subprocess
 import sys
 
@@ -17,8 +18,10 @@ from oslo_config import fixture
 from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy.host import container
+from nova_blockcopy.host import deltas
 from nova_blockcopy.host import holders
 from nova_blockcopy.host import images
+from nova_blockcopy.host import transfer
 from nova_blockcopy.runtime import privsep
 from nova_blockcopy.tests.unit import base
 from nova_blockcopy.tests.unit import samples
@@ -119,6 +122,33 @@ class TestImages(HelperTestCase):
         ):
             error = self.assertRaises(exception.ImageError, call, *arguments)
             self.assertIn(path, str(error))
+
+
+class TestNewFiles(HelperTestCase):
+    """oslo.privsep sets the umask of the helper to 0."""
+
+    def setUp(self):
+        super().setUp()
+        self.folder = self.directory / 'state' / 'deltas'
+        deltas.check_room(str(self.folder), 0)
+
+    def assert_mode(self, wanted, path):
+        self.assertEqual(wanted, stat.S_IMODE(os.stat(path).st_mode))
+
+    def test_directories(self):
+        self.assert_mode(0o711, self.folder)
+        self.assert_mode(0o711, self.folder.parent)
+
+    def test_a_delta(self):
+        below = samples.image(str(self.directory / 'below'), samples.FILE)
+        top = model.overlay(str(self.folder / 'top'), below)
+        deltas.create(top, MIB, 30)
+        self.assert_mode(0o600, top.path)
+
+    def test_the_file_of_a_further_round(self):
+        path = str(self.folder / 'vda.seed')
+        transfer._empty(path, MIB, True)
+        self.assert_mode(0o600, path)
 
 
 class TestExporter(HelperTestCase):

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The directories of the engine, in which nobody else may read or write.
+
+A program that runs as root must not use a path that somebody else can point to
+another place. So each level of the path belongs to root or to the service.
+The rules are those of OpenSSH (``safe_path()`` in its misc.c), which keeps
+keys of users in directories of users.
+"""
+
+import dataclasses
+import os
+import pathlib
+import stat
+from collections.abc import Collection
+from collections.abc import Iterable
+from collections.abc import Iterator
+
+from oslo_log import log as logging
+
+from nova_blockcopy import exception
+from nova_blockcopy.records import durable
+from nova_blockcopy.runtime import privsep
+
+LOG = logging.getLogger(__name__)
+
+#: The journals and notes are for the service only.
+PRIVATE = 0o700
+#: Other users may open a file if they know the name and may read the file.
+#: QEMU's user needs this for the deltas, which libvirt makes its own.
+PASSABLE = 0o711
+_FILE = 0o600
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Level:
+    """One directory of a path, as ``lstat`` tells."""
+
+    path: str
+    mode: int
+    uid: int
+    gid: int
+
+
+def prepare(path: str, mode: int) -> None:
+    """Make a directory of this process, or take back rights of others.
+
+    This applies to all that is below the directory, too.
+
+    :param mode: the most rights of the directory
+    :raises UnsafeDirectory: another user could replace it, or write there
+    """
+    _prepare(path, mode, (0, os.geteuid()), (0, os.getegid()))
+
+
+def prepare_as_root(path: str, mode: int) -> None:
+    """Make a directory of root as :func:`prepare` does.
+
+    The levels above may belong to the user of this process.
+
+    :raises UnsafeDirectory: another user could replace it, or write there
+    """
+    _prepare_as_root(path, mode, os.geteuid(), os.getegid())
+
+
+@privsep.entrypoint
+def _prepare_as_root(path: str, mode: int, uid: int, gid: int) -> None:
+    _prepare(path, mode, (0, os.geteuid(), uid), (0, os.getegid(), gid))
+
+
+def _prepare(
+    path: str, mode: int, uids: Collection[int], gids: Collection[int]
+) -> None:
+    if os.path.islink(path):
+        raise exception.UnsafeDirectory(
+            path=path,
+            reason='it is a symbolic link. Name the directory itself.',
+        )
+    place = os.path.realpath(path)
+    try:
+        _check(path, _levels(os.path.dirname(place)), uids, gids)
+        durable.make_directory(place, mode)
+        _restrict(place, mode)
+        _check(path, [_level(place)], uids, gids)
+        for each in pathlib.Path(place).rglob('*'):
+            _restrict(str(each), mode if each.is_dir() else _FILE)
+    except OSError as e:
+        raise exception.UnsafeDirectory(
+            path=path, reason=f'{e.filename}: {e.strerror}.'
+        ) from e
+
+
+def _check(
+    path: str,
+    levels: Iterable[Level],
+    uids: Collection[int],
+    gids: Collection[int],
+) -> None:
+    for level in levels:
+        reason = refusal(level, uids, gids)
+        if reason is not None:
+            raise exception.UnsafeDirectory(path=path, reason=reason)
+
+
+def refusal(
+    level: Level, uids: Collection[int], gids: Collection[int]
+) -> str | None:
+    """Say why a directory is not safe; None if it is. Pure.
+
+    :param uids: the users that may own it
+    :param gids: the groups that may write to it
+    """
+    if level.uid not in uids:
+        return (
+            f'{level.path} belongs to the user {level.uid}. Make root its '
+            f'owner.'
+        )
+    if level.mode & stat.S_ISVTX:
+        return None  # nobody can replace what belongs to another user
+    if level.mode & stat.S_IWOTH or (
+        level.mode & stat.S_IWGRP and level.gid not in gids
+    ):
+        return (
+            f'others may write to {level.path}. Run "chmod go-w {level.path}".'
+        )
+    return None
+
+
+def _levels(path: str) -> Iterator[Level]:
+    """The directories of a path that exist, the lowest first."""
+    for each in (pathlib.Path(path), *pathlib.Path(path).parents):
+        if each.exists():
+            yield _level(str(each))
+
+
+def _level(path: str) -> Level:
+    found = os.lstat(path)
+    return Level(
+        path=path, mode=found.st_mode, uid=found.st_uid, gid=found.st_gid
+    )
+
+
+def _restrict(path: str, most: int) -> None:
+    """Take back the rights of others that an earlier version has given."""
+    fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        found = os.fstat(fd)
+        present = stat.S_IMODE(found.st_mode)
+        if not present & ~most or stat.S_ISLNK(found.st_mode):
+            return
+        os.chmod(f'/proc/self/fd/{fd}', present & most)
+        LOG.warning(
+            'The mode of %s was %04o, and is %04o now',
+            *(path, present, present & most),
+        )
+    except PermissionError:
+        # QEMU's user owns a delta in use, and the directory hides its name
+        LOG.warning('The mode of %s stays %04o', path, present)
+    finally:
+        os.close(fd)
