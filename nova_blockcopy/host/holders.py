@@ -9,6 +9,12 @@ from collections.abc import Sequence
 
 from nova_blockcopy.host import images
 from nova_blockcopy.runtime import privsep
+from nova_blockcopy.runtime import waiting
+
+#: Seconds for which a user may have an image open without being in the way,
+#: and between two looks.
+_PATIENCE = 3.0
+_PAUSE = 0.3
 
 
 def of(path: str) -> tuple[str, ...]:
@@ -18,9 +24,20 @@ def of(path: str) -> tuple[str, ...]:
     mount, device-mapper, md) is found by an exclusive open. Loop devices are
     found by the path of their file.
 
+    After each change of a volume, udev and others read it for a moment. So a
+    user counts only if some user is there for three seconds.
+
     :raises ImageError: the image cannot be read
     """
-    return tuple(_holders(path, os.getpid()))
+    found: Sequence[str] = ()
+
+    def is_free() -> bool:
+        nonlocal found
+        found = _holders(path, os.getpid())
+        return not found
+
+    waiting.until(is_free, timeout=_PATIENCE, interval=_PAUSE)
+    return tuple(found)
 
 
 @privsep.entrypoint

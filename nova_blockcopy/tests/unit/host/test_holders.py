@@ -7,12 +7,27 @@ import os
 import subprocess
 from unittest import mock
 
+import fixtures
+
 from nova_blockcopy.host import holders
 from nova_blockcopy.host import images
 from nova_blockcopy.tests.unit.host import base
 
 
 class TestHolders(base.ImageTestCase):
+    def setUp(self):
+        super().setUp()
+        self.useFixture(fixtures.MockPatchObject(holders, '_PATIENCE', 0))
+
+    def test_one_that_is_there_for_a_moment_only(self):
+        """As udev is after each change of a volume."""
+        self.useFixture(fixtures.MockPatchObject(holders, '_PATIENCE', 60))
+        looks = [{2**30}, {2**30}, set()]
+        with mock.patch.object(
+            holders, '_processes_holding', autospec=True, side_effect=looks
+        ):
+            self.assertEqual((), holders.of(self.raw().path))
+
     def test_a_process_and_nobody_any_more(self):
         path = self.raw().path
         with open(path, 'rb') as f:
