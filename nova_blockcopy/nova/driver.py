@@ -54,15 +54,17 @@ class BlockCopyLibvirtDriver(
         self._reconciler = reconcile.Reconciler(
             self._service, compat.compute_manager(self)
         )
-        self._unsettled = self._reconciler.run()
-        self._reconciler.go_on(self._unsettled)
+        left = self._reconciler.run()
+        self._reconciler.go_on(left)
+        self._unsettled = {*left, *self._reconciler.unreadable}
 
     def process_instances_at_startup(
         self, context: Any, instances: Any
     ) -> Any:
         """Keep from Nova the instances whose migration is not settled.
 
-        Nova would take each of them for an instance that is on this host.
+        Nova would take each of them for an instance that is on this host. So
+        would it with those whose journal cannot be read.
         Nova calls this since release 34.
         """
         found = super().process_instances_at_startup(context, instances)

@@ -44,6 +44,8 @@ class Reconciler:
     def __init__(self, engine: service.Service, manager: Any) -> None:
         self._journal = engine.journal
         self._settler = settlement.Settler(engine, manager)
+        #: The guests, by UUID, whose journal could not be read.
+        self.unreadable: set[str] = set()
         self._door = threading.Lock()
         self._left: set[str] = set()
         #: Nova's migrations, by guest, that have no journal here. The
@@ -107,6 +109,7 @@ class Reconciler:
             record = self._journal.find(guest)
         except exception.JournalError as e:  # which no time will heal
             LOG.error('The migration of instance %s: %s', guest, e)
+            self.unreadable.add(guest)
             return True
         if record is None:
             return self._try_unbegun(guest)

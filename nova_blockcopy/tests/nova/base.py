@@ -82,7 +82,7 @@ class TestCase(base.TestCase):
         made._reconciler = mock.create_autospec(
             reconcile.Reconciler, instance=True
         )
-        made._unsettled = []
+        made._unsettled = set()
         return made
 
     def fake(self, target: Any, name: str, **kwargs: Any) -> Any:

@@ -4,6 +4,7 @@
 import datetime
 import logging
 import os
+import pathlib
 import stat
 from unittest import mock
 
@@ -21,6 +22,7 @@ from nova_blockcopy.migration.destination import dispatcher
 from nova_blockcopy.nova import channel
 from nova_blockcopy.nova import compat
 from nova_blockcopy.nova import driver
+from nova_blockcopy.nova import reconcile
 from nova_blockcopy.tests.nova import base
 from nova_blockcopy.tests.nova import driver_base
 from nova_blockcopy.tests.unit import fakes
@@ -141,12 +143,12 @@ class TestDirectories(base.TestCase):
 
 
 class TestStartUp(driver_base.DriverTestCase):
-    def test_nova_is_kept_from_what_is_not_settled(self):
-        """It would call it at home, and start it here."""
-        seen = []
+    def setUp(self):
+        super().setUp()
+        self.seen: list[objects.Instance] = []
 
         def stock(_self, _context, instances):
-            seen.extend(instances)
+            self.seen.extend(instances)
             return instances
 
         self.useFixture(
@@ -156,9 +158,30 @@ class TestStartUp(driver_base.DriverTestCase):
                 stock,
             )
         )
+
+    def assert_kept_from_nova(self, made):
         other = base.instance(uuid=base.VOLUME)
-        self.driver._unsettled = [samples.UUID]
         given = [self.instance, other]
-        found = self.driver.process_instances_at_startup(self.context, given)
+        found = made.process_instances_at_startup(self.context, given)
         self.assertEqual([other], found)
-        self.assertEqual(given, seen)
+        self.assertEqual(given, self.seen)
+
+    def test_nova_is_kept_from_what_is_not_settled(self):
+        """It would call it at home, and start it here."""
+        self.driver._unsettled = {samples.UUID}
+        self.assert_kept_from_nova(self.driver)
+
+    def test_nova_is_kept_from_what_has_a_damaged_journal(self):
+        """Nobody knows where it is, and nobody tries again."""
+        self.fake_nova('init_host')
+        self.fake(objects.MigrationList, 'get_by_filters', return_value=[])
+        path = pathlib.Path(self.service().journal.path(samples.UUID))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text('{')
+        go_on = self.fake(reconcile.Reconciler, 'go_on')
+        made = driver.BlockCopyLibvirtDriver(mock.Mock())
+        made._host = mock.create_autospec(nova_host.Host, instance=True)
+        made.init_host(base.HERE)
+        self.assert_kept_from_nova(made)
+        for call in go_on.mock_calls:
+            self.assertEqual([], list(call.args[1]))
