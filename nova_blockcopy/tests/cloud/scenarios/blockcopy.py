@@ -16,6 +16,8 @@ from nova_blockcopy.tests.cloud.scenarios import base
 DRIVER = 'blockcopy.BlockCopyLibvirtDriver'
 #: Each scenario is for both modes; one run has one of them.
 MODE = os.environ.get('NOVA_BLOCKCOPY_MODE', model.Mode.SEEDED)
+#: For a state; on a busy machine, Nova needs minutes to begin.
+_SECONDS = 300
 
 
 class BlockCopyTestCase(base.CloudTestCase):
@@ -126,7 +128,7 @@ class BlockCopyTestCase(base.CloudTestCase):
     ) -> None:
         if not waiting.until(
             lambda: self.state(guest, at) == state,
-            timeout=120,
+            timeout=_SECONDS,
             interval=interval,
         ):
             raise AssertionError(

@@ -10,6 +10,7 @@ import psutil
 from nova_blockcopy import model
 from nova_blockcopy.migration.source import modes
 from nova_blockcopy.runtime import waiting
+from nova_blockcopy.tests.cloud import compute
 from nova_blockcopy.tests.cloud import server
 from nova_blockcopy.tests.cloud.scenarios import blockcopy
 
@@ -47,17 +48,23 @@ class EndsTestCase(blockcopy.BlockCopyTestCase):
     @contextlib.contextmanager
     def held(self, guest: server.Server) -> Iterator[None]:
         """While the source's disks do not answer, so that the window lasts."""
+        with self.silenced(self.cloud.a):
+            self.assertEqual('copying', self.state(guest, self.cloud.a))
+            yield
+            self.assertEqual('copying', self.state(guest, self.cloud.a))
+
+    @contextlib.contextmanager
+    def silenced(self, at: compute.Compute) -> Iterator[None]:
+        """While the exporters of a host do not answer."""
         exporters = [
             process
-            for process in self.cloud.a.host.processes()
+            for process in at.host.processes()
             if process.name() == 'qemu-nbd'
         ]
         for exporter in exporters:
             exporter.suspend()
         try:
-            self.assertEqual('copying', self.state(guest, self.cloud.a))
             yield
-            self.assertEqual('copying', self.state(guest, self.cloud.a))
         finally:
             for exporter in exporters:
                 with contextlib.suppress(psutil.NoSuchProcess):
@@ -76,14 +83,24 @@ class EndsTestCase(blockcopy.BlockCopyTestCase):
         :param source: whether it is the source's, or the destination's
         :returns: the source, the destination, and the one that was killed
         """
+        here, there = self.stop_in(guest, state, source=source)
+        victim = here if source else there
+        victim.kill()
+        return here, there, victim
+
+    def stop_in(self, guest, state, *, source):
+        """Move a guest, and stop a nova-compute in a state, as by SIGSTOP.
+
+        :param source: whether it is the source's, or the destination's
+        :returns: the source and the destination
+        """
         for _attempt in range(_ATTEMPTS):
             here = guest.at
             (there,) = (each for each in self.cloud.computes if each != here)
             victim = here if source else there
             guest.live_migrate(there)
             if self._stopped_in(guest, state, here, victim):
-                victim.kill()
-                return here, there, victim
+                return here, there
             # the state was too short to be hit
             guest.wait_for_migration('completed')
         raise AssertionError(f'{state} was missed {_ATTEMPTS} times')
@@ -102,7 +119,7 @@ class EndsTestCase(blockcopy.BlockCopyTestCase):
             now = self.state(guest, here)
             return now in STATES and STATES.index(now) >= wanted
 
-        waiting.until(reached, timeout=120, interval=0.002)
+        waiting.until(reached, timeout=300, interval=0.002)
         self._freeze(victim)
         if self.state(guest, here) == state:
             return True
