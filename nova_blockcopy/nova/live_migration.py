@@ -35,6 +35,8 @@ _BEFORE_SWITCHOVER = (
     states.State.SEEDING,
     states.State.EXPORTING,
 )
+#: The name of the threads that save figures.
+SAVER = 'nova-blockcopy-figures'
 #: Seconds between two looks at the state, as between two of Nova's monitor.
 _TICK = 0.5
 
@@ -240,13 +242,27 @@ class WatchedGuest:
 class _Figures:
     """The bytes in Nova's record of a live migration.
 
-    :param record: Nova's ``Migration`` object
+    A thread of their own saves them, one save at a time, because a save waits
+    for the conductor. If that does not answer, the engine must go on: the
+    guest may need both hosts.
+
+    :param record: Nova's ``Migration`` object. Nova changes and saves it in
+        other threads, so each save has a copy.
     """
 
     def __init__(self, record: Any) -> None:
-        self._record = record
+        # without figures, so that all of them are changes: Nova saves those
+        # of libvirt's job during the switchover
+        self._blank = record.obj_clone()
+        self._blank.disk_total = None
+        self._blank.disk_processed = None
+        self._blank.disk_remaining = None
+        self._blank.obj_reset_changes()
         self._saved_at = 0.0
         self._state = states.State.PREPARING
+        self._door = threading.Lock()
+        self._unsaved: progress.Progress | None = None
+        self._saves = False
 
     def update(self, now: progress.Progress) -> None:
         """Save them in each new state, and else once in Nova's interval."""
@@ -258,7 +274,27 @@ class _Figures:
         ):
             return
         self._saved_at = time.monotonic()
-        self._record.disk_total = now.total_bytes
-        self._record.disk_processed = now.processed_bytes
-        self._record.disk_remaining = now.remaining_bytes
-        self._record.save()
+        with self._door:
+            self._unsaved = now
+            if self._saves:
+                return
+            self._saves = True
+        threading.Thread(target=self._save, name=SAVER, daemon=True).start()
+
+    def _save(self) -> None:
+        """Save the latest figures, until there are no later ones."""
+        while (now := self._next()) is not None:
+            record = self._blank.obj_clone()
+            record.disk_total = now.total_bytes
+            record.disk_processed = now.processed_bytes
+            record.disk_remaining = now.remaining_bytes
+            try:
+                record.save()
+            except Exception as e:  # the next ones may be saved
+                LOG.warning('The progress of a migration is not saved: %s', e)
+
+    def _next(self) -> progress.Progress | None:
+        with self._door:
+            now, self._unsaved = self._unsaved, None
+            self._saves = now is not None
+            return now

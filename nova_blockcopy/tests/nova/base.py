@@ -2,6 +2,7 @@
 """What the tests of the layer towards Nova share."""
 
 import json
+import threading
 from typing import Any
 from unittest import mock
 
@@ -16,6 +17,7 @@ from nova_blockcopy import model
 from nova_blockcopy import states
 from nova_blockcopy.nova import compat
 from nova_blockcopy.nova import driver
+from nova_blockcopy.nova import live_migration
 from nova_blockcopy.nova import reconcile
 from nova_blockcopy.nova import service
 from nova_blockcopy.records import journal
@@ -89,6 +91,12 @@ class TestCase(base.TestCase):
         patcher = mock.patch.object(target, name, autospec=True, **kwargs)
         self.addCleanup(patcher.stop)
         return patcher.start()
+
+    def wait_for_figures(self) -> None:
+        """Wait until all figures of live migrations are saved."""
+        for thread in threading.enumerate():
+            if thread.name == live_migration.SAVER:
+                thread.join(30)
 
     def fake_nova(self, name: str, **kwargs: Any) -> Any:
         """Put something in place of a method of Nova's own driver."""

@@ -9,6 +9,7 @@ from unittest import mock
 import ddt
 import fixtures
 import libvirt
+import oslo_messaging
 from nova import objects
 from nova.virt.libvirt import guest as nova_guest
 from nova.virt.libvirt import migration as nova_migration
@@ -37,7 +38,7 @@ class MonitoredTestCase(base.TestCase):
         super().setUp()
         self.record = objects.Migration(id=1, status='running')
         self.saved: list[Any] = []
-        self.fake(
+        self.save = self.fake(
             objects.Migration,
             'save',
             side_effect=lambda it: self.saved.append(
@@ -69,7 +70,7 @@ class MonitoredTestCase(base.TestCase):
         self.live_migration.run(running)
         return found[0]
 
-    def note(self, state, done=None, total=1000):
+    def note(self, state, done=None, total=1000, *, wait=True):
         disks: tuple[model.DiskProgress, ...] = ()
         if done is not None:
             disks = (
@@ -78,6 +79,8 @@ class MonitoredTestCase(base.TestCase):
                 ),
             )
         self.live_migration.note(progress.Progress(state=state, disks=disks))
+        if wait:
+            self.wait_for_figures()
 
 
 @ddt.ddt
@@ -301,3 +304,48 @@ class TestFigures(MonitoredTestCase):
         self.note(State.EXPORTING)
         self.note(State.SWITCHING)
         self.assertEqual([], self.saved)
+
+    def test_the_engine_does_not_wait_for_the_conductor(self):
+        """In the remote window, each second counts."""
+        begun, answers = threading.Event(), threading.Event()
+        self.addCleanup(answers.set)
+
+        def save(it):
+            begun.set()
+            answers.wait(5)
+            self.saved.append(it.disk_processed)
+
+        self.save.side_effect = save
+        self.note(State.COPYING, 300, wait=False)
+        self.assertTrue(begun.wait(30))
+        self.note(State.READY, 400, wait=False)
+        self.note(State.PIVOTING, 500, wait=False)
+        self.assertEqual([], self.saved)
+        answers.set()
+        self.wait_for_figures()
+        # the latest of those that came meanwhile
+        self.assertEqual([300, 500], self.saved)
+
+    def test_a_save_that_fails(self):
+        usual = self.save.side_effect
+        self.save.side_effect = oslo_messaging.MessagingTimeout
+        self.note(State.COPYING, 300)
+        self.save.side_effect = usual
+        self.note(State.READY, 1000)
+        self.assertEqual([(1000, 1000, 0)], self.saved)
+
+    def test_novas_own_record_is_left_alone(self):
+        """Nova saves it in another thread at the same time."""
+        self.record.obj_reset_changes()
+        self.note(State.COPYING, 300)
+        self.assertEqual({}, self.record.obj_get_changes())
+
+    def test_all_figures_are_saved_each_time(self):
+        """During the switchover, Nova saves others in their place."""
+        self.save.side_effect = lambda it: self.saved.append(
+            sorted(it.obj_get_changes())
+        )
+        self.note(State.SEEDING, 1000)
+        self.note(State.COPYING, 1000)
+        figures = ['disk_processed', 'disk_remaining', 'disk_total']
+        self.assertEqual([figures, figures], self.saved)

@@ -226,6 +226,7 @@ class TestLiveMigration(driver_base.LiveMigrationTestCase):
 
         self.act = act
         self.migrate()
+        self.wait_for_figures()
         (record,) = self.saved
         self.assertEqual(
             (10, 3, 7),
