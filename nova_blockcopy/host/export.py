@@ -231,9 +231,15 @@ def _end(names: Sequence[str], number: int, timeout: int) -> bool:
 
 
 def _processes(name: str) -> Iterator[psutil.Process]:
-    """Find servers by the name of their export, as a pid can be reused."""
-    for process in psutil.process_iter():
+    """Find servers by the name of their export, as a pid can be reused.
+
+    psutil.process_iter() keeps its objects. If the pid of one was reused, the
+    object is still that of the process that has ended: it tells the new name
+    and command, but takes no signal, and counts as not running.
+    """
+    for pid in psutil.pids():
         try:
+            process = psutil.Process(pid)
             if process.name() == 'qemu-nbd' and name in process.cmdline():
                 yield process
         except (psutil.NoSuchProcess, psutil.ZombieProcess):

@@ -208,6 +208,19 @@ class TestExporter(base.TestCase):
         self.make(self.first, call_timeout=1).stop([planned])
         self.assertFalse(servers.runs(started.pid))
 
+    def test_a_server_whose_pid_was_used_before(self):
+        """psutil still has an object of the process that had it."""
+        started = self.start()
+        (known,) = (
+            process
+            for process in psutil.process_iter()
+            if process.pid == started.pid
+        )
+        with mock.patch.object(known, '_ident', (started.pid, 0.0)):
+            self.assertNotEqual(known, psutil.Process(started.pid))
+            self.exporter.stop([started])
+        self.assertFalse(servers.runs(started.pid))
+
     def test_what_need_not_be_written_to_is_only_read(self):
         started = self.exporter.start(servers.planned(self.name), self.image)
         self.addCleanup(self.kill, started)
