@@ -7,7 +7,10 @@ disks. The contributor guide lists the overrides in the order of Nova's calls.
 """
 
 import functools
+import importlib.metadata
 from typing import Any
+
+from oslo_log import log as logging
 
 from nova_blockcopy.nova import compat
 from nova_blockcopy.nova import contract
@@ -20,6 +23,8 @@ from nova_blockcopy.nova import service
 from nova_blockcopy.nova import settings
 from nova_blockcopy.nova import source_hooks
 from nova_blockcopy.runtime import children
+
+LOG = logging.getLogger(__name__)
 
 settings.register()
 
@@ -49,6 +54,13 @@ class BlockCopyLibvirtDriver(
             functools.partial(compat.connection, self),
             self._uri(),
             self._remove_deleted,
+        )
+        LOG.info(
+            'nova-blockcopy %s does the block live migrations of this host, '
+            'in %s mode with the copy driver %s',
+            importlib.metadata.version('nova-blockcopy'),
+            self._service.settings.mode,
+            self._service.settings.driver,
         )
         self._service.kept.start()
         self._reconciler = reconcile.Reconciler(

@@ -85,8 +85,12 @@ class TestInit(base.TestCase):
         made = driver.BlockCopyLibvirtDriver(virtapi)
         made._host = mock.create_autospec(nova_host.Host, instance=True)
         made._host.get_connection.return_value = here
+        log = self.useFixture(fixtures.FakeLogger(level=logging.INFO))
         made.init_host(base.HERE)
 
+        self.assertRegex(
+            log.output, r'nova-blockcopy \S+ does the block live migrations'
+        )
         self.assertEqual([base.HERE], began)
         self.assertEqual([], self.service(here).journal.guests())
         ended.assert_called_once()
