@@ -8,6 +8,7 @@ nova-compute starts.
 """
 
 import importlib.metadata
+import threading
 import types
 from typing import Any
 
@@ -300,3 +301,15 @@ def connection(virt_driver: Any) -> Any:
     :raises HypervisorUnavailable: libvirt does not answer
     """
     return virt_driver._host.get_connection()
+
+
+def let_lock_reenter(virt_driver: Any) -> None:
+    """Let the thread that finds libvirt gone tell Nova so.
+
+    Nova with native threads handles a lost connection in the thread that
+    notices the loss. That may be one that tests the connection, and so has the
+    lock that the handler takes (``Host._get_connection`` and
+    ``Host._connection_closed``). It would wait for itself, and each call that
+    needs libvirt would wait for it, until nova-compute starts again.
+    """
+    virt_driver._host._wrapped_conn_lock = threading.RLock()

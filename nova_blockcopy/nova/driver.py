@@ -40,6 +40,7 @@ class BlockCopyLibvirtDriver(
     def __init__(self, virtapi: Any, read_only: bool = False) -> None:
         contract.check()
         super().__init__(virtapi, read_only)
+        compat.let_lock_reenter(self)
         self._live_migrations: dict[str, live_migration.LiveMigration] = {}
 
     def init_host(self, host: str) -> None:

@@ -6,10 +6,12 @@ import logging
 import os
 import pathlib
 import stat
+import threading
 from unittest import mock
 
 import ddt
 import fixtures
+import libvirt
 from nova import objects
 from nova.compute import manager
 from nova.virt import driver as nova_driver  # type: ignore[attr-defined]
@@ -35,6 +37,33 @@ class TestDriver(driver_base.DriverTestCase):
         self.assertIsInstance(self.driver, nova_driver.ComputeDriver)
         stock = libvirt_driver.LibvirtDriver(self.driver.virtapi)
         self.assertEqual(stock.capabilities, self.driver.capabilities)
+
+
+class TestLostLibvirt(base.TestCase):
+    def test_the_thread_that_notices_it_does_not_wait_for_itself(self):
+        """libvirt calls back in the thread of the call that fails."""
+        host = driver.BlockCopyLibvirtDriver(mock.Mock())._host
+        lost, new = mock.Mock(), mock.Mock()
+        error = libvirt.libvirtError('it was killed')
+        error.err = (
+            *(libvirt.VIR_ERR_INTERNAL_ERROR, libvirt.VIR_FROM_RPC),
+            *('it was killed', 2, None, None, None, 0, 0),
+        )
+
+        def fail():
+            host._connection_closed(lost, False, 'it was killed')
+            raise error
+
+        lost.getLibVersion.side_effect = fail
+        host._wrapped_conn = lost
+        self.fake(nova_host.Host, '_get_new_connection', return_value=new)
+        found = []
+        thread = threading.Thread(
+            target=lambda: found.append(host.get_connection()), daemon=True
+        )
+        thread.start()
+        thread.join(10)
+        self.assertEqual([new], found)
 
 
 class TestInit(base.TestCase):
