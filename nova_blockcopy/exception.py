@@ -194,7 +194,10 @@ class DeltaDirRefused(Refused):
 class UnsafeDirectory(Refused):
     """Another user could replace a directory of the engine, or write there."""
 
-    msg_fmt = 'The directory %(path)s cannot be used: %(reason)s'
+    msg_fmt = (
+        'The directory %(path)s ([blockcopy] %(option)s) cannot be used: '
+        '%(reason)s'
+    )
 
 
 class ImageError(BlockCopyError):

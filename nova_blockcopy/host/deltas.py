@@ -150,6 +150,14 @@ def allocated(path: str) -> int:
         raise exception.ImageError(path=path, reason=f'{e.strerror}.') from e
 
 
+def prepare(directory: str) -> None:
+    """Make the directory of the overlays, or take back rights of others.
+
+    :raises UnsafeDirectory: another user could replace it, or write there
+    """
+    directories.prepare_as_root(directory, 'delta_dir', directories.PASSABLE)
+
+
 def check_room(
     directory: str, least: int, moves: Iterable[model.Move] = ()
 ) -> None:
@@ -158,13 +166,11 @@ def check_room(
     A merge writes the data of an overlay into the image below. If that image
     is a file with holes, the file grows by as much as the overlay holds.
 
-    :param directory: created if missing, with rights for others taken back
+    :param directory: see :func:`prepare`
     :param least: free space that is needed beside the merges, in MiB
     :param moves: the disks whose overlays are to be merged
     :raises NoRoom: less is free, or the directory cannot be used
-    :raises UnsafeDirectory: another user could replace it, or write there
     """
-    directories.prepare_as_root(directory, directories.PASSABLE)
     _check_room(
         directory,
         least,

@@ -7,7 +7,9 @@ The rules are those of OpenSSH (``safe_path()`` in its misc.c), which keeps
 keys of users in directories of users.
 """
 
+import contextlib
 import dataclasses
+import functools
 import os
 import pathlib
 import stat
@@ -41,64 +43,74 @@ class Level:
     gid: int
 
 
-def prepare(path: str, mode: int) -> None:
+def prepare(path: str, option: str, mode: int) -> None:
     """Make a directory of this process, or take back rights of others.
 
     This applies to all that is below the directory, too.
 
+    :param option: the option that names it
     :param mode: the most rights of the directory
     :raises UnsafeDirectory: another user could replace it, or write there
     """
-    _prepare(path, mode, (0, os.geteuid()), (0, os.getegid()))
+    _prepare(path, option, mode, (0, os.geteuid()), (0, os.getegid()))
 
 
-def prepare_as_root(path: str, mode: int) -> None:
+def prepare_as_root(path: str, option: str, mode: int) -> None:
     """Make a directory of root as :func:`prepare` does.
 
     The levels above may belong to the user of this process.
 
     :raises UnsafeDirectory: another user could replace it, or write there
     """
-    _prepare_as_root(path, mode, os.geteuid(), os.getegid())
+    _prepare_as_root(path, option, mode, os.geteuid(), os.getegid())
 
 
 @privsep.entrypoint
-def _prepare_as_root(path: str, mode: int, uid: int, gid: int) -> None:
-    _prepare(path, mode, (0, os.geteuid(), uid), (0, os.getegid(), gid))
+def _prepare_as_root(
+    path: str, option: str, mode: int, uid: int, gid: int
+) -> None:
+    _prepare(
+        path, option, mode, (0, os.geteuid(), uid), (0, os.getegid(), gid)
+    )
 
 
 def _prepare(
-    path: str, mode: int, uids: Collection[int], gids: Collection[int]
+    path: str,
+    option: str,
+    mode: int,
+    uids: Collection[int],
+    gids: Collection[int],
 ) -> None:
+    unsafe = functools.partial(
+        exception.UnsafeDirectory, path=path, option=option
+    )
     if os.path.islink(path):
-        raise exception.UnsafeDirectory(
-            path=path,
+        raise unsafe(
             reason='it is a symbolic link. Name the directory itself.',
         )
     place = os.path.realpath(path)
     try:
-        _check(path, _levels(os.path.dirname(place)), uids, gids)
+        above = _levels(os.path.dirname(place))
+        if reason := _unsafe(above, uids, gids):
+            raise unsafe(reason=reason)
         durable.make_directory(place, mode)
         _restrict(place, mode)
-        _check(path, [_level(place)], uids, gids)
+        if reason := _unsafe([_level(place)], uids, gids):
+            raise unsafe(reason=reason)
         for each in pathlib.Path(place).rglob('*'):
-            _restrict(str(each), mode if each.is_dir() else _FILE)
+            # another migration may remove its files meanwhile
+            with contextlib.suppress(FileNotFoundError):
+                _restrict(str(each), mode if each.is_dir() else _FILE)
     except OSError as e:
-        raise exception.UnsafeDirectory(
-            path=path, reason=f'{e.filename}: {e.strerror}.'
-        ) from e
+        raise unsafe(reason=f'{e.filename}: {e.strerror}.') from e
 
 
-def _check(
-    path: str,
-    levels: Iterable[Level],
-    uids: Collection[int],
-    gids: Collection[int],
-) -> None:
-    for level in levels:
-        reason = refusal(level, uids, gids)
-        if reason is not None:
-            raise exception.UnsafeDirectory(path=path, reason=reason)
+def _unsafe(
+    levels: Iterable[Level], uids: Collection[int], gids: Collection[int]
+) -> str | None:
+    return next(
+        filter(None, (refusal(each, uids, gids) for each in levels)), None
+    )
 
 
 def refusal(

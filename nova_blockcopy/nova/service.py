@@ -11,6 +11,7 @@ from nova_blockcopy import conf
 from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import plan
+from nova_blockcopy.host import deltas
 from nova_blockcopy.host import directories
 from nova_blockcopy.host import hypervisor
 from nova_blockcopy.host import images
@@ -241,16 +242,18 @@ class Service:
 def _prepare_directories(options: conf.Settings) -> None:
     """Make the directories of this host, or make them safe again.
 
-    A ``delta_dir`` that cannot be used is found again by each migration that
-    needs the directory. So nova-compute starts without it.
+    A ``delta_dir`` that cannot be used is found again by each migration, which
+    then uses direct mode. So nova-compute starts without the directory.
 
     :raises UnsafeDirectory: ``journal_dir`` cannot be relied on
     """
-    directories.prepare(options.journal_dir, directories.PRIVATE)
+    directories.prepare(
+        options.journal_dir, 'journal_dir', directories.PRIVATE
+    )
     try:
-        directories.prepare_as_root(options.delta_dir, directories.PASSABLE)
+        deltas.prepare(options.delta_dir)
     except (exception.UnsafeDirectory, exception.HelperError) as e:
-        LOG.error('Guests cannot be migrated by blockcopy: %s', e)
+        LOG.error('Guests cannot be seeded: %s', e)
 
 
 def _translated(host: str, connect: hypervisor.Connect) -> hypervisor.Connect:

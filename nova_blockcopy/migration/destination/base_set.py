@@ -36,9 +36,11 @@ class BaseSet:
 
         :param host: this host's name, for the message
         :raises NoRoom: ``delta_dir`` has no room for deltas of later rounds
+        :raises UnsafeDirectory: another user could replace ``delta_dir``
         :raises CertificateError: this host could not read encrypted exports
         """
         export.check_certificates(host, self._settings, model.Side.CLIENT)
+        deltas.prepare(self._settings.delta_dir)
         deltas.check_room(
             self._settings.delta_dir, self._settings.delta_min_free
         )

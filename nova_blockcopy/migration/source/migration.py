@@ -263,6 +263,7 @@ class Migration:
             guest, request.bases, request.shared
         )
         if self._mode is model.Mode.SEEDED:
+            deltas.prepare(settings.delta_dir)
             deltas.check_room(settings.delta_dir, settings.delta_min_free)
             deltas.check_direct(settings.delta_dir)
         reach.check_destination(

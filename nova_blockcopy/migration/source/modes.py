@@ -37,7 +37,7 @@ def why_not_seeded(error: exception.BlockCopyError) -> BaseException | None:
     All steps were undone in that case. A stuck migration never begins anew.
     Space that runs out after the first check is another error.
     """
-    if isinstance(error, exception.NoRoom):
+    if isinstance(error, (exception.NoRoom, exception.UnsafeDirectory)):
         return error
     if isinstance(error, exception.GuestEnded):
         return None

@@ -163,9 +163,8 @@ class TestDirectories(base.TestCase):
         self.assertIn(f'chmod go-w {self.open}', log.output)
         self.assertRaises(
             exception.UnsafeDirectory,
-            deltas.check_room,
+            deltas.prepare,
             made.settings.delta_dir,
-            0,
         )
 
     @ddt.data(('journal_dir', 0o700), ('delta_dir', 0o711))

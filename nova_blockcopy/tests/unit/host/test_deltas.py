@@ -158,7 +158,9 @@ class TestRoom(base.TestCase):
         return str(error)
 
     def test_there_is_some(self):
-        deltas.check_room(str(self.directory / 'deep' / 'new'), 1)
+        directory = str(self.directory / 'deep' / 'new')
+        deltas.prepare(directory)
+        deltas.check_room(directory, 1)
         self.assertTrue((self.directory / 'deep' / 'new').is_dir())
 
     def test_there_is_not_enough(self):
@@ -170,9 +172,10 @@ class TestRoom(base.TestCase):
         file = self.directory / 'file'
         file.write_text('')
         error = self.assertRaises(
-            exception.UnsafeDirectory, deltas.check_room, str(file), 0
+            exception.UnsafeDirectory, deltas.prepare, str(file)
         )
         self.assertIn(f'{file}: Not a directory', str(error))
+        self.assertIn('[blockcopy] delta_dir', str(error))
 
 
 class TestDirect(base.TestCase):

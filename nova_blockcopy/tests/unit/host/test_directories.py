@@ -2,6 +2,7 @@
 """Directories in which nobody else may read or write."""
 
 import os
+import pathlib
 import stat
 
 import ddt
@@ -56,7 +57,7 @@ class TestPrepare(base.TestCase):
         self.path = self.state / 'deltas'
 
     def prepare(self, mode=directories.PASSABLE):
-        directories.prepare(str(self.path), mode)
+        directories.prepare(str(self.path), 'delta_dir', mode)
 
     def mode(self, path):
         return stat.S_IMODE(path.stat().st_mode)
@@ -84,6 +85,16 @@ class TestPrepare(base.TestCase):
         self.assertEqual(0o700, self.mode(self.path))
         self.assertEqual(0o700, self.mode(below))
         self.assertEqual(0o600, self.mode(file))
+
+    def test_a_file_that_goes_meanwhile(self):
+        self.prepare()
+        gone = self.path / 'gone'
+        self.useFixture(
+            fixtures.MockPatchObject(
+                pathlib.Path, 'rglob', return_value=[gone]
+            )
+        )
+        self.prepare()
 
     def test_no_right_is_added(self):
         self.path.mkdir(0o700, parents=True)

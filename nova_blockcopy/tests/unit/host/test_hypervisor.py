@@ -228,7 +228,7 @@ class TestPatience(GuestTestCase):
                     place = f'{kind.__module__}.{kind.__name__}.{name}.retry'
                     self.patch_(f'{place}.wait', tenacity.wait_fixed(0.001))
                     self.patch_(
-                        f'{place}.stop', tenacity.stop_after_delay(0.1)
+                        f'{place}.stop', tenacity.stop_after_attempt(9)
                     )
 
     def patch_(self, name, value):

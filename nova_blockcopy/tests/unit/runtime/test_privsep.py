@@ -130,7 +130,7 @@ class TestNewFiles(HelperTestCase):
     def setUp(self):
         super().setUp()
         self.folder = self.directory / 'state' / 'deltas'
-        deltas.check_room(str(self.folder), 0)
+        deltas.prepare(str(self.folder))
 
     def assert_mode(self, wanted, path):
         self.assertEqual(wanted, stat.S_IMODE(os.stat(path).st_mode))
