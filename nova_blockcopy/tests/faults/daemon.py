@@ -8,8 +8,6 @@ import subprocess
 import sys
 from typing import Any
 
-import psutil
-
 import nova_blockcopy
 from nova_blockcopy.runtime import waiting
 from nova_blockcopy.tests.faults import channel
@@ -96,14 +94,11 @@ class Daemon:
         self._process.communicate()
         self._address.unlink(missing_ok=True)
         if unit:
-            children = [
+            self.at.kill(
                 each
                 for each in self.at.processes()
                 if not each.name().startswith(('libvirtd', 'qemu-system'))
-            ]
-            for each in children:
-                each.kill()
-            psutil.wait_procs(children, timeout=10)
+            )
 
     def ask(self, name: str, **values: Any) -> dict[str, Any]:
         """Ask the service.

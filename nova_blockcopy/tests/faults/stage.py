@@ -152,12 +152,7 @@ class Stage:
     def kill(self, at: hosts.Host, name: str) -> bool:
         """Kill what runs by a name on a host; tell whether anything did."""
         found = [p for p in at.processes() if _named(p, name)]
-        for process in found:
-            try:
-                process.kill()
-            except psutil.NoSuchProcess:
-                continue
-        psutil.wait_procs(found, timeout=10)
+        at.kill(found)
         return bool(found)
 
     def kill_next(self, at: hosts.Host, name: str) -> None:

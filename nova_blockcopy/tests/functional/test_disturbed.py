@@ -23,6 +23,14 @@ class DisturbedTestCase(base.TestCase):
         host = at or self.lab.a
         return host.run('virsh', *argv, check=check)
 
+    def state(self, made, host):
+        """libvirt's state of the guest, which must be on the host."""
+        connection = host.connect()
+        try:
+            return connection.lookupByUUIDString(made.guest.uuid).state()[0]
+        finally:
+            connection.close()
+
     def when(self, made, state, act):
         """A migration in which something is done once, in a state."""
 
@@ -189,12 +197,7 @@ class TestCrash(DisturbedTestCase):
         self.assertEqual('a', made.guest.runs_on())
 
     def has_crashed(self, made):
-        connection = self.lab.a.connect()
-        try:
-            state = connection.lookupByUUIDString(made.guest.uuid).state()[0]
-        finally:
-            connection.close()
-        return state == libvirt.VIR_DOMAIN_CRASHED
+        return self.state(made, self.lab.a) == libvirt.VIR_DOMAIN_CRASHED
 
 
 class TestJob(DisturbedTestCase):
@@ -259,12 +262,7 @@ class TestJob(DisturbedTestCase):
 @ddt.ddt
 class TestPause(DisturbedTestCase):
     def paused_on(self, made, host):
-        connection = host.connect()
-        try:
-            state = connection.lookupByUUIDString(made.guest.uuid).state()[0]
-        finally:
-            connection.close()
-        return state == libvirt.VIR_DOMAIN_PAUSED
+        return self.state(made, host) == libvirt.VIR_DOMAIN_PAUSED
 
     @ddt.data(*(mode.value for mode in model.Mode))
     def test_a_paused_guest_arrives_paused(self, mode):

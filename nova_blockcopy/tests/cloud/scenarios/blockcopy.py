@@ -17,7 +17,7 @@ DRIVER = 'blockcopy.BlockCopyLibvirtDriver'
 #: Each scenario is for both modes; one run has one of them.
 MODE = os.environ.get('NOVA_BLOCKCOPY_MODE', model.Mode.SEEDED)
 #: For a state; on a busy machine, Nova needs minutes to begin.
-_SECONDS = 300
+SECONDS = 300
 
 
 class BlockCopyTestCase(base.CloudTestCase):
@@ -128,7 +128,7 @@ class BlockCopyTestCase(base.CloudTestCase):
     ) -> None:
         if not waiting.until(
             lambda: self.state(guest, at) == state,
-            timeout=_SECONDS,
+            timeout=SECONDS,
             interval=interval,
         ):
             raise AssertionError(

@@ -45,6 +45,10 @@ class EndsTestCase(blockcopy.BlockCopyTestCase):
         self.wait_for_state(guest, self.cloud.a, state)
         return guest
 
+    def other(self, than: compute.Compute) -> compute.Compute:
+        (it,) = (each for each in self.cloud.computes if each is not than)
+        return it
+
     @contextlib.contextmanager
     def held(self, guest: server.Server) -> Iterator[None]:
         """While the source's disks do not answer, so that the window lasts."""
@@ -96,7 +100,7 @@ class EndsTestCase(blockcopy.BlockCopyTestCase):
         """
         for _attempt in range(_ATTEMPTS):
             here = guest.at
-            (there,) = (each for each in self.cloud.computes if each != here)
+            there = self.other(here)
             victim = here if source else there
             guest.live_migrate(there)
             if self._stopped_in(guest, state, here, victim):
@@ -119,7 +123,7 @@ class EndsTestCase(blockcopy.BlockCopyTestCase):
             now = self.state(guest, here)
             return now in STATES and STATES.index(now) >= wanted
 
-        waiting.until(reached, timeout=300, interval=0.002)
+        waiting.until(reached, timeout=blockcopy.SECONDS, interval=0.002)
         self._freeze(victim)
         if self.state(guest, here) == state:
             return True

@@ -7,11 +7,12 @@ import typing
 from collections.abc import Iterator
 
 import psutil
-from lxml import etree
 
+from nova_blockcopy import domxml
 from nova_blockcopy.runtime import waiting
 from nova_blockcopy.tests.cloud import compute
 from nova_blockcopy.tests.cloud import server
+from nova_blockcopy.tests.cloud import service
 from nova_blockcopy.tests.cloud.scenarios import ends
 from nova_blockcopy.tests.faults import bed
 from nova_blockcopy.tests.lab import host
@@ -45,10 +46,6 @@ class FaultsTestCase(ends.EndsTestCase):
         guest.live_migrate(there)
         self.wait_for_state(guest, here, state)
         return here, there
-
-    def other(self, than: compute.Compute) -> compute.Compute:
-        (it,) = (each for each in self.cloud.computes if each is not than)
-        return it
 
     def assert_over(self, guest: server.Server, *wanted: str) -> None:
         """The migration ends in one of these ways, and all is in order."""
@@ -90,13 +87,25 @@ class FaultsTestCase(ends.EndsTestCase):
 
         def gone() -> bool:
             found = _named(at, name)
-            for process in found:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    process.kill()
-            psutil.wait_procs(found, timeout=30)
+            at.kill(found)
             return not found
 
         self.assertTrue(waiting.until(gone, timeout=30))
+
+    def kill_service(self, it: service.Service, name: str) -> None:
+        """End a service of the control plane, which starts at the end again.
+
+        :param name: of its processes
+        """
+        self.addCleanup(self.mend, it)
+        self.kill(self.cloud.control.host, name)
+        # the parent of these processes ends with them
+        waiting.until(lambda: it.process is None, timeout=30)
+
+    def mend(self, it: service.Service) -> None:
+        """Start a service, unless it runs."""
+        it.start()
+        it.wait()
 
     @contextlib.contextmanager
     def lasting(self, guest: server.Server, state: str) -> Iterator[None]:
@@ -134,16 +143,9 @@ class TestBroker(FaultsTestCase):
 
     def restart_broker(self) -> None:
         broker = self.cloud.control.rabbitmq
-        self.addCleanup(self._mend)
-        self.kill(self.cloud.control.host, 'beam.smp')
-        # its shell ends with it
-        waiting.until(lambda: broker.process is None, timeout=30)
+        self.kill_service(broker, 'beam.smp')
         time.sleep(_CUT)
-        self._mend()
-
-    def _mend(self) -> None:
-        self.cloud.control.rabbitmq.start()
-        self.cloud.control.rabbitmq.wait()
+        self.mend(broker)
 
 
 class TestConductor(FaultsTestCase):
@@ -159,42 +161,33 @@ class TestConductor(FaultsTestCase):
 
     def restart_conductor(self, at: compute.Compute) -> None:
         conductor = self.cloud.control.conductor
-        self.addCleanup(self._mend)
         begin = at.service.log.stat().st_size
-        self.kill(self.cloud.control.host, 'nova-conductor')
-        waiting.until(lambda: conductor.process is None, timeout=30)
+        self.kill_service(conductor, 'nova-conductor')
         waiting.until(
             lambda: b'MessagingTimeout' in _since(at, begin),
             timeout=2 * _RPC_TIMEOUT,
         )
-        self._mend()
-
-    def _mend(self) -> None:
-        self.cloud.control.conductor.start()
-        self.cloud.control.conductor.wait()
+        self.mend(conductor)
 
 
 class TestLibvirtd(FaultsTestCase):
     """libvirtd is killed, and starts again; the guests run on."""
 
     def test_of_the_source(self):
-        guest = self.boot()
-        for state in _LONG:
-            here, _there = self.begin(guest, state)
-            with self.lasting(guest, state):
-                self.restart_libvirtd(here)
-            self.assert_over(guest, 'completed', 'failed')
-            self.wait_until_enabled(here)
-        self.move_on(guest)
+        self._in_each_long_state(source=True)
 
     def test_of_the_destination(self):
+        self._in_each_long_state(source=False)
+
+    def _in_each_long_state(self, *, source: bool) -> None:
         guest = self.boot()
         for state in _LONG:
-            _here, there = self.begin(guest, state)
+            here, there = self.begin(guest, state)
+            victim = here if source else there
             with self.lasting(guest, state):
-                self.restart_libvirtd(there)
+                self.restart_libvirtd(victim)
             self.assert_over(guest, 'completed', 'failed')
-            self.wait_until_enabled(there)
+            self.wait_until_enabled(victim)
         self.move_on(guest)
 
     def test_of_the_destination_at_the_pivot(self):
@@ -288,7 +281,7 @@ class TestForeignSnapshot(FaultsTestCase):
         self, guest: server.Server, at: compute.Compute
     ) -> Iterator[None]:
         """Take an external snapshot, and commit it at the end."""
-        disk, *others = _targets(at.domain(guest.uuid).XMLDesc())
+        disk, *others = domxml.disks(at.domain(guest.uuid).XMLDesc())
         file = at.host.images / 'foreign.qcow2'
         self.addCleanup(at.host.outside(file).unlink, missing_ok=True)
         specs = [
@@ -400,11 +393,3 @@ def _since(at: compute.Compute, begin: int) -> bytes:
     with at.service.log.open('rb') as f:
         f.seek(begin)
         return f.read()
-
-
-def _targets(xml: str) -> list[str]:
-    """Return the targets of all disks of a domain."""
-    return [
-        str(target.get('dev'))
-        for target in etree.fromstring(xml).iterfind('devices/disk/target')
-    ]
