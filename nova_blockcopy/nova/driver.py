@@ -69,7 +69,7 @@ class BlockCopyLibvirtDriver(
         )
         left = self._reconciler.run()
         self._reconciler.go_on(left)
-        self._unsettled = {*left, *self._reconciler.unreadable}
+        self._unsettled = left | self._reconciler.unreadable
 
     def process_instances_at_startup(
         self, context: Any, instances: Any

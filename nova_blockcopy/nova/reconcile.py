@@ -3,8 +3,10 @@
 
 The reconciler runs in ``init_host``, before Nova looks at its instances. Nova
 can then neither start an instance nor clean up after it before its migration
-is settled. If a migration cannot be settled yet, mostly because the other host
-does not answer, a thread tries again.
+is settled. A thread does the work. ``init_host`` waits for its first attempts,
+but not for long: a service manager ends a nova-compute that does not come up.
+If a migration cannot be settled yet, mostly because the other host does not
+answer, the thread tries again.
 """
 
 import threading
@@ -26,6 +28,10 @@ from nova_blockcopy.records import journal
 
 LOG = logging.getLogger(__name__)
 
+#: Seconds that the start of nova-compute waits for the first attempts. systemd
+#: gives a service 90 s to start (DefaultTimeoutStartSec); most of them are
+#: Nova's.
+_PATIENCE = 20
 #: Seconds between two attempts.
 _PAUSE = 10
 #: Errors that are logged without a traceback.
@@ -53,22 +59,31 @@ class Reconciler:
         self._unbegun: dict[str, Any] = {}
         self._works = False
 
-    def run(self) -> list[str]:
-        """Settle the migrations that can be settled now.
+    def run(self, patience: float = _PATIENCE) -> set[str]:
+        """Try to settle each migration once, in the background.
 
+        :param patience: seconds to wait for the attempts
         :returns: the guests, by UUID, whose journal stays until a later
-            attempt
+            attempt, or whose first attempt is not over
         """
         self._journal.tidy()
-        guests = self._journal.guests()
+        journals = self._journal.guests()
         self._unbegun = {
             each.instance_uuid: each
             for each in database.unbegun_migrations(database.admin_context())
-            if each.instance_uuid not in guests
+            if each.instance_uuid not in journals
         }
-        unsettled = [guest for guest in guests if not self._try(guest)]
-        self.go_on(guest for guest in self._unbegun if not self._try(guest))
-        return unsettled
+        unsettled, tried = set(journals), threading.Event()
+        self._works = True
+        self._start(lambda: self._first(unsettled, tried))
+        if not tried.wait(patience):
+            LOG.warning(
+                'The first attempt to settle each migration is not over after '
+                '%s seconds. nova-compute starts in the meantime',
+                patience,
+            )
+        with self._door:
+            return unsettled.copy()
 
     def go_on(self, guests: Iterable[str]) -> None:
         """Try these guests in the background, until they are settled.
@@ -83,22 +98,38 @@ class Reconciler:
             if not self._left or self._works:
                 return
             self._works = True
-        threading.Thread(
-            target=self._work, name='nova-blockcopy-settle', daemon=True
-        ).start()
+        self._start(self._work)
+
+    def _first(self, unsettled: set[str], tried: threading.Event) -> None:
+        self._try_all(unsettled)
+        self.go_on(guest for guest in self._unbegun if not self._try(guest))
+        tried.set()
+        self._work()
 
     def _work(self) -> None:
-        while guests := self._begin():
+        while self._goes_on():
             time.sleep(_PAUSE)
-            for guest in guests:
-                if self._try(guest):
-                    with self._door:
-                        self._left.discard(guest)
+            self._try_all(self._left)
 
-    def _begin(self) -> list[str]:
+    def _goes_on(self) -> bool:
         with self._door:
             self._works = bool(self._left)
-            return sorted(self._left)
+            return self._works
+
+    def _try_all(self, guests: set[str]) -> None:
+        """Try each guest, and take the settled ones out of the set."""
+        with self._door:
+            waiting = sorted(guests)
+        for guest in waiting:
+            if self._try(guest):
+                with self._door:
+                    guests.discard(guest)
+
+    @staticmethod
+    def _start(work: Callable[[], None]) -> None:
+        threading.Thread(
+            target=work, name='nova-blockcopy-settle', daemon=True
+        ).start()
 
     def _try(self, guest: str) -> bool:
         """Settle a guest's migration.

@@ -188,7 +188,7 @@ class ReconcileTestCase(base.TestCase):
         )
 
     def run_it(self):
-        return reconcile.Reconciler(self.engine, self.manager).run()
+        return sorted(reconcile.Reconciler(self.engine, self.manager).run())
 
     def found(self, guest: str = samples.UUID) -> journal.Record:
         record = self.engine.journal.find(guest)

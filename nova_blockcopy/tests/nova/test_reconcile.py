@@ -2,11 +2,13 @@
 """The migrations that a crash has interrupted, and their attempts."""
 
 import pathlib
+import threading
 
 from nova_blockcopy import model
 from nova_blockcopy import states
 from nova_blockcopy.nova import handshake
 from nova_blockcopy.nova import reconcile
+from nova_blockcopy.nova import settlement
 from nova_blockcopy.runtime import waiting
 from nova_blockcopy.tests.nova import base
 from nova_blockcopy.tests.nova import reconcile_base
@@ -168,6 +170,28 @@ class TestLater(reconcile_base.ReconcileTestCase):
         self.go_on(samples.UUID)
         self.wait()
         self.assertEqual([('back', samples.UUID, base.THERE)], self.ended)
+
+    def test_nova_compute_starts_while_a_host_does_not_answer(self):
+        """A service manager would end and start it for ever."""
+        answers = threading.Event()
+        self.addCleanup(answers.set)
+        settle = settlement.Settler.settle
+
+        def slowly(settler, found):
+            answers.wait(30)
+            settle(settler, found)
+
+        self.fake(settlement.Settler, 'settle', side_effect=slowly)
+        self.crashed()
+        it = reconcile.Reconciler(self.engine, self.manager)
+        left = it.run(patience=0.01)
+        self.assertEqual({samples.UUID}, left)
+        self.assertEqual([], self.ended)
+        it.go_on(left)
+        answers.set()
+        self.wait()
+        self.assertEqual([('back', samples.UUID, base.THERE)], self.ended)
+        self.assertIn('starts in the meantime', self.log.output)
 
     def test_one_comes_while_another_is_waited_for(self):
         self.crashed()
