@@ -3,7 +3,8 @@
 
 An NBD export has a fixed length in whole sectors. A qcow2 file grows while a
 guest writes, and may end anywhere. So a file gets a hole at the end before it
-is exported, which takes no space. The code runs on the source.
+is exported, which takes no space. Whatever lies beyond the end of the export
+reads as zeroes on the destination. The code runs on the source.
 """
 
 import json
@@ -19,21 +20,27 @@ from nova_blockcopy.runtime import privsep
 #: Bytes. QEMU refuses a part of an image that does not end at a sector
 #: (raw_apply_options, block/raw-format.c).
 _SECTOR = 512
-#: Bytes of reserve for a small image, whose tables have few clusters.
-_RESERVE = 1024 * 1024
+#: Bytes of reserve for the space that QEMU wastes after the export begins.
+#: QEMU skips a free cluster if it needs more clusters in a row. It comes back
+#: only after a cluster before that one was freed (alloc_clusters_noref,
+#: block/qcow2-refcount.c). So if a guest discards, only the bytes that it
+#: writes limit the length of the file.
+_RESERVE = 64 * 1024 * 1024 * 1024
+#: The reserve in a file system that has no files of that length.
+_LEAST_RESERVE = 1024 * 1024
 
 
 def extend(image: model.Image, timeout: int) -> int:
     """Lengthen the file of an image for all that its guest can write.
 
-    The new length is the space in use, plus the space for a fully written
+    The new length is the end of the data, plus the space for a fully written
     image, plus its metadata once more: QEMU moves tables that grow, and may
     not reuse the space of the old ones (alloc_refcount_block,
-    block/qcow2-refcount.c). A raw image keeps its length.
+    block/qcow2-refcount.c), plus a reserve. A raw image keeps its length.
 
-    The space in use is the allocated space, so a second export adds nothing.
-    With internal snapshots or bitmaps, the whole file counts, because these
-    can keep clusters that are holes.
+    The hole that an earlier export has left does not count, so a second export
+    adds nothing. With internal snapshots or bitmaps, the whole file counts,
+    because these can keep clusters that are holes.
 
     :param timeout: seconds
     :returns: bytes to export
@@ -43,14 +50,21 @@ def extend(image: model.Image, timeout: int) -> int:
         return pad(image)
     header = images.info(image.path)
     full = _fully_written(header, timeout)
-    held = images.status(image.path).st_blocks * 512
     data = header['format-specific']['data']
     if header.get('snapshots') or data.get('bitmaps'):
-        held = images.length(image.path)
-    metadata = full - int(header['virtual-size'])
-    wanted = held + full + metadata + _RESERVE
-    wanted += -wanted % int(header['cluster-size'])
-    return _lengthen(image.path, wanted)
+        end = images.length(image.path)
+    else:
+        end = images.data_end(image.path)
+    wanted = end + 2 * full - int(header['virtual-size'])
+    cluster = int(header['cluster-size'])
+    try:
+        return _lengthen(image.path, _whole(wanted + _RESERVE, cluster))
+    except exception.ImageError:
+        return _lengthen(image.path, _whole(wanted + _LEAST_RESERVE, cluster))
+
+
+def _whole(size: int, unit: int) -> int:
+    return size + -size % unit
 
 
 def pad(image: model.Image) -> int:
@@ -89,8 +103,7 @@ def _lengthen(path: str, size: int) -> int:
     :returns: the length in bytes
     """
     present = images.length(path)
-    wanted = max(size, present)
-    wanted += -wanted % _SECTOR
+    wanted = _whole(max(size, present), _SECTOR)
     if wanted == present:
         return present
     try:

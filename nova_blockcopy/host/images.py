@@ -248,6 +248,19 @@ def _data(path: str) -> Sequence[tuple[int, int]]:
 
 
 @privsep.entrypoint
+def data_end(path: str) -> int:
+    """Return the offset in bytes at which the last data of a file ends.
+
+    :raises ImageError: the file cannot be read
+    """
+    end = 0
+    with reading(path), open(path, 'rb') as f:
+        while (data := _next_data(f, end)) is not None:
+            end = f.seek(data, os.SEEK_HOLE)
+    return end
+
+
+@privsep.entrypoint
 def info(path: str) -> dict[str, Any]:
     """Return the header of a qcow2, as ``qemu-img info`` prints it.
 

@@ -33,6 +33,7 @@ def give_back(
 
     :param home: where this host's libvirt reaches the source
     :raises TooLate: some disk uses the base on this host already
+    :raises Disturbed: another program has changed the disks of the guest
     :raises SwitchoverError: the guest is still on this host
     """
 
@@ -40,6 +41,7 @@ def give_back(
         check_remote(guest, moves)
         _wake(stops, settings.call_timeout)
         present = guest.running_xml()
+        _check_attached(guest, live_xml, present)
         switchover.run(
             guest,
             home,
@@ -85,6 +87,27 @@ def check_remote(
             f'it into the layer below with "virsh blockcommit {guest.name} '
             f'{move.disk} --active --pivot". Then the migration can be '
             f'settled.',
+        )
+
+
+def _check_attached(
+    guest: hypervisor.Guest, live_xml: str, present: str
+) -> None:
+    """Pass if the guest got no further disk on this host.
+
+    :param live_xml: the definition for the source
+    :param present: the definition of the running guest
+    :raises Disturbed: the source does not have a disk of the guest
+    """
+    attached = domxml.disks(present).keys() - domxml.disks(live_xml).keys()
+    for target in sorted(attached):
+        raise exception.Disturbed(
+            guest=guest.name,
+            host=guest.host,
+            reason=f'disk {target} was attached there. The guest cannot '
+            f'return to its source with that disk. Detach the disk with '
+            f'"virsh detach-disk {guest.name} {target} --live". Then the '
+            f'migration can be undone.',
         )
 
 

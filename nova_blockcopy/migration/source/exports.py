@@ -3,8 +3,10 @@
 
 import secrets
 
+from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy.host import export
+from nova_blockcopy.host import images
 from nova_blockcopy.migration.source import ledger as ledgers
 from nova_blockcopy.migration.source import reboot
 
@@ -60,6 +62,25 @@ class Exports:
             below = move.below()
             if below is not None:
                 self.serve(move.disk, below, content=True)
+
+    def check_ends(self) -> None:
+        """Check that no image has data beyond the end of its export.
+
+        The guest must have left this host, so that the images grow no more.
+
+        :raises ExportError: the destination reads zeroes in place of data
+        """
+        tops = {move.disk: move.top() for move in self._ledger.record.moves}
+        for each in self._ledger.record.exports:
+            path = tops[each.disk].path
+            if each.writable and images.length(path) > each.size_bytes:
+                raise exception.ExportError(
+                    path=path,
+                    reason=f'the file has grown beyond the end of the export '
+                    f'of {each.size_bytes} bytes, so the guest cannot read '
+                    f'all of its data on the destination. Migrate the guest '
+                    f'while it writes and discards less.',
+                )
 
     def revive(self, export: model.Export, image: model.Image) -> model.Export:
         """Serve an image again, at the old address and port.

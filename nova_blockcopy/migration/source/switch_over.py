@@ -84,6 +84,7 @@ class SwitchOver(steps.Step):
                 'reported a failure: %s',
                 *(self.guest.name, e),
             )
+        self.exports.check_ends()
 
     def undo(self) -> None:
         self._end_migration()

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Other programs act on the guest, with libvirt's own tools."""
 
+import contextlib
+
 import ddt
 import libvirt
 
 from nova_blockcopy import exception
 from nova_blockcopy import model
+from nova_blockcopy import states
 from nova_blockcopy.migration.source import migration as engine
 from nova_blockcopy.runtime import waiting
 from nova_blockcopy.tests.functional import base
@@ -110,6 +113,51 @@ class TestDisk(DisturbedTestCase):
         self.disturbed(made, state, act, 'vdx', 'no base was given')
         self.virsh('detach-disk', made.guest.uuid, 'vdx', '--config')
         self.lab.a.run('rm', str(path))
+        self.assert_intact(made, self.lab.a)
+
+    def test_one_is_attached_on_the_destination(self):
+        """The guest cannot return with a disk that its source lacks."""
+        made = self.set_scene('block', acpi=True, mode='direct')
+        path = self.lab.b.images / 'plugged.img'
+        self.lab.b.run('truncate', '-s', '16M', str(path))
+
+        def listen(now):
+            if now.state is states.State.READY and not self.acted:
+                self.acted.append(now.state)
+                self.virsh(
+                    *('attach-disk', made.guest.uuid, str(path), 'vdx'),
+                    *('--live', '--cache', 'none'),
+                    at=self.lab.b,
+                )
+                moving.abort()
+
+        moving = made.migration(listen)
+        error = self.assertRaises(exception.MigrationStuck, made.run, moving)
+        self.assertIn('virsh detach-disk', str(error))
+        self.virsh(
+            *('detach-disk', made.guest.uuid, 'vdx', '--live'), at=self.lab.b
+        )
+        self.assertTrue(waiting.until(lambda: self.is_home(made), timeout=60))
+        self.lab.b.run('rm', str(path))
+        self.assert_intact(made, self.lab.a)
+
+    def is_home(self, made):
+        """Settle, which fails while the guest still has the disk."""
+        with contextlib.suppress(exception.Disturbed):
+            return made.settle() is model.Role.SOURCE
+        return False
+
+    def test_an_image_grows_beyond_its_export(self):
+        """The destination would read zeroes in place of its last data."""
+        made = self.set_scene('qcow2', mode='direct')
+        path = made.sources['vda'].path
+
+        def act():
+            self.lab.a.run('truncate', '--size', '+1M', path)
+
+        moving = self.when(made, states.State.SWITCHING, act)
+        error = self.assertRaises(exception.MigrationUndone, made.run, moving)
+        self.assertIn(f'{path} failed: the file has grown', str(error))
         self.assert_intact(made, self.lab.a)
 
     def test_limits_travel_with_their_newest_values(self):

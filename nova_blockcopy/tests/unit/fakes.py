@@ -7,6 +7,7 @@ real: guests, drivers, copies, both sides of a migration.
 
 import contextlib
 import dataclasses
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -667,6 +668,14 @@ class Exporter:
         self.on_start: Callable[[str], None] = lambda _disk: None
         self.on_stop: Callable[[], None] = lambda: None
 
+    def _size(self, planned: model.Export, image: model.Image) -> int:
+        if planned.content:
+            return images.size(image)
+        if planned.writable and image.format is model.ImageFormat.QCOW2:
+            # a short one, because the fakes copy files with their holes
+            os.truncate(image.path, images.length(image.path) + 2**20)
+        return images.length(image.path)
+
     def start(self, planned: model.Export, image: model.Image) -> model.Export:
         self.on_start(planned.disk)
         self.log.append(f'start {planned.disk}')
@@ -676,9 +685,7 @@ class Exporter:
             address='192.0.2.1',
             port=50000 + len(self.served),
             pid=1,
-            size_bytes=images.size(image)
-            if planned.content
-            else images.length(image.path),
+            size_bytes=self._size(planned, image),
         )
         self.started.append((started, image))
         return started

@@ -42,6 +42,30 @@ class TestExtend(base.ImageTestCase):
         image = self.qcow2(size=8 * MIB)
         self.assertEqual(self.extended(image), self.extended(image))
 
+    def test_a_guest_that_discards_wastes_space(self):
+        """QEMU skips a free cluster that is too small, and forgets it."""
+        wasting = (
+            *('write 0 64k', 'write 64k 64k', 'discard 0 64k'),
+            *('write 128k 128k', 'discard 64k 64k', 'discard 128k 128k'),
+        )
+        extended = self.qcow2('extended', size=8 * MIB)
+        size = self.extended(extended)
+        grown = self.qcow2('grown', size=8 * MIB)
+        for image in (extended, grown):
+            self.run_command(
+                *('qemu-io', '-f', 'qcow2', '-d', 'unmap'),
+                *(word for each in wasting * 400 for word in ('-c', each)),
+                image.path,
+            )
+        self.assertGreater(os.path.getsize(grown.path), 24 * MIB)
+        self.assertEqual(size, os.path.getsize(extended.path))
+
+    def test_a_file_system_without_such_long_files(self):
+        image = self.qcow2(size=8 * MIB)
+        with mock.patch.object(container, '_RESERVE', 2**62):
+            size = self.extended(image)
+        self.assertLess(size, 32 * MIB)
+
     def test_what_a_snapshot_keeps_counts_even_where_it_is_a_hole(self):
         image = self.qcow2(size=8 * MIB)
         write = ('qemu-io', '-f', 'qcow2', '-c', 'write 0 8M', image.path)
