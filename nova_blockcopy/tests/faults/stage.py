@@ -17,6 +17,9 @@ from nova_blockcopy.tests.lab import scene
 _TICK = 0.02
 #: Seconds for which a fault waits for its moment.
 _SECONDS = 90
+#: Reports on each disk in so many seconds make a guest that writes.
+_REPORTS = 5
+_REPORTS_SECONDS = 30
 
 
 class Stage:
@@ -133,6 +136,15 @@ class Stage:
         finally:
             connection.close()
         return state, reason
+
+    def writes(self) -> bool:
+        """Tell whether the guest writes to all disks, after some time."""
+        log = self.made.guest.log
+        goals = {t: log.reports(t) + _REPORTS for t in self.made.guest.targets}
+        return waiting.until(
+            lambda: all(log.reports(t) >= n for t, n in goals.items()),
+            timeout=_REPORTS_SECONDS,
+        )
 
     def suspend(self) -> bool:
         """Pause the guest as its owner does.

@@ -22,6 +22,8 @@ _STRIDE = 7919
 _LINE = re.compile(rb'^(?P<kind>[wecr]) (?P<disk>[a-z]) (?P<n>\d+)')
 #: The guest's answers to orders, and whether the guest is quiet then.
 _ANSWERS = {b'quiet': True, b'going': False}
+#: The last line of a kernel that shuts down or reboots.
+_LAST_WORDS = b'reboot: '
 _SECONDS = 60
 _TICK = 0.005
 
@@ -79,7 +81,9 @@ class Log:
         #: How many orders the guest has answered, and whether it is quiet.
         self.answers = 0
         self.quiet = False
-        self.errors: list[str] = []
+        self._errors: list[str] = []
+        #: The errors of each disk since its last record.
+        self._last_errors: dict[str, list[str]] = {}
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
 
@@ -129,6 +133,12 @@ class Log:
                 f'operations after {_SECONDS} s; its last errors: '
                 f'{self.errors[-3:]}'
             )
+
+    @property
+    def errors(self) -> list[str]:
+        """The errors that the guest saw, except when it ended its disks."""
+        last = self._last_errors.values()
+        return [*self._errors, *itertools.chain.from_iterable(last)]
 
     def chaos(self, target: str) -> int:
         """Return about how many operations of chaos a disk has seen."""
@@ -186,6 +196,9 @@ class Log:
             self._take(line, time.monotonic())
 
     def _take(self, line: bytes, now: float) -> None:
+        if _LAST_WORDS in line:
+            # the kernel had ended the disks, and then failed their writes
+            self._last_errors.clear()
         answer = _ANSWERS.get(line.strip())
         if answer is not None:
             self.quiet = answer
@@ -196,12 +209,15 @@ class Log:
         disk, number = found['disk'].decode(), int(found['n'])
         match found['kind']:
             case b'e':
-                self.errors.append(line.decode(errors='replace').strip())
+                self._last_errors.setdefault(disk, []).append(
+                    line.decode(errors='replace').strip()
+                )
             case b'c':
                 self._chaos[disk] = number
             case b'r':
                 self._reads.setdefault(disk, []).append((now, number))
             case _:
+                self._errors += self._last_errors.pop(disk, [])
                 self._reports[disk] = self._reports.get(disk, 0) + 1
                 # A paused console may lose a line. The records are written
                 # in order, so the number tells how many there are.

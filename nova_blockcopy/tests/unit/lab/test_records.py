@@ -114,6 +114,12 @@ class TestLog(base.TestCase):
         self.assertEqual(['e a 1 5'], log.errors)
         self.assertEqual(1, log.written('vda'))
 
+    def test_an_error_as_the_guest_reboots_is_none(self):
+        log = self.follow(
+            b'e a 0 5\nw a 0\ne a 1 5\n[    2.6] reboot: Restarting\nw a 0\n'
+        )
+        self.assertEqual(['e a 0 5'], log.errors)
+
 
 class TestOtherReports(base.TestCase):
     """What is made of a console, however it arrives."""
@@ -139,7 +145,7 @@ class TestOtherReports(base.TestCase):
     def test_a_failure_of_any_writer_is_an_error(self):
         self._say('e a 3 5', 'e b 9 discard 95', 'e a 1 read 5')
         self.assertEqual(
-            ['e a 3 5', 'e b 9 discard 95', 'e a 1 read 5'], self.found.errors
+            ['e a 3 5', 'e a 1 read 5', 'e b 9 discard 95'], self.found.errors
         )
 
     def test_orders_are_answered(self):
