@@ -10,11 +10,14 @@ from collections.abc import Iterator
 
 import libvirt
 
+from nova_blockcopy.runtime import waiting
 from nova_blockcopy.tests.faults import fault as faults
 from nova_blockcopy.tests.faults import stage as stages
 
 #: Seconds for which a guest is paused.
 _PAUSE = 1.5
+#: Seconds for which a guest may go on before it shuts itself down.
+_PATIENCE = 30
 
 ACTS: dict[str, faults.Fault] = {}
 _act = functools.partial(faults.into(ACTS), explains=False)
@@ -53,6 +56,9 @@ def shut_down(it: stages.Stage) -> Iterator[None]:
     it.off = True
     it.made.guest.power_off(it.where())
     yield
+    yield
+    # a guest that stood still obeys only now
+    waiting.until(lambda: not _runs(it), timeout=_PATIENCE)
 
 
 @_act('plug', 'The owner plugs in a disk, and unplugs it after the first run.')
@@ -71,6 +77,11 @@ def plug(it: stages.Stage) -> Iterator[None]:
     if plugged:
         it.virsh(it.where(), 'detach-disk', it.guest, 'vdh', '--live')
     at.run('rm', '-f', str(file))
+
+
+def _runs(it: stages.Stage) -> bool:
+    states = [it.state(at) for at in (it.home, it.away)]
+    return libvirt.VIR_DOMAIN_RUNNING in states
 
 
 def _start_over(it: stages.Stage) -> None:
