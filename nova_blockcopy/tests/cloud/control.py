@@ -131,6 +131,20 @@ class Control:
             'env', *api.environment(), client, *arguments
         )
 
+    def listened(self) -> set[str]:
+        """Return the names of the queues of RabbitMQ that somebody reads."""
+        printed = self.host.run(
+            *('env', f'HOME={self._state / "rabbitmq"}'),
+            *(
+                str(RABBITMQ.with_name('rabbitmqctl')),
+                '-n',
+                'rabbit@localhost',
+            ),
+            *('--quiet', 'list_queues', 'name', 'consumers'),
+        ).stdout
+        rows = [line.split() for line in printed.splitlines()]
+        return {name for name, count in rows[1:] if int(count)}
+
     def _log(self, name: str) -> pathlib.Path:
         return self.logs / f'{name}.log'
 

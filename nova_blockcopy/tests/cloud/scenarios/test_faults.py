@@ -146,6 +146,15 @@ class TestBroker(FaultsTestCase):
         self.kill_service(broker, 'beam.smp')
         time.sleep(_CUT)
         self.mend(broker)
+        # what is sent to a queue that does not exist yet is lost
+        wanted = {f'compute.{each.name}' for each in self.cloud.computes}
+        self.assertTrue(
+            waiting.until(
+                lambda: wanted <= self.cloud.control.listened(),
+                timeout=180,
+                interval=1,
+            )
+        )
 
 
 class TestConductor(FaultsTestCase):
