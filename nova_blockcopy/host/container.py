@@ -25,7 +25,7 @@ _SECTOR = 512
 #: only after a cluster before that one was freed (alloc_clusters_noref,
 #: block/qcow2-refcount.c). So if a guest discards, only the bytes that it
 #: writes limit the length of the file.
-_RESERVE = 64 * 1024 * 1024 * 1024
+_RESERVE = 1024 * 1024 * 1024
 #: The reserve in a file system that has no files of that length.
 _LEAST_RESERVE = 1024 * 1024
 

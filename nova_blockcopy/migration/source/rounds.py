@@ -64,15 +64,21 @@ class Rounds:
         export = self.exports.serve(
             move.disk, image, content=move.by_content and not delta
         )
+        size = export.size_bytes
+        if export.content:
+            found = extents.outside(size, ())
+        else:
+            found = images.data_extents(image.path)
+        if found and image.format is model.ImageFormat.QCOW2:
+            # without the hole that an earlier export has left at the end
+            size = min(size, found[-1].offset + found[-1].length)
         return model.Seed(
             disk=move.disk,
             source=image,
             target=move.base,
             export=export,
-            extents=extents.outside(export.size_bytes, ())
-            if export.content
-            else images.data_extents(image.path),
-            size_bytes=export.size_bytes,
+            extents=found,
+            size_bytes=size,
             delta=delta,
         )
 

@@ -16,6 +16,7 @@ from nova_blockcopy.tests.faults import stage as stages
 
 #: Seconds for which a guest is paused.
 _PAUSE = 1.5
+_ENDING = libvirt.VIR_DOMAIN_SHUTDOWN
 #: Seconds for which a guest may go on before it shuts itself down.
 _PATIENCE = 30
 
@@ -81,7 +82,7 @@ def plug(it: stages.Stage) -> Iterator[None]:
 
 def _runs(it: stages.Stage) -> bool:
     states = [it.state(at) for at in (it.home, it.away)]
-    return libvirt.VIR_DOMAIN_RUNNING in states
+    return bool({libvirt.VIR_DOMAIN_RUNNING, _ENDING}.intersection(states))
 
 
 def _start_over(it: stages.Stage) -> None:

@@ -235,6 +235,16 @@ class TestCopies(SeedingTestCase):
             ],
         )
 
+    def test_the_hole_that_an_earlier_export_has_left_is_not_seeded(self):
+        """To compare the hole takes long, and a sample would be all hole."""
+        long = 64 * 2**20
+        os.truncate(self.path('a', 'vdb'), long)
+        self.migration().run()
+        self.assert_arrived()
+        sizes = {s.size_bytes for s, _piece in self.pieces if s.disk == 'vdb'}
+        self.assertLess(max(sizes), long)
+        self.assertLess(os.path.getsize(self.path('b', 'vdb')), long)
+
     def test_only_the_top_layer_is_copied(self):
         migration = self.migration()
         migration.run(through=State.COPYING)
