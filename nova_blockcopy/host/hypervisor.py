@@ -255,6 +255,18 @@ class Guest:
         with self._hypervisor.translated(f'resume {self.name}'):
             self._domain().resume()
 
+    def activate(self) -> None:
+        """Let a paused guest run for a moment, so that its images are active.
+
+        The images of a guest that arrives paused are inactive and read-only
+        until the guest runs for the first time. If such a guest is migrated
+        again, QEMU crashes (assertion in bdrv_inactivate_recurse, block.c;
+        seen with QEMU 7.2).
+        """
+        if self.power() is Power.PAUSED:
+            self.resume()
+            self.pause()
+
     def migrate(
         self, uri: str, parameters: dict[str, Any], flags: int
     ) -> None:

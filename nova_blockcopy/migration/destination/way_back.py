@@ -42,6 +42,7 @@ def give_back(
         _wake(stops, settings.call_timeout)
         present = guest.running_xml()
         _check_attached(guest, live_xml, present)
+        guest.activate()
         switchover.run(
             guest,
             home,

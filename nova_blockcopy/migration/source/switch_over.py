@@ -89,8 +89,12 @@ class SwitchOver(steps.Step):
     def undo(self) -> None:
         self._end_migration()
         power = self.guest.power()
-        if power in _AT_HOME:
-            return
+        if power not in _AT_HOME:
+            self._bring_home(power)
+        # an earlier attempt may have brought it home
+        self.guest.activate()
+
+    def _bring_home(self, power: hypervisor.Power) -> None:
         if self.destination.power() is not hypervisor.Power.OFF:
             self._call_back()
         elif power is not hypervisor.Power.IO_ERROR:

@@ -48,6 +48,22 @@ class TestAbort(base.ModeTestCase):
         made.run(made.migration())
         self.assert_intact(made, self.lab.b)
 
+    def test_a_guest_that_its_owner_has_paused(self):
+        """QEMU crashes if a guest that arrived paused moves again."""
+        made = self.set_scene('block', 'layered')
+        made.guest.pause(self.lab.a)
+
+        def listen(now):
+            if now.state is states.State.READY:
+                self.assertTrue(moving.abort())
+
+        moving = made.migration(listen)
+        self.assertRaises(exception.MigrationUndone, made.run, moving)
+        state = self.lab.a.run('virsh', 'domstate', made.guest.uuid).stdout
+        self.assertEqual('paused', state.strip())
+        made.guest.resume(self.lab.a)
+        self.assert_intact(made, self.lab.a)
+
     def test_too_late(self):
         made = self.set_scene('block')
         answers = []
