@@ -12,9 +12,13 @@ import socket
 import urllib.parse
 
 from nova_blockcopy import exception
+from nova_blockcopy.runtime import waiting
 
 #: libvirt's ports by transport (docs/uri.rst, docs/remote.html).
 _PORTS = {'tcp': 16509, 'tls': 16514, '': 16514, 'ssh': 22}
+#: A libvirtd that starts again refuses connections for a few seconds.
+_ATTEMPTS = 8
+_PAUSE = 0.5
 
 
 def check_destination(host: str, uri: str, timeout: float) -> None:
@@ -55,7 +59,10 @@ def _failure(uri: str, timeout: float) -> str:
             raise ValueError(
                 'it must name a host and the transport tcp, tls or ssh'
             )
-        socket.create_connection((parts.hostname, port), timeout).close()
+        connect = waiting.retrying(ConnectionRefusedError, _ATTEMPTS, _PAUSE)
+        connect(
+            socket.create_connection, (parts.hostname, port), timeout
+        ).close()
     except ValueError as e:  # also from a name that cannot be encoded
         return f'{e}.'
     except OSError as e:

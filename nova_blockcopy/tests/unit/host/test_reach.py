@@ -6,6 +6,7 @@ import socket
 from unittest import mock
 
 import ddt
+import fixtures
 
 from nova_blockcopy import exception
 from nova_blockcopy.host import reach
@@ -14,6 +15,10 @@ from nova_blockcopy.tests.unit import base
 
 @ddt.ddt
 class TestCheck(base.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.useFixture(fixtures.MonkeyPatch(f'{reach.__name__}._PAUSE', 0))
+
     def unreachable(self, uri):
         error = self.assertRaises(
             exception.DestinationUnreachable,
@@ -33,6 +38,15 @@ class TestCheck(base.TestCase):
             f'port {port} of 127.0.0.1',
             self.unreachable(f'qemu+tcp://127.0.0.1:{port}/system'),
         )
+
+    def test_libvirtd_starts_again(self):
+        refused = ConnectionRefusedError(errno.ECONNREFUSED, 'refused')
+        with mock.patch.object(
+            *(socket, 'create_connection'),
+            autospec=True,
+            side_effect=[refused, refused, mock.Mock()],
+        ):
+            reach.check_source('b', 'qemu+tcp://host-a/system', 30)
 
     def test_the_way_back(self):
         error = self.assertRaises(
