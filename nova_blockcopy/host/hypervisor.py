@@ -255,6 +255,12 @@ class Guest:
         with self._hypervisor.translated(f'resume {self.name}'):
             self._domain().resume()
 
+    def disturbed(self, reason: str) -> exception.Disturbed:
+        """Make the error for a change by another program, and its remedy."""
+        return exception.Disturbed(
+            guest=self.name, host=self.host, reason=reason
+        )
+
     def activate(self) -> None:
         """Let a paused guest run for a moment, so that its images are active.
 

@@ -29,8 +29,8 @@ from nova_blockcopy.records import journal
 LOG = logging.getLogger(__name__)
 
 #: Seconds that the start of nova-compute waits for the first attempts. systemd
-#: gives a service 90 s to start (DefaultTimeoutStartSec); most of them are
-#: Nova's.
+#: gives a service 90 s to start (DefaultTimeoutStartSec), and Nova needs
+#: time, too.
 _PATIENCE = 20
 #: Seconds between two attempts.
 _PAUSE = 10

@@ -80,10 +80,8 @@ def check_remote(
                 reason=f'the guest uses {move.base.path} for disk '
                 f'{move.disk} already.'
             )
-        raise exception.Disturbed(
-            guest=guest.name,
-            host=guest.host,
-            reason=f'disk {move.disk} writes to {disk.top_path}. A backup '
+        raise guest.disturbed(
+            f'disk {move.disk} writes to {disk.top_path}. A backup '
             f'tool, or an external snapshot, has put that image there. Merge '
             f'it into the layer below with "virsh blockcommit {guest.name} '
             f'{move.disk} --active --pivot". Then the migration can be '
@@ -101,11 +99,10 @@ def _check_attached(
     :raises Disturbed: the source does not have a disk of the guest
     """
     attached = domxml.disks(present).keys() - domxml.disks(live_xml).keys()
-    for target in sorted(attached):
-        raise exception.Disturbed(
-            guest=guest.name,
-            host=guest.host,
-            reason=f'disk {target} was attached there. The guest cannot '
+    if attached:
+        target = min(attached)
+        raise guest.disturbed(
+            f'disk {target} was attached there. The guest cannot '
             f'return to its source with that disk. Detach the disk with '
             f'"virsh detach-disk {guest.name} {target} --live". Then the '
             f'migration can be undone.',

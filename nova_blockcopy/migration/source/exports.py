@@ -70,7 +70,7 @@ class Exports:
 
         :raises ExportError: the destination reads zeroes in place of data
         """
-        tops = {move.disk: move.top() for move in self._ledger.record.moves}
+        tops = self._tops()
         for each in self._ledger.record.exports:
             path = tops[each.disk].path
             if each.writable and images.length(path) > each.size_bytes:
@@ -97,7 +97,7 @@ class Exports:
         :raises SourceRebooted: this host was rebooted meanwhile
         :raises ExportError: a server could not be started
         """
-        tops = {move.disk: move.top() for move in self._ledger.record.moves}
+        tops = self._tops()
 
         def revived(export: model.Export) -> model.Export:
             image = tops[export.disk]
@@ -110,6 +110,9 @@ class Exports:
             note='exports',
             exports=tuple(map(revived, self._ledger.record.exports)),
         )
+
+    def _tops(self) -> dict[str, model.Image]:
+        return {move.disk: move.top() for move in self._ledger.record.moves}
 
     def stop(self) -> None:
         """End all servers. Can be done twice.

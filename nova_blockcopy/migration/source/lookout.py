@@ -61,7 +61,7 @@ class Lookout:
         if not waiting.until(
             lambda: self.guest.domain_job() is None, timeout=timeout
         ):
-            raise self._disturbed(
+            raise self.guest.disturbed(
                 f'it has a job ({self.guest.domain_job()}) that did not end '
                 f'within {timeout} s. Wait until that job ends.'
             )
@@ -135,9 +135,4 @@ class Lookout:
             self.selection,
         )
         if reason is not None:
-            raise self._disturbed(reason)
-
-    def _disturbed(self, reason: str) -> exception.Disturbed:
-        return exception.Disturbed(
-            guest=self.guest.name, host=self.guest.host, reason=reason
-        )
+            raise self.guest.disturbed(reason)

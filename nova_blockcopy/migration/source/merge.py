@@ -117,10 +117,8 @@ class Merger:
         """
         paths = [layer.path for layer in disk.layers]
         if move.source.path not in paths:
-            raise exception.Disturbed(
-                guest=self.guest.name,
-                host=self.guest.host,
-                reason=f'disk {move.disk} no longer uses {move.source.path}, '
+            raise self.guest.disturbed(
+                f'disk {move.disk} no longer uses {move.source.path}, '
                 f'so its deltas cannot be merged, and were not removed: '
                 f'{", ".join(move.deltas)}. Find out which images have the '
                 f"guest's data, and settle the migration by hand.",

@@ -134,13 +134,9 @@ class Control:
     def listened(self) -> set[str]:
         """Return the names of the queues of RabbitMQ that somebody reads."""
         printed = self.host.run(
-            *('env', f'HOME={self._state / "rabbitmq"}'),
-            *(
-                str(RABBITMQ.with_name('rabbitmqctl')),
-                '-n',
-                'rabbit@localhost',
-            ),
-            *('--quiet', 'list_queues', 'name', 'consumers'),
+            *('env', *self.rabbitmq.variables),
+            *(str(RABBITMQ.with_name('rabbitmqctl')), '--quiet'),
+            *('list_queues', 'name', 'consumers'),
         ).stdout
         rows = [line.split() for line in printed.splitlines()]
         return {name for name, count in rows[1:] if int(count)}

@@ -36,14 +36,18 @@ class Service:
     answers: 'Callable[[Service], bool]'
     environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
+    @property
+    def variables(self) -> list[str]:
+        """The environment, as arguments of env(1)."""
+        return [f'{k}={v}' for k, v in self.environment.items()]
+
     def start(self) -> None:
         """Start the service, unless it runs."""
         if self.process is not None:
             return
         self.log.parent.mkdir(parents=True, exist_ok=True)
         begin = self.log.stat().st_size if self.log.exists() else 0
-        variables = [f'{k}={v}' for k, v in self.environment.items()]
-        pid = self.at.start('env', *variables, *self.argv, log=self.log)
+        pid = self.at.start('env', *self.variables, *self.argv, log=self.log)
         record = {
             'pid': pid,
             'created': psutil.Process(pid).create_time(),

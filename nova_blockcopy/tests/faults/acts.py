@@ -16,7 +16,8 @@ from nova_blockcopy.tests.faults import stage as stages
 
 #: Seconds for which a guest is paused.
 _PAUSE = 1.5
-_ENDING = libvirt.VIR_DOMAIN_SHUTDOWN
+#: The states of a guest that runs, or that is about to end.
+_RUNS = (libvirt.VIR_DOMAIN_RUNNING, libvirt.VIR_DOMAIN_SHUTDOWN)
 #: Seconds for which a guest may go on before it shuts itself down.
 _PATIENCE = 30
 
@@ -81,8 +82,7 @@ def plug(it: stages.Stage) -> Iterator[None]:
 
 
 def _runs(it: stages.Stage) -> bool:
-    states = [it.state(at) for at in (it.home, it.away)]
-    return bool({libvirt.VIR_DOMAIN_RUNNING, _ENDING}.intersection(states))
+    return any(it.state(at) in _RUNS for at in (it.home, it.away))
 
 
 def _start_over(it: stages.Stage) -> None:

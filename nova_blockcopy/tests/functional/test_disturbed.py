@@ -121,17 +121,15 @@ class TestDisk(DisturbedTestCase):
         path = self.lab.b.images / 'plugged.img'
         self.lab.b.run('truncate', '-s', '16M', str(path))
 
-        def listen(now):
-            if now.state is states.State.READY and not self.acted:
-                self.acted.append(now.state)
-                self.virsh(
-                    *('attach-disk', made.guest.uuid, str(path), 'vdx'),
-                    *('--live', '--cache', 'none'),
-                    at=self.lab.b,
-                )
-                moving.abort()
+        def act():
+            self.virsh(
+                *('attach-disk', made.guest.uuid, str(path), 'vdx'),
+                *('--live', '--cache', 'none'),
+                at=self.lab.b,
+            )
+            moving.abort()
 
-        moving = made.migration(listen)
+        moving = self.when(made, states.State.READY, act)
         error = self.assertRaises(exception.MigrationStuck, made.run, moving)
         self.assertIn('virsh detach-disk', str(error))
         self.virsh(

@@ -81,8 +81,9 @@ class Log:
         #: How many orders the guest has answered, and whether it is quiet.
         self.answers = 0
         self.quiet = False
-        self._errors: list[str] = []
-        #: The errors of each disk since its last record.
+        #: The errors that the guest saw, except when it ended its disks.
+        self.errors: list[str] = []
+        #: Those of each disk since its last record.
         self._last_errors: dict[str, list[str]] = {}
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
@@ -133,12 +134,6 @@ class Log:
                 f'operations after {_SECONDS} s; its last errors: '
                 f'{self.errors[-3:]}'
             )
-
-    @property
-    def errors(self) -> list[str]:
-        """The errors that the guest saw, except when it ended its disks."""
-        last = self._last_errors.values()
-        return [*self._errors, *itertools.chain.from_iterable(last)]
 
     def chaos(self, target: str) -> int:
         """Return about how many operations of chaos a disk has seen."""
@@ -198,6 +193,8 @@ class Log:
     def _take(self, line: bytes, now: float) -> None:
         if _LAST_WORDS in line:
             # the kernel had ended the disks, and then failed their writes
+            for error in itertools.chain(*self._last_errors.values()):
+                self.errors.remove(error)
             self._last_errors.clear()
         answer = _ANSWERS.get(line.strip())
         if answer is not None:
@@ -209,15 +206,15 @@ class Log:
         disk, number = found['disk'].decode(), int(found['n'])
         match found['kind']:
             case b'e':
-                self._last_errors.setdefault(disk, []).append(
-                    line.decode(errors='replace').strip()
-                )
+                error = line.decode(errors='replace').strip()
+                self.errors.append(error)
+                self._last_errors.setdefault(disk, []).append(error)
             case b'c':
                 self._chaos[disk] = number
             case b'r':
                 self._reads.setdefault(disk, []).append((now, number))
             case _:
-                self._errors += self._last_errors.pop(disk, [])
+                self._last_errors.pop(disk, None)
                 self._reports[disk] = self._reports.get(disk, 0) + 1
                 # A paused console may lose a line. The records are written
                 # in order, so the number tells how many there are.

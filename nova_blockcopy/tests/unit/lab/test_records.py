@@ -145,7 +145,7 @@ class TestOtherReports(base.TestCase):
     def test_a_failure_of_any_writer_is_an_error(self):
         self._say('e a 3 5', 'e b 9 discard 95', 'e a 1 read 5')
         self.assertEqual(
-            ['e a 3 5', 'e a 1 read 5', 'e b 9 discard 95'], self.found.errors
+            ['e a 3 5', 'e b 9 discard 95', 'e a 1 read 5'], self.found.errors
         )
 
     def test_orders_are_answered(self):
