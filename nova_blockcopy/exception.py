@@ -222,6 +222,16 @@ class HelperError(BlockCopyError):
     )
 
 
+class HelperBusy(BlockCopyError):
+    """Long calls of other migrations use the threads of the helper."""
+
+    msg_fmt = (
+        'The privsep helper, which runs as root, had no thread for a long '
+        'call within %(timeout)s s. Increase thread_pool_size in '
+        '[%(section)s].'
+    )
+
+
 class ChildrenIgnored(BlockCopyError):
     """A process could not tell how the programs end that it starts."""
 

@@ -45,7 +45,7 @@ def of(
     return found
 
 
-@privsep.entrypoint
+@privsep.lasting
 def _bytes(path: str, offset: int, length: int) -> str:
     with images.reading(path), open(path, 'rb') as f:
         f.seek(offset)
@@ -60,7 +60,7 @@ def _content(image: model.Image, part: model.Extent, timeout: int) -> str:
         raise exception.ImageError(path=image.path, reason=e) from e
 
 
-@privsep.entrypoint
+@privsep.lasting
 def _read(options: str, length: int, timeout: int) -> str:
     """Return the checksum of the content that qemu-img reads.
 

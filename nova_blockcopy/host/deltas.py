@@ -92,7 +92,7 @@ def _stand_on(path: str, below: Sequence[str], timeout: int) -> None:
     )
 
 
-@privsep.entrypoint
+@privsep.lasting
 def commit(path: str, into: str, timeout: int) -> None:
     """Merge an overlay, and all layers between, into an unused image.
 
@@ -130,12 +130,28 @@ def time_limit(stalled: int, paths: Iterable[str]) -> int:
 
 
 @privsep.entrypoint
+def retire(path: str) -> None:
+    """Rename an overlay durably, so that it is no longer present.
+
+    This takes a moment only. :func:`remove` removes the file.
+    """
+    if os.path.exists(path):
+        os.rename(path, _retired(path))
+        durable.sync(os.path.dirname(path))
+
+
+@privsep.lasting
 def remove(paths: Sequence[str]) -> None:
-    """Remove overlays durably, in the given order."""
+    """Remove overlays durably, in the given order, also retired ones."""
     for path in paths:
-        if os.path.exists(path):
-            os.unlink(path)
-            durable.sync(os.path.dirname(path))
+        for each in (path, _retired(path)):
+            if os.path.exists(each):
+                os.unlink(each)
+                durable.sync(os.path.dirname(each))
+
+
+def _retired(path: str) -> str:
+    return f'{path}.merged'
 
 
 @privsep.entrypoint

@@ -7,14 +7,19 @@ import os
 import stat
 from collections.abc import Sequence
 
+from nova_blockcopy import exception
 from nova_blockcopy.host import images
+from nova_blockcopy.host import mounts
 from nova_blockcopy.runtime import privsep
+from nova_blockcopy.runtime import task
 from nova_blockcopy.runtime import waiting
 
 #: Seconds for which a user may have an image open without being in the way,
 #: and between two looks.
 _PATIENCE = 3.0
 _PAUSE = 0.3
+#: Seconds that one look may take.
+_LIMIT = 60
 
 
 def of(path: str) -> tuple[str, ...]:
@@ -27,20 +32,34 @@ def of(path: str) -> tuple[str, ...]:
     After each change of a volume, udev and others read it for a moment. So a
     user counts only if some user is there for three seconds.
 
-    :raises ImageError: the image cannot be read
+    :raises ImageError: the image cannot be read, or the search did not end
     """
     found: Sequence[str] = ()
 
     def is_free() -> bool:
         nonlocal found
-        found = _holders(path, os.getpid())
+        found = _look(path)
         return not found
 
     waiting.until(is_free, timeout=_PATIENCE, interval=_PAUSE)
     return tuple(found)
 
 
-@privsep.entrypoint
+def _look(path: str) -> Sequence[str]:
+    looking = task.Task('holders', lambda _: _holders(path, os.getpid()))
+    if not looking.wait(_LIMIT):
+        raise exception.ImageError(
+            path=path,
+            reason=f'the programs that have it open were not found within '
+            f'{_LIMIT} s; a file system of this host may not answer.',
+        )
+    if looking.failure is not None:
+        raise looking.failure
+    found: Sequence[str] = looking.result
+    return found
+
+
+@privsep.lasting
 def _holders(path: str, asker: int) -> Sequence[str]:
     image = images.status(path)
     found = [
@@ -54,23 +73,45 @@ def _holders(path: str, asker: int) -> Sequence[str]:
 
 def _loop_devices_over(image: os.stat_result) -> list[str]:
     found = []
+    seen = mounts.of()
     for link in glob.glob('/sys/block/loop*/loop/backing_file'):
         try:
             with open(link, encoding='utf-8') as f:
                 backing = f.read().strip()
         except OSError:
             continue  # the device was detached after glob() listed it
+        mount = mounts.containing(backing, seen)
+        if mount and _may_hang(mount, image):
+            continue
         if _same(backing, image):
             found.append(f'loop device {link.split("/")[3]}')
     return found
 
 
 def _processes_holding(image: os.stat_result) -> set[int]:
+    apart = {mount.id for mount in mounts.of_all() if _may_hang(mount, image)}
     found = set()
     for link in glob.iglob('/proc/[0-9]*/fd/*'):
+        if apart and _mount(link) in apart:
+            continue
         if _same(link, image):
             found.add(int(link.split('/')[2]))
     return found
+
+
+def _may_hang(mount: mounts.Mount, image: os.stat_result) -> bool:
+    """Tell whether a mount may hang, and has no file that is the image."""
+    return mount.served and mount.device != image.st_dev
+
+
+def _mount(link: str) -> str:
+    """Return the id of the mount of an open file; '' if it is closed."""
+    try:
+        with open(link.replace('/fd/', '/fdinfo/'), encoding='utf-8') as f:
+            fields = dict(line.split(':', 1) for line in f if ':' in line)
+    except OSError:
+        return ''
+    return fields['mnt_id'].strip()
 
 
 def _program(pid: int) -> str:

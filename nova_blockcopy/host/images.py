@@ -178,7 +178,7 @@ def digest(image: model.Image | None) -> str | None:
     return _digest([layer.path for layer in model.chain(image)])
 
 
-@privsep.entrypoint
+@privsep.lasting
 def _digest(paths: Sequence[str]) -> str:
     total = hashlib.sha256()
     for path in paths:
@@ -233,7 +233,7 @@ def data_extents(path: str) -> tuple[model.Extent, ...]:
     return tuple(found)
 
 
-@privsep.entrypoint
+@privsep.lasting
 def _data(path: str) -> Sequence[tuple[int, int]]:
     """Return the begin and end of each run of data, rounded outwards."""
     size = length(path)
@@ -247,7 +247,7 @@ def _data(path: str) -> Sequence[tuple[int, int]]:
     return found
 
 
-@privsep.entrypoint
+@privsep.lasting
 def data_end(path: str) -> int:
     """Return the offset in bytes at which the last data of a file ends.
 
@@ -287,7 +287,7 @@ def info(path: str) -> dict[str, Any]:
     return found
 
 
-@privsep.entrypoint
+@privsep.lasting
 def reserve(path: str, size_bytes: int, timeout: int) -> None:
     """Reserve space for a file, which may be in use. The content stays.
 

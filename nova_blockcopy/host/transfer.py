@@ -67,7 +67,7 @@ def _resize(path: str, length: int) -> None:
         ) from e
 
 
-@privsep.entrypoint
+@privsep.lasting
 def _empty(path: str, length: int, new: bool) -> None:
     try:
         with open(files.create(path) if new else path, 'r+b') as f:
@@ -113,7 +113,7 @@ def run(
     )
 
 
-@privsep.entrypoint
+@privsep.lasting
 def _convert(
     options: Sequence[str], source: str, target: str, timeout: int
 ) -> None:

@@ -5,15 +5,21 @@ An :func:`entrypoint` runs in a helper process. The first call of an entry
 point starts the helper. A process that is root itself runs the function
 directly, without a helper.
 
+The helper runs each call on a thread of a pool. A call that may take long is
+a :func:`lasting` entry point. Such calls never use all threads of the pool.
+
 The import of this module sets the default of ``thread_pool_size`` in the
 global ``CONF``, because oslo.privsep reads its options there.
 """
 
+import contextlib
 import copy
 import functools
 import os
+import threading
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import ParamSpec
 from typing import TypeVar
 from typing import cast
@@ -33,7 +39,11 @@ SECTION = 'nova_blockcopy_sys_admin'
 #: To open images of any owner, and to see which processes have an image open.
 CAPABILITIES = (capabilities.CAP_DAC_OVERRIDE, capabilities.CAP_SYS_PTRACE)
 #: Threads of the helper. Most of them wait for a server or for a disk.
-_THREADS = 16
+_THREADS = 32
+#: Threads that lasting calls leave free.
+_FREE = 8
+#: Seconds that a lasting call waits for the end of others.
+_PATIENCE = 3600
 
 context = priv_context.PrivContext(
     'nova_blockcopy',
@@ -69,6 +79,45 @@ def entrypoint(function: Callable[P, T]) -> Callable[P, T]:
         return cast('T', call(*args, **kwargs))
 
     return ensured
+
+
+def lasting(function: Callable[P, T]) -> Callable[P, T]:
+    """Make an entry point of a function that may take longer than a moment.
+
+    Many such calls wait for each other. So other calls, which are also made
+    while a guest is paused, do not wait for them.
+
+    A call of the function raises the errors of an :func:`entrypoint`, and:
+
+    :raises HelperBusy: other lasting calls have used their threads for an hour
+    """
+    call = entrypoint(function)
+
+    @functools.wraps(call)
+    def placed(*args: P.args, **kwargs: P.kwargs) -> T:
+        if not context.client_mode:
+            return call(*args, **kwargs)
+        with _place():
+            return call(*args, **kwargs)
+
+    return placed
+
+
+@contextlib.contextmanager
+def _place() -> Iterator[None]:
+    places = _places()
+    if not places.acquire(timeout=_PATIENCE):
+        raise exception.HelperBusy(section=SECTION, timeout=_PATIENCE)
+    try:
+        yield
+    finally:
+        places.release()
+
+
+@functools.cache
+def _places() -> threading.BoundedSemaphore:
+    threads = context.conf.thread_pool_size
+    return threading.BoundedSemaphore(max(1, threads - _FREE))
 
 
 def _start() -> None:

@@ -42,6 +42,8 @@ class Copying:
         record = page.record
         self.guest = host.here.guest(page.guest)
         self.pauses = pauses_of(self.guest, page)
+        # a copy may start while the guest is paused, so it asks only once
+        self._limits = functools.cache(self._ask_limits)
         driver = drivers.load(host.settings, host.here.connect)
         self.group = group.CopyGroup(
             driver,
@@ -66,6 +68,8 @@ class Copying:
         :raises Aborted: ``cancelled`` was set
         """
         if mirror.misses_first_writes(self._hypervisor()):
+            for move in self._page.record.moves:
+                self._limits(move.base)  # the helper may be slow to answer
             with self.pauses.standing_still():
                 self.group.start()
                 self.group.wait_for_begin()
@@ -95,7 +99,7 @@ class Copying:
             limits = bandwidth.slowed(before[move.disk], share, unit)
             self.guest.limit(move.disk, limits)
 
-    def _limits(self, base: model.Image) -> mirror.Limits:
+    def _ask_limits(self, base: model.Image) -> mirror.Limits:
         return mirror.limits(
             base,
             alignment=images.alignment(base.path),

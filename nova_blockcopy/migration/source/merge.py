@@ -2,13 +2,14 @@
 """The merge of a guest's deltas into the disks, to undo a freeze.
 
 If the guest runs, libvirt merges the deltas by block commits. If the guest is
-off, qemu-img merges them. The lowest delta of a disk is removed first. So if
-the lowest delta is gone, all deltas were merged, or none was ever written
-to.
+off, qemu-img merges them. Then the lowest delta of a disk is renamed before
+the others are removed. So if its name is gone, all deltas were merged, or none
+was ever written to.
 """
 
 import dataclasses
 import threading
+from collections.abc import Iterable
 
 from oslo_log import log as logging
 
@@ -90,22 +91,28 @@ class Merger:
             for move in moves
             if move.disk in disks
         ]
-        paths = {move.disk: move.deltas for move in moves}
+        by_disk = {move.disk: move for move in moves}
+        merged = []
 
-        def merged(disk: str) -> None:
-            # from now on the guest writes to the disk: the deltas are old
-            deltas.remove(paths[disk])
+        def retire(disk: str) -> None:
+            # From now on the guest writes to the disk: the deltas are old.
+            # The guest is paused, and the removal of a large file takes time.
+            deltas.retire(by_disk[disk].deltas[0])
+            merged.append(by_disk[disk])
 
         for job in jobs:
             if job.at_base():
-                _check_unused(paths[job.disk])
-                merged(job.disk)
+                _check_unused(by_disk[job.disk].deltas)
+                retire(job.disk)
         # a commit does not cross the network, so no limit is needed
         group = copygroup.CopyGroup(driver, self.guest, jobs, self.settings, 0)
         group.start()
         group.follow(threading.Event(), lambda _state, _disks: None)
-        with self.pauses.standing_still():
-            group.pivot(merged)
+        try:
+            with self.pauses.standing_still():
+                group.pivot(retire)
+        finally:
+            drop(merged)
         self.pauses.end()  # an earlier attempt may have left it paused
 
     def _job(
@@ -157,7 +164,7 @@ class Merger:
             )
 
 
-def drop(moves: tuple[model.Move, ...]) -> None:
+def drop(moves: Iterable[model.Move]) -> None:
     """Remove the deltas of disks. Nothing may use the deltas any more."""
     deltas.remove([path for move in moves for path in move.deltas])
 

@@ -133,6 +133,15 @@ class TestOverlay(base.TestCase):
             deltas.remove([self.top.path, self.path('never')])
             self.assertFalse(os.path.exists(self.top.path))
 
+    def test_retired_and_removed(self):
+        self.create()
+        for _time in range(2):
+            deltas.retire(self.top.path)
+            self.assertEqual((), tuple(deltas.present([self.top.path])))
+        before = os.listdir(self.directory)
+        deltas.remove([self.top.path])
+        self.assertEqual(len(before) - 1, len(os.listdir(self.directory)))
+
     def test_what_it_occupies(self):
         self.create()
         before = deltas.allocated(self.top.path)

@@ -6,10 +6,12 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 from typing import Any
 
 import fixtures
+import libvirt
 
 from nova_blockcopy import domxml
 from nova_blockcopy import exception
@@ -30,6 +32,7 @@ from nova_blockcopy.migration.source import offer
 from nova_blockcopy.migration.source import readiness
 from nova_blockcopy.migration.source import remote
 from nova_blockcopy.records import journal
+from nova_blockcopy.runtime import children
 from nova_blockcopy.tests.unit import base
 from nova_blockcopy.tests.unit import fakes
 from nova_blockcopy.tests.unit import samples
@@ -445,6 +448,18 @@ class WorldTestCase(base.TestCase):
             f.seek(piece.offset)
             g.seek(piece.offset)
             g.write(f.read(piece.length))
+
+    def helper_calls_while_paused(self, machine):
+        """Collect the names of functions that run in the helper meanwhile."""
+        found = []
+
+        def check():
+            if machine.condition[0] == libvirt.VIR_DOMAIN_PAUSED:
+                call = sys._getframe(1).f_locals['call']
+                found.append(call.args[0].__name__)
+
+        self.useFixture(fixtures.MockPatchObject(children, 'check', check))
+        return found
 
     def steady_writes(self):
         """Have the guest write whenever a piece of its disks travels."""

@@ -4,6 +4,7 @@
 The helper has the rights of the tests, as they need not be root.
 """
 
+import contextlib
 import os
 import shlex
 import socket
@@ -12,17 +13,21 @@ import subprocess
 import sys
 
 import ddt
+import fixtures
 from oslo_config import cfg
 from oslo_config import fixture
 
 from nova_blockcopy import exception
 from nova_blockcopy import model
+from nova_blockcopy.host import checksums
 from nova_blockcopy.host import container
 from nova_blockcopy.host import deltas
 from nova_blockcopy.host import holders
 from nova_blockcopy.host import images
 from nova_blockcopy.host import transfer
 from nova_blockcopy.runtime import privsep
+from nova_blockcopy.runtime import task
+from nova_blockcopy.runtime import waiting
 from nova_blockcopy.tests.unit import base
 from nova_blockcopy.tests.unit import samples
 from nova_blockcopy.tests.unit.host import servers
@@ -200,6 +205,54 @@ class TestExporter(HelperTestCase):
             *(self.exporter.start, servers.planned(self.name), image),
         )
         self.assertIn('host_device', str(error))
+
+
+class TestPool(HelperTestCase):
+    """Calls that take long leave threads of the helper to the others."""
+
+    def setUp(self):
+        privsep._places.cache_clear()
+        self.addCleanup(privsep._places.cache_clear)
+        super().setUp()
+
+    def reading(self, number):
+        """Begin calls that last until the test feeds them."""
+        pipe = str(self.directory / 'pipe')
+        os.mkfifo(pipe)  # the open of a reader waits for a writer
+        calls = [
+            task.Task(f'read {n}', lambda _: checksums._bytes(pipe, 0, 1))
+            for n in range(number)
+        ]
+        self.addCleanup(self.feed, pipe, calls)
+        return calls
+
+    def feed(self, pipe, calls):
+        def all_done():
+            with contextlib.suppress(OSError):  # no reader waits just now
+                os.close(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
+            return all(call.done for call in calls)
+
+        self.assertTrue(waiting.until(all_done, timeout=60, interval=0.01))
+
+    def test_more_of_them_than_threads(self):
+        threads = cfg.CONF[privsep.SECTION].thread_pool_size
+        self.reading(2 * threads)
+        image = self.layered()
+        short = task.Task('short', lambda _: images.length(image.path))
+        self.assertTrue(short.wait(60))
+        self.assertEqual(self.here(images.length, image.path), short.result)
+
+    def test_none_ends(self):
+        self.useFixture(fixtures.MockPatchObject(privsep, '_PATIENCE', 0.1))
+        config = self.useFixture(fixture.Config(cfg.CONF))
+        config.config(group=privsep.SECTION, thread_pool_size=1)
+        (first, second) = calls = self.reading(2)
+        self.assertTrue(
+            waiting.until(lambda: first.done or second.done, timeout=60)
+        )
+        (busy,) = [call.failure for call in calls if call.done]
+        self.assertIsInstance(busy, exception.HelperBusy)
+        self.assertIn('thread_pool_size', str(busy))
 
 
 class TestChildren(base.TestCase):

@@ -269,6 +269,13 @@ class TestBegin(OperationsTestCase):
         self.assertEqual(2 * [PAUSED], self.copied(8_002_000, unbegun=9))
         self.assertEqual(0, self.guest.unbegun)
 
+    def test_the_helper_is_not_asked_meanwhile(self):
+        self.b.emulator = 8_002_000
+        self.arrive(unbegun=9)
+        calls = self.helper_calls_while_paused(self.guest)
+        self.copy()
+        self.assertEqual([], calls)
+
     def test_until_all_have_begun(self):
         seen = []
 

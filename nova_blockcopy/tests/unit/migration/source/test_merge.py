@@ -93,6 +93,13 @@ class TestMerge(world.WorldTestCase):
         self.assertEqual([], self.overlays('a'))
         self.assert_merged()
 
+    def test_one_call_for_each_disk_while_the_guest_is_paused(self):
+        calls = self.helper_calls_while_paused(self.machine)
+        self.merge()
+        # the fake QEMU commits
+        self.assertEqual(2 * ['commit', 'retire'], calls)
+        self.assertEqual([], self.overlays('a'))
+
     def test_a_guest_that_is_off(self):
         self.machine.power_off()
         self.merge()
