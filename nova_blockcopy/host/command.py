@@ -5,6 +5,7 @@ import contextlib
 import os
 import socket
 import subprocess
+from collections.abc import Sequence
 
 from oslo_concurrency import processutils
 
@@ -74,18 +75,24 @@ def run(*argv: str, timeout: int) -> str:
     return str(out)
 
 
-def serve(listener: socket.socket, *argv: str, timeout: int) -> None:
+def serve(
+    listener: socket.socket,
+    *argv: str,
+    prefix: Sequence[str] = (),
+    timeout: int,
+) -> None:
     """Start a server on this host with a socket that listens already.
 
     The server must put itself into the background when ready.
 
+    :param prefix: a command that becomes the server, such as ``env``
     :param timeout: seconds until the server is in the background
     :raises CommandFailed: the server failed; the message has the standard
         error
     :raises CommandTimeout: the time has passed; the server was killed
     """
     with subprocess.Popen(
-        ['/bin/sh', '-c', _ACTIVATE, 'sh', *argv],
+        ['/bin/sh', '-c', _ACTIVATE, 'sh', *prefix, *argv],
         stdin=listener.fileno(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

@@ -2,13 +2,14 @@
 """Exports: source images that qemu-nbd serves over NBD to the destination.
 
 The servers run on the source. The guest may have the image open meanwhile.
-Each server is a process that outlives this one, because the guest depends on
-the server until the pivot.
+Each server is a process that outlives this one and its unit, because the guest
+depends on the server until the pivot.
 """
 
 import contextlib
 import dataclasses
 import errno
+import itertools
 import os
 import signal
 import socket
@@ -28,6 +29,7 @@ from nova_blockcopy.host import command
 from nova_blockcopy.host import container
 from nova_blockcopy.host import images
 from nova_blockcopy.host import qemu
+from nova_blockcopy.host import scope
 from nova_blockcopy.runtime import privsep
 from nova_blockcopy.runtime import waiting
 
@@ -180,7 +182,12 @@ def _start(export: Any, node: str, encryption: Any, timeout: int) -> None:
     unpacked = wire.unpack(export, model.Export)
     tls = encryption and wire.unpack(encryption, model.Encryption)
     with listen(unpacked.address, unpacked.port) as listener:
-        command.serve(listener, *_argv(unpacked, node, tls), timeout=timeout)
+        command.serve(
+            listener,
+            *_argv(unpacked, node, tls),
+            prefix=scope.prefix(unpacked.name),
+            timeout=timeout,
+        )
 
 
 def check_certificates(
@@ -233,6 +240,8 @@ def _end(names: Sequence[str], number: int, timeout: int) -> bool:
 def _processes(name: str) -> Iterator[psutil.Process]:
     """Find servers by the name of their export, as a pid can be reused.
 
+    A process that is about to become a server counts, too.
+
     psutil.process_iter() keeps its objects. If the pid of one was reused, the
     object is still that of the process that has ended: it tells the new name
     and command, but takes no signal, and counts as not running.
@@ -240,10 +249,14 @@ def _processes(name: str) -> Iterator[psutil.Process]:
     for pid in psutil.pids():
         try:
             process = psutil.Process(pid)
-            if process.name() == 'qemu-nbd' and name in process.cmdline():
+            if _exports(process.cmdline(), name):
                 yield process
         except (psutil.NoSuchProcess, psutil.ZombieProcess):
             continue
+
+
+def _exports(argv: Sequence[str], name: str) -> bool:
+    return ('--export-name', name) in itertools.pairwise(argv)
 
 
 def _runs(process: psutil.Process) -> bool:

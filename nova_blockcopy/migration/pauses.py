@@ -11,6 +11,10 @@ from collections.abc import Iterator
 
 from nova_blockcopy.host import hypervisor
 from nova_blockcopy.records import journal
+from nova_blockcopy.runtime import waiting
+
+#: Seconds until a resumed guest meets the next I/O error, if there is one.
+_WAKE_INTERVAL = 0.5
 
 
 class Pauses:
@@ -51,6 +55,18 @@ class Pauses:
             if runs:
                 self._guest.resume()
                 self._note(False)
+
+    def wake(self, timeout: float) -> None:
+        """Resume the guest as :meth:`end` does, until it keeps running.
+
+        An export that had died is back by now. QEMU notices that at the next
+        attempt to reconnect, and the first attempt may fail.
+
+        :param timeout: seconds for all attempts
+        """
+        waiting.until(
+            lambda: not self.end(), timeout=timeout, interval=_WAKE_INTERVAL
+        )
 
     def end(self) -> bool:
         """Resume a guest that the engine or an I/O error has paused.

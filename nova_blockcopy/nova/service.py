@@ -15,6 +15,7 @@ from nova_blockcopy.host import deltas
 from nova_blockcopy.host import directories
 from nova_blockcopy.host import hypervisor
 from nova_blockcopy.host import images
+from nova_blockcopy.host import scope
 from nova_blockcopy.migration import peer
 from nova_blockcopy.migration.destination import dispatcher
 from nova_blockcopy.migration.source import migration
@@ -57,6 +58,7 @@ class Service:
         self.settings = settings.read(uri)
         directory = self.settings.journal_dir
         _prepare_directories(self.settings)
+        _report_scopes()
         self.journal = journal.Journal(directory)
         self.expected = expected.Expected(directory)
         self.guard = guards.Guard(self.journal, self.expected)
@@ -254,6 +256,24 @@ def _prepare_directories(options: conf.Settings) -> None:
         deltas.prepare(options.delta_dir)
     except (exception.UnsafeDirectory, exception.HelperError) as e:
         LOG.error('Guests cannot be seeded: %s', e)
+
+
+def _report_scopes() -> None:
+    """Log whether guests can do without a running nova-compute here."""
+    try:
+        obstacle = scope.obstacle()
+    except exception.HelperError as e:
+        obstacle = str(e)
+    if obstacle:
+        LOG.warning(
+            'The exporters of this host may end together with the unit or the '
+            'container of nova-compute, because they get no scope of systemd '
+            '(%s). Then a guest between its switchover and its pivot pauses '
+            'until nova-compute runs again.',
+            obstacle,
+        )
+    else:
+        LOG.info('The exporters of this host outlive nova-compute')
 
 
 def _translated(host: str, connect: hypervisor.Connect) -> hypervisor.Connect:

@@ -171,6 +171,8 @@ class Operations:
         self._page.note(states.State.COPYING, persistent_xml=persistent_xml)
 
         def copy(cancelled: threading.Event) -> None:
+            # an export that died has stopped it, and runs again
+            copies.pauses.wake(self._host.settings.call_timeout)
             copies.slow_down(guest_bandwidth)
             copies.run(cancelled, self._watch)
             self._page.note(states.State.READY)

@@ -13,9 +13,9 @@ from nova_blockcopy.host import switchover
 from nova_blockcopy.migration import pauses
 from nova_blockcopy.runtime import waiting
 
+#: How often the guest is sent, and the seconds between two attempts.
 _ATTEMPTS = 5
-#: Seconds until a resumed guest meets the next I/O error, if there is one.
-_WAKE_INTERVAL = 0.5
+_PAUSE = 0.5
 
 
 def give_back(
@@ -39,7 +39,7 @@ def give_back(
 
     def attempt() -> None:
         check_remote(guest, moves)
-        _wake(stops, settings.call_timeout)
+        stops.wake(settings.call_timeout)
         present = guest.running_xml()
         _check_attached(guest, live_xml, present)
         guest.activate()
@@ -53,9 +53,7 @@ def give_back(
         )
 
     # some guests notice a dead export only when they are migrated
-    again = waiting.retrying(
-        exception.SwitchoverError, _ATTEMPTS, _WAKE_INTERVAL
-    )
+    again = waiting.retrying(exception.SwitchoverError, _ATTEMPTS, _PAUSE)
     again(attempt)
 
 
@@ -119,16 +117,3 @@ def forget_dead(
     if guest and guest.power() is hypervisor.Power.OFF:
         check_remote(guest, moves)
         guest.undefine()
-
-
-def _wake(stops: pauses.Pauses, timeout: float) -> None:
-    """Resume a guest that QEMU has paused, until the guest keeps running.
-
-    An export that had died is back by now. QEMU notices that at the next
-    attempt to reconnect, and the first attempt may fail.
-
-    :param timeout: seconds for all attempts
-    """
-    waiting.until(
-        lambda: not stops.end(), timeout=timeout, interval=_WAKE_INTERVAL
-    )

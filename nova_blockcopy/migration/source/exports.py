@@ -82,6 +82,10 @@ class Exports:
                     f'while it writes and discards less.',
                 )
 
+    def alive(self) -> bool:
+        """Tell whether all servers run."""
+        return all(map(self._exporter.alive, self._ledger.record.exports))
+
     def revive(self, export: model.Export, image: model.Image) -> model.Export:
         """Serve an image again, at the old address and port.
 

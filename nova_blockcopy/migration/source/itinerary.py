@@ -153,6 +153,7 @@ def _window(
         ),
         steps.CopyDisks(
             destination=parts.destination,
+            exports=served,
             ledger=parts.ledger,
             lookout=watch,
             monitor=parts.monitor,

@@ -115,6 +115,7 @@ class CopyDisks(Step):
 
     state = states.State.COPYING
     destination: remote.RemoteDestination
+    exports: exports.Exports
     ledger: ledgers.Ledger
     lookout: lookout.Lookout
     monitor: monitor.Monitor
@@ -123,6 +124,30 @@ class CopyDisks(Step):
     settings: conf.Settings
 
     def execute(self) -> None:
+        """Have all disks copied.
+
+        If an export ends, it is started again, and the copies with it. The
+        guest reads and writes through the exports, so it pauses meanwhile.
+        """
+        revived = False
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                self._copy()
+                break
+            except (exception.JobFailed, exception.DriverError) as e:
+                revived = revived or not self.exports.alive()
+                if attempt == _ATTEMPTS or not revived:
+                    raise
+                LOG.warning(
+                    'The copies start again, because an export has ended: %s',
+                    e,
+                )
+                self.exports.revive_disks()
+                threading.Event().wait(_PAUSE)
+        self.ledger.note(states.State.READY)
+        self.monitor.watch(states.State.READY)
+
+    def _copy(self) -> None:
         self.destination.copy(
             self.ledger.record.persistent_xml,
             self.pace.copy,
@@ -131,8 +156,6 @@ class CopyDisks(Step):
             synchronous_writes=self.settings.synchronous_writes,
             guest_bandwidth=self.pace.guest,
         )
-        self.ledger.note(states.State.READY)
-        self.monitor.watch(states.State.READY)
 
     def undo(self) -> None:
         self.destination.abort()

@@ -20,6 +20,7 @@ from nova.virt.libvirt import host as nova_host
 
 from nova_blockcopy import exception
 from nova_blockcopy.host import deltas
+from nova_blockcopy.host import scope
 from nova_blockcopy.migration.destination import dispatcher
 from nova_blockcopy.nova import channel
 from nova_blockcopy.nova import compat
@@ -166,6 +167,20 @@ class TestDirectories(base.TestCase):
             deltas.prepare,
             made.settings.delta_dir,
         )
+
+    @ddt.data(
+        ('no systemd', logging.WARNING, 'until nova-compute runs again'),
+        ('', logging.INFO, 'outlive nova-compute'),
+    )
+    @ddt.unpack
+    def test_the_log_tells_what_happens_to_exporters(
+        self, obstacle, level, words
+    ):
+        self.fake(scope, 'obstacle', return_value=obstacle)
+        log = self.useFixture(fixtures.FakeLogger(level=level))
+        self.service()
+        self.assertIn(words, log.output)
+        self.assertIn(obstacle, log.output)
 
     @ddt.data(('journal_dir', 0o700), ('delta_dir', 0o711))
     @ddt.unpack

@@ -690,8 +690,11 @@ class Exporter:
         self.started.append((started, image))
         return started
 
+    def alive(self, export: model.Export) -> bool:
+        return export.name in self.served
+
     def revive(self, export: model.Export, image: model.Image) -> model.Export:
-        if export.name in self.served:
+        if self.alive(export):
             return export
         self.log.append(f'revive {export.disk}')
         self.served[export.name] = image

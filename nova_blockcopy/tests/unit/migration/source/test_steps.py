@@ -20,6 +20,8 @@ from nova_blockcopy.tests.unit import fakes
 from nova_blockcopy.tests.unit import samples
 from nova_blockcopy.tests.unit.migration import world
 
+IO_ERROR = (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_IOERROR)
+
 
 def failing(message='it broke', times=None):
     """A hook that raises, so many times or always."""
@@ -341,16 +343,49 @@ class TestCopy(world.WorldTestCase):
         self.undone()
         self.assertEqual(3, len(self.b.migrations))
 
-    def test_dead_exports_are_revived_for_the_way_back(self):
-        before: dict[str, model.Image] = {}
+    def test_an_export_that_ends_is_started_again(self):
+        """It has paused the guest, and broken the copies."""
 
+        def lose(machine):
+            self.exporter.served.popitem()
+            machine.jobs.clear()
+            machine.condition = IO_ERROR
+            machine.pace = fakes.TOTAL
+
+        def on_resume(machine):
+            machine.condition = (libvirt.VIR_DOMAIN_RUNNING, 1)
+
+        self.arriving(pace=0)
+        self.b.on_resume = on_resume
+        self.when_copying(lose)
+        self.migration().run()
+        self.assert_arrived()
+        self.assertEqual(1, len(self.exporter.revived))
+        self.assertIn('an export has ended', self.log.output)
+        machine = self.b.machines[samples.UUID]
+        self.assertEqual((libvirt.VIR_DOMAIN_RUNNING, 1), machine.condition)
+
+    def test_an_export_that_ends_each_time(self):
         def on_start(disk):
-            before.update(self.exporter.served)
             self.exporter.served.clear()
             failing_copy(disk)
 
-        self.make_layered('vdb')
         self.arriving(on_start=on_start)
+        error = self.undone()
+        self.assertIsInstance(error.__cause__, exception.DriverError)
+        self.assertEqual(5, self.asked.count('copy'))
+
+    def test_dead_exports_are_revived_for_the_way_back(self):
+        before: dict[str, model.Image] = {}
+
+        def lose(_machine):
+            before.update(self.exporter.served)
+            self.exporter.served.clear()
+            self.running.abort()
+
+        self.make_layered('vdb')
+        self.arriving(pace=0)
+        self.when_copying(lose)
         self.refused(
             exception.MigrationUndone,
             self.migration(bases=self.whole('vdb')).run,
@@ -384,10 +419,6 @@ class TestCopy(world.WorldTestCase):
             self.assertEqual(before, after)
 
     def test_a_guest_that_an_error_stopped_is_woken(self):
-        io_error = (
-            libvirt.VIR_DOMAIN_PAUSED,
-            libvirt.VIR_DOMAIN_PAUSED_IOERROR,
-        )
         woken = []
 
         def on_resume(machine):
@@ -396,7 +427,7 @@ class TestCopy(world.WorldTestCase):
             if len(woken) > 1:
                 machine.condition = (libvirt.VIR_DOMAIN_RUNNING, 1)
 
-        self.arriving(on_start=failing_copy, condition=io_error)
+        self.arriving(on_start=failing_copy, condition=IO_ERROR)
         self.b.on_resume = on_resume
         self.undone()
         self.assertEqual(2, len(woken))
