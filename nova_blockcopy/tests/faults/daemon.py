@@ -100,6 +100,17 @@ class Daemon:
                 if not each.name().startswith(('libvirtd', 'qemu-system'))
             )
 
+    def has_died(self) -> bool:
+        """Tell whether the service has obeyed an order to die.
+
+        If it has not, the order is taken back.
+        """
+        try:
+            self.ask('die')
+        except OSError:
+            return True
+        return False
+
     def ask(self, name: str, **values: Any) -> dict[str, Any]:
         """Ask the service.
 

@@ -50,7 +50,7 @@ def source_write(it: stages.Stage) -> Iterator[None]:
     it.source.ask('die', write=1)
     yield
     it.wait(lambda: it.has_ended)
-    it.met = not it.source.alive
+    it.met = it.source.has_died()
 
 
 @_fault(
@@ -62,7 +62,7 @@ def destination_write(it: stages.Stage) -> Iterator[None]:
     it.destination.ask('die', write=1)
     yield
     it.wait(lambda: not it.destination.alive or it.has_ended)
-    it.met = not it.destination.alive
+    it.met = it.destination.has_died()
     it.destination.start()
 
 
@@ -77,7 +77,7 @@ def destination_pivoted(it: stages.Stage) -> Iterator[None]:
     it.destination.ask('die', pivoted=True)
     yield
     it.wait(lambda: it.has_ended)
-    it.met = not it.destination.alive
+    it.met = it.destination.has_died()
 
 
 @_fault(

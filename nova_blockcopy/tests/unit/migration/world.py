@@ -215,7 +215,7 @@ class WorldTestCase(base.TestCase):
         record = samples.record(migration=migration)
         return remote.RemoteDestination(self.channel(), record, 0.01)
 
-    def prepare(self, far, dry_run=False, tls=False):
+    def prepare(self, far, dry_run=False, tls=False, port=None, xml=''):
         """Have the destination check its bases and open its journal."""
         here = self.a.hypervisor('host-a')
         side = readiness.Readiness(here, self.host_settings('a'))
@@ -230,7 +230,9 @@ class WorldTestCase(base.TestCase):
                 bases=self.request().bases,
                 disks=side.describe(here.guest(samples.UUID), chosen),
                 selection=chosen,
+                xml=xml,
             ),
+            port,
             dry_run=dry_run,
             cancelled=self.cancelled,
         )

@@ -14,6 +14,7 @@ from nova_blockcopy import states
 from nova_blockcopy.records import journal
 from nova_blockcopy.tests.unit import fakes
 from nova_blockcopy.tests.unit import samples
+from nova_blockcopy.tests.unit.host import servers
 from nova_blockcopy.tests.unit.migration import world
 
 MIB = bandwidth.MIB
@@ -120,6 +121,27 @@ class TestPrepare(OperationsTestCase):
             exception.EncryptionDiffers, self.prepare, self.far, False, tls
         )
         self.assertIsNone(self.record('b'))
+
+    def test_exports_that_cannot_be_reached(self):
+        port = servers.free_port()
+        offered = model.Rehearsal(address='127.0.0.1', port=port, word='x')
+        error = self.refused(
+            exception.ExportsRefused,
+            *(self.prepare, self.far, True, False, offered),
+        )
+        self.assertIn(f'port {port}', str(error))
+
+    def test_a_directory_that_this_host_lacks(self):
+        xml = self.home_xml.replace(
+            '<devices>',
+            '<devices><console type="file">'
+            '<source path="/nowhere/at/console"/></console>',
+        )
+        error = self.refused(
+            exception.GuestUnfit,
+            *(self.prepare, self.far, True, False, None, xml),
+        )
+        self.assertIn('/nowhere/at', str(error))
 
     def test_what_is_discarded_begins_no_journal_later_on(self):
         self.slow_check()
