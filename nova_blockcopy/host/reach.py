@@ -15,7 +15,10 @@ from nova_blockcopy import exception
 from nova_blockcopy.runtime import waiting
 
 #: libvirt's ports by transport (docs/uri.rst, docs/remote.html).
-_PORTS = {'tcp': 16509, 'tls': 16514, '': 16514, 'ssh': 22}
+_PORTS = {
+    **{'tcp': 16509, 'tls': 16514, '': 16514},
+    **dict.fromkeys(('ssh', 'libssh', 'libssh2'), 22),
+}
 #: A libvirtd that starts again refuses connections for a few seconds.
 _ATTEMPTS = 8
 _PAUSE = 0.5

@@ -65,6 +65,8 @@ class TestCheck(base.TestCase):
         ('qemu+tls://host-b/system', 16514),
         ('qemu://host-b/system', 16514),
         ('qemu+ssh://root@host-b/system', 22),
+        ('qemu+libssh://root@host-b/system', 22),
+        ('qemu+libssh2://root@host-b/system', 22),
         ('qemu+ssh://root@host-b:2222/system', 2222),
     )
     @ddt.unpack
