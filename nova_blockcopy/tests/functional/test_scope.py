@@ -34,6 +34,8 @@ DefaultDependencies=no
 ExecStart={python} {folder}/engine.py {folder} {name} {port}
 WorkingDirectory={home}
 Environment=PYTHONPATH={home}
+# those of the helper, see runtime.privsep
+CapabilityBoundingSet=CAP_DAC_OVERRIDE CAP_SYS_PTRACE
 """
 
 
