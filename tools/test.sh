@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
     functional nova-34 cloud-gate
 profiles=()
 case " $* " in *' cloud'*) profiles+=(cloud) ;; esac
-case " $* " in *' functional-trixie'*) profiles+=(root) ;; esac
+case " $* " in *' functional-'*) profiles+=(root) ;; esac
 case " $* " in *' docs '*) profiles+=(docs) ;; esac
 tools/setup.sh "${profiles[@]}"
 exec .venv/bin/tox run -e "$(IFS=,; printf '%s' "$*")"

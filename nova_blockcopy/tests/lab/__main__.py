@@ -2,6 +2,7 @@
 """tools/lab: two hosts on one machine, to try and to test with."""
 
 import argparse
+import os
 import sys
 
 import libvirt
@@ -16,7 +17,14 @@ _NAME = 'tool'
 def main() -> int:
     parser = argparse.ArgumentParser(prog='tools/lab', description=__doc__)
     commands = parser.add_subparsers(dest='command', required=True)
-    commands.add_parser('up', help='start the two hosts')
+    up = commands.add_parser('up', help='start the two hosts')
+    up.add_argument(
+        '--platform',
+        choices=root.PLATFORMS,
+        help=f'the release whose libvirt and QEMU the hosts run; its root is '
+        f'made if it does not exist (default: the root in {root.VARIABLE}, or '
+        f"the machine's own programs)",
+    )
     commands.add_parser('down', help='end both hosts and remove their files')
     commands.add_parser('status', help='show the hosts and their guests')
     commands.add_parser('sweep', help='end the labs of dead processes')
@@ -28,7 +36,7 @@ def main() -> int:
         description=f'Make a root of another Debian release and print its '
         f'path. Set {root.VARIABLE} to that path to use the root in labs.',
     )
-    other.add_argument('release', help='the release, such as trixie')
+    other.add_argument('platform', choices=root.PLATFORMS, help='the release')
     arguments = parser.parse_args()
     # without a handler, libvirt prints each error besides raising it
     libvirt.registerErrorHandler(lambda *_ignored: None, None)
@@ -37,8 +45,11 @@ def main() -> int:
         if arguments.command == 'shell':
             return _shell(it, arguments.host)
         if arguments.command == 'root':
-            print(root.make(arguments.release))
+            print(root.make(root.PLATFORMS[arguments.platform]))
             return 0
+        if arguments.command == 'up' and arguments.platform:
+            made = root.make(root.PLATFORMS[arguments.platform])
+            os.environ[root.VARIABLE] = str(made)
         _COMMANDS[arguments.command](it)
     except host.LabError as e:
         print(e, file=sys.stderr)

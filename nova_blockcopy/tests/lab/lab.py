@@ -222,7 +222,7 @@ def missing() -> list[str]:
     if of and lacking:
         found.append(
             f'{root.VARIABLE} names {of}, which lacks {", ".join(lacking)}; '
-            f'make a root with "tools/lab root trixie".'
+            f'make a root with "tools/lab root debian-13".'
         )
     if not os.path.exists('/dev/loop-control'):
         found.append('This kernel has no loop devices (/dev/loop-control).')

@@ -29,6 +29,12 @@ from nova_blockcopy.tests.lab import host
 
 #: The directory of all roots.
 ROOTS = pathlib.Path('/var/tmp/nova-blockcopy-roots')
+#: The releases that labs can use, by the name that people give them.
+PLATFORMS = {
+    'debian-12': 'bookworm',
+    'debian-13': 'trixie',
+    'debian-sid': 'sid',
+}
 #: The environment variable with the path of the root; if the variable is not
 #: set, hosts run the machine's programs.
 VARIABLE = 'NOVA_BLOCKCOPY_LAB_ROOT'
