@@ -10,6 +10,7 @@ cd "$(dirname "$0")/.."
 profiles=()
 case " $* " in *' cloud'*) profiles+=(cloud) ;; esac
 case " $* " in *' functional-'*) profiles+=(root) ;; esac
+case " $* " in *' hosts '*) profiles+=(root hosts) ;; esac
 case " $* " in *' docs '*) profiles+=(docs) ;; esac
 tools/setup.sh "${profiles[@]}"
 exec .venv/bin/tox run -e "$(IFS=,; printf '%s' "$*")"

@@ -65,11 +65,15 @@ set -e
 release=$1 mirror=$2 root=$3
 shift 3
 debootstrap --variant=minbase --force-check-gpg "$release" "$root" "$mirror"
+# let no package start a service
+printf '#!/bin/sh\nexit 101\n' > "$root/usr/sbin/policy-rc.d"
+chmod 755 "$root/usr/sbin/policy-rc.d"
 mount --rbind /dev "$root/dev"
 mount --bind /proc "$root/proc"
 chroot "$root" apt-get update -qq
 chroot "$root" apt-get install -y -qq --no-install-recommends "$@"
 chroot "$root" apt-get clean
+rm "$root/usr/sbin/policy-rc.d"
 '''
 
 
@@ -79,27 +83,32 @@ def chosen() -> pathlib.Path | None:
     return pathlib.Path(path).absolute() if path else None
 
 
-def make(release: str) -> pathlib.Path:
+def make(
+    release: str, name: str = '', packages: tuple[str, ...] | None = None
+) -> pathlib.Path:
     """Make the root of a Debian release, unless the root exists already.
 
+    :param name: of the root; the default is the release
+    :param packages: the default is those of a host of a lab
     :returns: the path of the root
     :raises LabError: the root cannot be made
     """
-    target = ROOTS / release
+    name, packages = name or release, packages or _PACKAGES
+    target = ROOTS / name
     with _locked():
-        if _made_of(target) == _PACKAGES:
+        if _made_of(target) == packages:
             return target
-        for path in (target, *ROOTS.glob(f'.{release}-*')):
+        for path in (target, *ROOTS.glob(f'.{name}-*')):
             shutil.rmtree(path, ignore_errors=True)
         # Renamed when complete. The name is new each time, because processes
         # of an interrupted attempt may still write to their directory.
         unfinished = pathlib.Path(
-            tempfile.mkdtemp(dir=ROOTS, prefix=f'.{release}-')
+            tempfile.mkdtemp(dir=ROOTS, prefix=f'.{name}-')
         )
         unfinished.chmod(0o755)
         try:
-            _fill(release, unfinished)
-            (unfinished / _STAMP).write_text('\n'.join(_PACKAGES))
+            _fill(release, unfinished, packages)
+            (unfinished / _STAMP).write_text('\n'.join(packages))
             unfinished.rename(target)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
@@ -184,7 +193,7 @@ def _made_of(root: pathlib.Path) -> tuple[str, ...] | None:
         return None
 
 
-def _fill(release: str, root: pathlib.Path) -> None:
+def _fill(release: str, root: pathlib.Path, packages: tuple[str, ...]) -> None:
     if shutil.which('debootstrap') is None:
         raise host.LabError(
             '"debootstrap" is not installed; install package debootstrap '
@@ -198,7 +207,7 @@ def _fill(release: str, root: pathlib.Path) -> None:
         [
             *('unshare', '--mount', '--pid', '--fork', '--kill-child'),
             *('--mount-proc', 'sh', '-c', _MAKE, 'sh'),
-            *(release, _mirror(), str(root), *_PACKAGES),
+            *(release, _mirror(), str(root), *packages),
         ],
         check=False,
         stdin=subprocess.DEVNULL,

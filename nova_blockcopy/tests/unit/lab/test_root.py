@@ -65,7 +65,7 @@ class TestMake(base.TestCase):
             fixtures.MockPatchObject(root, '_fill', side_effect=self.fill)
         ).mock
 
-    def fill(self, _release, path):
+    def fill(self, _release, path, _packages=()):
         (path / 'etc').mkdir(parents=True)
 
     def test_a_whole_one_is_left_as_it_is(self):
@@ -83,7 +83,7 @@ class TestMake(base.TestCase):
         self.assertFalse((made / 'mark').exists())
 
     def test_half_a_root_is_none(self):
-        def fail(release, path):
+        def fail(release, path, _packages):
             self.fill(release, path)
             raise host.LabError('no')
 

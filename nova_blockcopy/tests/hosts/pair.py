@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two machines, one guest with local disks, and its way between them."""
+
+import json
+import pathlib
+import re
+import socket
+import subprocess
+import time
+from typing import Any
+
+import fixtures
+
+from nova_blockcopy.runtime import waiting
+from nova_blockcopy.tests.hosts import image
+from nova_blockcopy.tests.hosts import machine
+from nova_blockcopy.tests.lab import host
+from nova_blockcopy.tests.lab import kernel
+from nova_blockcopy.tests.lab import records
+
+_DIST = pathlib.Path(__file__).parents[3] / 'dist'
+_AGENT = pathlib.Path(__file__).with_name('agent.py')
+_SECONDS = 1800
+_TICK = 2
+_INSTANCES = '/var/lib/nova/instances'
+#: The disks of the guest: a logical volume, a qcow2 over a cached base, and a
+#: raw file.
+BASES = {
+    'vda': '/dev/vg/guest_vda',
+    'vdb': f'{_INSTANCES}/guest/disk',
+    'vdc': f'{_INSTANCES}/guest/disk.eph0',
+}
+_REGION = records.Region(offset=2**20, length=8 * 2**20)
+_WRITTEN = re.compile(r'^w ([a-z]) (\d+)', re.MULTILINE)
+
+_SET_UP = """
+set -e
+date -s "@$1" >/dev/null
+dpkg -i /root/*.deb >/dev/null
+cat >> /etc/libvirt/libvirtd.conf <<END
+auth_tcp = "none"
+END
+systemctl stop libvirtd.service 2>/dev/null
+systemctl enable --quiet --now libvirtd-tcp.socket
+pvcreate -q /dev/vdb >/dev/null
+vgcreate -q vg /dev/vdb >/dev/null
+cat > /etc/nova/agent.conf <<END
+[nova_blockcopy_sys_admin]
+helper_command = sudo privsep-helper --config-file /etc/nova/agent.conf
+END
+cat > /etc/systemd/system/agent.service <<END
+[Service]
+User=nova
+Group=nova
+ExecStart=/usr/bin/python3 -u /srv/agent.py $2 {}
+END
+chmod 644 /srv/*
+install -d -o nova -g nova INSTANCES/_base INSTANCES/guest
+cp /srv/base INSTANCES/_base/base
+systemctl start agent
+""".replace('INSTANCES', _INSTANCES)
+_DISKS = """
+set -e
+lvremove -qfy vg/guest_vda >/dev/null 2>&1 || true
+lvcreate -qy -Wy -L 256M -n guest_vda vg >/dev/null
+cd INSTANCES/guest
+rm -f *
+qemu-img create -q -f qcow2 -b INSTANCES/_base/base -F raw disk 256M
+qemu-img create -q -f raw disk.eph0 256M
+chown -R nova:nova INSTANCES
+""".replace('INSTANCES', _INSTANCES)
+_GUEST = """
+<domain type="qemu">
+  <name>guest</name>
+  <uuid>3e6f3a3c-5d3c-4f0a-9a55-0d6c1b2f7a11</uuid>
+  <memory unit="MiB">96</memory>
+  <vcpu>1</vcpu>
+  <os>
+    <type arch="x86_64" machine="pc">hvm</type>
+    <kernel>/srv/kernel</kernel>
+    <initrd>/srv/initramfs</initrd>
+    <cmdline>console=ttyS0 quiet {parameters}</cmdline>
+  </os>
+  <devices>
+    <controller type="usb" model="none"/>
+    <memballoon model="none"/>
+    <serial type="file">
+      <source path="/var/log/libvirt/guest.console" append="on"/>
+    </serial>
+    <disk type="block" device="disk">
+      <driver name="qemu" type="raw" cache="none" io="native"/>
+      <source dev="{vda}"/><target dev="vda" bus="virtio"/>
+    </disk>
+    <disk type="file" device="disk">
+      <driver name="qemu" type="qcow2" cache="none"/>
+      <source file="{vdb}"/><target dev="vdb" bus="virtio"/>
+    </disk>
+    <disk type="file" device="disk">
+      <driver name="qemu" type="raw" cache="none"/>
+      <source file="{vdc}"/><target dev="vdc" bus="virtio"/>
+    </disk>
+  </devices>
+</domain>
+"""
+_PARAMETERS = {
+    'disks': len(BASES),
+    'offset': _REGION.offset,
+    'length': _REGION.length,
+    'interval': 50_000,
+    **dict.fromkeys(('load', 'chaos', 'discards', 'reader', 'lazy'), 0),
+    'load_length': 2**22,
+}
+
+
+class Pair(fixtures.Fixture):
+    """Two machines that run, with libvirt and the engine."""
+
+    def _setUp(self) -> None:
+        folder = pathlib.Path(
+            self.useFixture(fixtures.TempDir('/var/tmp')).path
+        )
+        of = image.make('trixie')
+        kernel.copy(folder)
+        (folder / 'base').write_bytes(b'base' * 2**20)
+        subprocess.run(['truncate', '-s', '256M', folder / 'base'], check=True)
+        self.machines = tuple(
+            self.useFixture(machine.Machine(of, number, folder))
+            for number in (1, 2)
+        )
+        files = (folder / kernel.KERNEL, folder / kernel.INITRAMFS)
+        for each in self.machines:
+            each.wait()
+            each.put('/srv', *files, folder / 'base', _AGENT)
+            each.put('/root', *_DIST.glob('*.deb'))
+            each.run(f'set -- {int(time.time())} {each.number}\n{_SET_UP}')
+
+    def start_guest(self) -> None:
+        """Start the guest on the first machine."""
+        at = self.machines[0]
+        at.run(_DISKS)
+        parameters = ' '.join(
+            f'nbc.{name}={value}' for name, value in _PARAMETERS.items()
+        )
+        xml = _GUEST.format(parameters=parameters, **BASES)
+        at.run(
+            f"cat > /root/guest.xml <<'END'\n{xml}\nEND\n"
+            f'virsh --quiet define /root/guest.xml && '
+            f'virsh --quiet start guest'
+        )
+        self.wait_for_writes(at)
+
+    def move(
+        self,
+        to: machine.Machine,
+        mode: str,
+        *,
+        hold: str = '',
+        abort: str = '',
+    ) -> list[str]:
+        """Migrate the guest to a machine.
+
+        :param hold: the state in which the migration waits for the end of
+            the unit
+        :param abort: the state in which the migration is aborted
+        :returns: the log of the engine on the source
+        """
+        source = self.other(to)
+        to.run(_DISKS)
+        self.ask(
+            source,
+            'test-move',
+            guest='guest',
+            bases=BASES,
+            mode=mode,
+            hold=hold,
+            abort=abort,
+        )
+        return self.wait_for_log(source, 'held' if hold else 'ended')
+
+    def ask(
+        self, at: machine.Machine, operation: str, **values: Any
+    ) -> dict[str, Any]:
+        """Ask the engine of a machine.
+
+        :raises OSError: it does not run
+        """
+        to = ('127.0.0.1', at.port)
+        with socket.create_connection(to, _SECONDS) as connection:
+            with connection.makefile('rw') as stream:
+                question = {'operation': operation, **values}
+                stream.write(json.dumps(question) + '\n')
+                stream.flush()
+                answer: dict[str, Any] = json.loads(stream.readline())
+                return answer
+
+    def wait_for_log(self, at: machine.Machine, word: str) -> list[str]:
+        """Wait until the log of an engine has a line that begins so."""
+        log: list[str] = []
+
+        def has_come() -> bool:
+            try:
+                log[:] = self.ask(at, 'test-log')['log']
+            except (OSError, ValueError):
+                return False  # it starts again
+            return any(line.startswith((word, 'ended')) for line in log)
+
+        if not waiting.until(has_come, timeout=_SECONDS, interval=_TICK):
+            raise host.LabError(f'{at.name} has not {word}: {log}')
+        return log
+
+    def other(self, at: machine.Machine) -> machine.Machine:
+        """Return the other machine."""
+        return self.machines[2 - at.number]
+
+    def wait_for_writes(self, at: machine.Machine) -> None:
+        """Wait until the guest writes to each disk, on a machine."""
+        before = self._written(at)
+
+        def all_written() -> bool:
+            now = self._written(at)
+            return len(now) == len(BASES) and all(
+                now[disk] > before.get(disk, 0) for disk in now
+            )
+
+        if not waiting.until(all_written, timeout=_SECONDS, interval=_TICK):
+            raise host.LabError(f'The guest does not write on {at.name}.')
+
+    def verdicts(self, at: machine.Machine) -> list[records.Verdict]:
+        """End the guest, and look for its records on its disks."""
+        at.run('virsh --quiet destroy guest')
+        written = self._written(*self.machines)
+        found = []
+        for target, path in BASES.items():
+            kind = 'qcow2' if target == 'vdb' else 'raw'
+            at.run(
+                f'rm -f /root/content; qemu-img dd -f {kind} -O raw bs=1M '
+                f'skip=1 count=8 if={path} of=/root/content'
+            )
+            disk = target[-1]
+            found.append(
+                records.check(
+                    disk, at.get('/root/content'), _REGION, written[disk]
+                )
+            )
+        return found
+
+    def _written(self, *at: machine.Machine) -> dict[str, int]:
+        """Return how many records of each disk the guest has reported."""
+        found: dict[str, int] = {}
+        for each in at:
+            console = each.run(
+                'tail -c 4000 /var/log/libvirt/guest.console', check=False
+            )
+            for disk, number in _WRITTEN.findall(console):
+                found[disk] = max(found.get(disk, 0), int(number) + 1)
+        return found
