@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Acts of other tools, and of the owner, that disturb a migration."""
 
+import pathlib
 from collections.abc import Iterator
+
+import libvirt
 
 from nova_blockcopy.tests.faults import fault as faults
 from nova_blockcopy.tests.faults import stage as stages
@@ -33,12 +36,20 @@ def foreign_snapshot(it: stages.Stage) -> Iterator[None]:
     yield
     yield
     if taken:
-        it.virsh(
-            it.where(),
-            *('blockcommit', it.guest, disk, '--active', '--pivot'),
-            *('--wait', '--shallow'),
-        )
-        at.outside(file).unlink(missing_ok=True)
+        _merge(it, disk, at.outside(file))
+
+
+def _merge(it: stages.Stage, disk: str, file: pathlib.Path) -> None:
+    """Merge a snapshot and remove its file, as the tool that took it."""
+    at = it.where()
+    if it.state(at) == libvirt.VIR_DOMAIN_SHUTOFF:
+        it.virsh(at, 'start', it.guest)
+    if it.virsh(
+        at,
+        *('blockcommit', it.guest, disk, '--active', '--pivot'),
+        *('--wait', '--shallow'),
+    ):
+        file.unlink(missing_ok=True)
 
 
 @_fault('foreign-suspend', 'The owner pauses the guest.', explains=False)
