@@ -147,6 +147,12 @@ class TestSnapshots(DisturbedTestCase):
         self.disturbed(f'the {kind[:-1]} x')
         self.assert_untouched()
 
+    def test_a_job_of_the_guest(self):
+        self.a.job = libvirt.VIR_DOMAIN_JOB_OPERATION_DUMP
+        error = self.refused(exception.GuestBusy, self.migration().run)
+        self.assertIn('it has a job', str(error))
+        self.assertEqual([], self.asked)
+
 
 @ddt.ddt
 class TestDisks(DisturbedTestCase):
@@ -223,6 +229,17 @@ class TestDisks(DisturbedTestCase):
             lambda: self.machine.sizes.update(vda=2 * world.SIZE),
         )
         self.disturbed('vda', 'resized', str(2 * world.SIZE))
+        self.assert_untouched()
+
+    def test_a_delta_that_is_committed(self):
+        own = samples.image(self.path('a', 'vda'), samples.FILE)
+
+        def commit():
+            deltas.commit(self.machine.source('vda').path, own.path, 30)
+            self.machine.use({'vda': own})
+
+        self.when('exporting', commit)
+        self.disturbed('vda', 'no longer has the layers of')
         self.assert_untouched()
 
     def test_a_setting_travels_with_its_newest_value(self):
