@@ -4,6 +4,7 @@
 import errno
 import os
 import subprocess
+from unittest import mock
 
 import ddt
 import fixtures
@@ -185,6 +186,39 @@ class TestRoom(base.TestCase):
         )
         self.assertIn(f'{file}: Not a directory', str(error))
         self.assertIn('[blockcopy] delta_dir', str(error))
+
+
+class TestRoomOfMerges(base.TestCase):
+    """A merge writes into the disk below, which may have holes."""
+
+    def setUp(self):
+        super().setUp()
+        self.disk = self.directory / 'disk'
+        self.disk.touch()
+        self.delta = self.directory / 'delta'
+        self.delta.write_bytes(b'x' * 3 * MIB)
+        free = mock.Mock(f_bavail=4, f_frsize=MIB)
+        self.useFixture(fixtures.MockPatch('os.statvfs', return_value=free))
+
+    def check(self, least, size):
+        move = model.Move(
+            disk='vda',
+            source=samples.image(str(self.disk), samples.FILE),
+            base=samples.image('/base', samples.FILE),
+            size_bytes=size,
+            deltas=(str(self.delta),),
+        )
+        deltas.check_room(str(self.directory), least, [move])
+
+    def test_there_is_some(self):
+        self.check(1, 10 * MIB)
+
+    def test_the_disk_would_grow_too_much(self):
+        error = self.assertRaises(exception.NoRoom, self.check, 2, 10 * MIB)
+        self.assertIn('5 MiB are needed', str(error))
+
+    def test_a_small_disk_cannot_grow_by_more_than_its_size(self):
+        self.check(2, 2 * MIB)
 
 
 class TestDirect(base.TestCase):
