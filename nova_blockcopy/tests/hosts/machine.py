@@ -53,6 +53,11 @@ class Machine(fixtures.Fixture):
         )
         with volume.open('wb') as f:
             f.truncate(_LVM)
+        if self.number > 1:
+            # QEMU does not try again to connect to the first machine
+            waiting.until(
+                lambda: _listens(self._folder / 'wire'), timeout=_BOOT
+            )
         process = subprocess.Popen(
             ['setpriv', '--pdeathsig', 'KILL', *self._argv(overlay, volume)],
             stdin=subprocess.DEVNULL,
@@ -164,6 +169,12 @@ class Machine(fixtures.Fixture):
             f'virtio-net-pci,netdev=wire,mac=52:54:00:bb:00:0{self.number}',
             *('-device', 'virtio-rng-pci'),
         )
+
+
+def _listens(path: pathlib.Path) -> bool:
+    """Tell whether a program listens at a unix socket."""
+    wires = pathlib.Path('/proc/net/unix').read_text().splitlines()
+    return any(line.endswith(f' {path}') for line in wires)
 
 
 def _free_port() -> int:
