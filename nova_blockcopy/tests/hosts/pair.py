@@ -232,14 +232,21 @@ class Pair(fixtures.Fixture):
         found = []
         for target, path in BASES.items():
             kind = 'qcow2' if target == 'vdb' else 'raw'
+            # "count" of qemu-img dd includes what "skip" leaves out
+            end = _REGION.offset + _REGION.length
             at.run(
-                f'rm -f /root/content; qemu-img dd -f {kind} -O raw bs=1M '
-                f'skip=1 count=8 if={path} of=/root/content'
+                f'rm -f /srv/content; qemu-img dd -f {kind} -O raw bs=1M '
+                f'count={end // 2**20} if={path} of=/srv/content'
             )
+            content = at.get('/srv/content')
+            if len(content) != end:
+                raise host.LabError(
+                    f'{len(content)} bytes of {path} are read.'
+                )
             disk = target[-1]
             found.append(
                 records.check(
-                    disk, at.get('/root/content'), _REGION, written[disk]
+                    disk, content[_REGION.offset :], _REGION, written[disk]
                 )
             )
         return found
