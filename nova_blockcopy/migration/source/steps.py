@@ -129,21 +129,17 @@ class CopyDisks(Step):
         If an export ends, it is started again, and the copies with it. The
         guest reads and writes through the exports, so it pauses meanwhile.
         """
-        revived = False
-        for attempt in range(1, _ATTEMPTS + 1):
-            try:
-                self._copy()
-                break
-            except (exception.JobFailed, exception.DriverError) as e:
-                revived = revived or not self.exports.alive()
-                if attempt == _ATTEMPTS or not revived:
-                    raise
-                LOG.warning(
-                    'The copies start again, because an export has ended: %s',
-                    e,
-                )
-                self.exports.revive_disks()
-                threading.Event().wait(_PAUSE)
+        ended = False
+
+        def has_ended() -> bool:
+            nonlocal ended
+            ended = ended or not self.exports.alive()
+            return ended
+
+        _repeat(
+            *(self._copy, has_ended, self.exports),
+            'The copies start again, because an export has ended: %s',
+        )
         self.ledger.note(states.State.READY)
         self.monitor.watch(states.State.READY)
 
@@ -184,17 +180,13 @@ class PivotDisks(Step):
         Once a disk has pivoted, the others have to follow. Their exports may
         have died meanwhile, so they are started again before the next order.
         """
-        for attempt in range(1, _ATTEMPTS + 1):
-            try:
-                insist(self.destination.pivot, self.monitor.watch)
-            except (exception.JobFailed, exception.DriverError) as e:
-                if attempt == _ATTEMPTS or not self._pivoted():
-                    raise
-                LOG.warning('The pivot is ordered again: %s', e)
-                self.exports.revive_disks()
-                threading.Event().wait(_PAUSE)
-            else:
-                return
+        _repeat(
+            *(self._pivot, self._pivoted, self.exports),
+            'The pivot is ordered again: %s',
+        )
+
+    def _pivot(self) -> None:
+        insist(self.destination.pivot, self.monitor.watch)
 
     def undo(self) -> None:
         pivoted = self._pivoted()
@@ -234,6 +226,31 @@ class ReleaseSource(Step):
         raise exception.TooLate(
             reason='the guest runs on its destination and uses its bases.'
         )
+
+
+def _repeat(
+    order: Callable[[], None],
+    helps: Callable[[], Any],
+    served: exports.Exports,
+    message: str,
+) -> None:
+    """Give an order again if a job of the destination has failed.
+
+    :param helps: asked after each failure whether another attempt may succeed
+    :param served: the exports, which are started again before each attempt
+    :param message: for the log, with a place for the error
+    """
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            order()
+        except (exception.JobFailed, exception.DriverError) as e:
+            if attempt == _ATTEMPTS or not helps():
+                raise
+            LOG.warning(message, e)
+            served.revive_disks()
+            threading.Event().wait(_PAUSE)
+        else:
+            return
 
 
 def take_back(
