@@ -2,7 +2,6 @@
 """One whole machine: a QEMU that emulates it, and ssh to the system in it."""
 
 import pathlib
-import socket
 import subprocess
 
 import fixtures
@@ -10,6 +9,7 @@ import fixtures
 from nova_blockcopy.runtime import waiting
 from nova_blockcopy.tests.hosts import image
 from nova_blockcopy.tests.lab import host
+from nova_blockcopy.tests.unit.host import servers
 
 #: Seconds. Another machine and tests may use the same cores.
 _BOOT = 900
@@ -40,7 +40,7 @@ class Machine(fixtures.Fixture):
         self.address = f'10.99.0.{number}'
         self._of = of
         self._folder = folder
-        self._ssh_port, self.port = _free_port(), _free_port()
+        self._ssh_port, self.port = servers.free_port(), servers.free_port()
 
     def _setUp(self) -> None:
         overlay, volume = (self._path(name) for name in ('disk', 'lvm'))
@@ -175,9 +175,3 @@ def _listens(path: pathlib.Path) -> bool:
     """Tell whether a program listens at a unix socket."""
     wires = pathlib.Path('/proc/net/unix').read_text().splitlines()
     return any(line.endswith(f' {path}') for line in wires)
-
-
-def _free_port() -> int:
-    with socket.create_server(('127.0.0.1', 0)) as found:
-        port: int = found.getsockname()[1]
-        return port

@@ -7,13 +7,17 @@ import re
 import socket
 import subprocess
 import time
+import uuid
 from typing import Any
 
 import fixtures
 
+from nova_blockcopy import domxml
+from nova_blockcopy import model
 from nova_blockcopy.runtime import waiting
-from nova_blockcopy.tests.hosts import image
+from nova_blockcopy.tests.hosts import image as images
 from nova_blockcopy.tests.hosts import machine
+from nova_blockcopy.tests.lab import guest
 from nova_blockcopy.tests.lab import host
 from nova_blockcopy.tests.lab import kernel
 from nova_blockcopy.tests.lab import records
@@ -23,12 +27,33 @@ _AGENT = pathlib.Path(__file__).with_name('agent.py')
 _SECONDS = 1800
 _TICK = 2
 _INSTANCES = '/var/lib/nova/instances'
+#: The directory of a machine for all that the tests put there.
+_FILES = pathlib.PurePath('/srv')
+_CONSOLE = '/var/log/libvirt/guest.console'
+
+
+def _image(
+    path: str,
+    kind: model.ImageKind = model.ImageKind.FILE,
+    backing: model.Image | None = None,
+) -> model.Image:
+    kinds = model.ImageFormat
+    return model.Image(
+        path=path,
+        kind=kind,
+        format=kinds.QCOW2 if backing else kinds.RAW,
+        backing=backing,
+    )
+
+
 #: The disks of the guest: a logical volume, a qcow2 over a cached base, and a
 #: raw file.
-BASES = {
-    'vda': '/dev/vg/guest_vda',
-    'vdb': f'{_INSTANCES}/guest/disk',
-    'vdc': f'{_INSTANCES}/guest/disk.eph0',
+DISKS = {
+    'vda': _image('/dev/vg/guest_vda', model.ImageKind.BLOCK),
+    'vdb': _image(
+        f'{_INSTANCES}/guest/disk', backing=_image(f'{_INSTANCES}/_base/base')
+    ),
+    'vdc': _image(f'{_INSTANCES}/guest/disk.eph0'),
 }
 _REGION = records.Region(offset=2**20, length=8 * 2**20)
 _WRITTEN = re.compile(r'^w ([a-z]) (\d+)', re.MULTILINE)
@@ -36,7 +61,7 @@ _WRITTEN = re.compile(r'^w ([a-z]) (\d+)', re.MULTILINE)
 _SET_UP = """
 set -e
 date -s "@$1" >/dev/null
-dpkg -i /root/*.deb >/dev/null
+dpkg -i /srv/*.deb >/dev/null
 cat >> /etc/libvirt/libvirtd.conf <<END
 auth_tcp = "none"
 END
@@ -69,41 +94,8 @@ qemu-img create -q -f qcow2 -b INSTANCES/_base/base -F raw disk 256M
 qemu-img create -q -f raw disk.eph0 256M
 chown -R nova:nova INSTANCES
 """.replace('INSTANCES', _INSTANCES)
-_GUEST = """
-<domain type="qemu">
-  <name>guest</name>
-  <uuid>3e6f3a3c-5d3c-4f0a-9a55-0d6c1b2f7a11</uuid>
-  <memory unit="MiB">96</memory>
-  <vcpu>1</vcpu>
-  <os>
-    <type arch="x86_64" machine="pc">hvm</type>
-    <kernel>/srv/kernel</kernel>
-    <initrd>/srv/initramfs</initrd>
-    <cmdline>console=ttyS0 quiet {parameters}</cmdline>
-  </os>
-  <devices>
-    <controller type="usb" model="none"/>
-    <memballoon model="none"/>
-    <serial type="file">
-      <source path="/var/log/libvirt/guest.console" append="on"/>
-    </serial>
-    <disk type="block" device="disk">
-      <driver name="qemu" type="raw" cache="none" io="native"/>
-      <source dev="{vda}"/><target dev="vda" bus="virtio"/>
-    </disk>
-    <disk type="file" device="disk">
-      <driver name="qemu" type="qcow2" cache="none"/>
-      <source file="{vdb}"/><target dev="vdb" bus="virtio"/>
-    </disk>
-    <disk type="file" device="disk">
-      <driver name="qemu" type="raw" cache="none"/>
-      <source file="{vdc}"/><target dev="vdc" bus="virtio"/>
-    </disk>
-  </devices>
-</domain>
-"""
 _PARAMETERS = {
-    'disks': len(BASES),
+    'disks': len(DISKS),
     'offset': _REGION.offset,
     'length': _REGION.length,
     'interval': 50_000,
@@ -119,7 +111,7 @@ class Pair(fixtures.Fixture):
         folder = pathlib.Path(
             self.useFixture(fixtures.TempDir('/var/tmp')).path
         )
-        of = image.make('trixie')
+        of = images.make('trixie')
         kernel.copy(folder)
         (folder / 'base').write_bytes(b'base' * 2**20)
         subprocess.run(['truncate', '-s', '256M', folder / 'base'], check=True)
@@ -130,22 +122,32 @@ class Pair(fixtures.Fixture):
         files = (folder / kernel.KERNEL, folder / kernel.INITRAMFS)
         for each in self.machines:
             each.wait()
-            each.put('/srv', *files, folder / 'base', _AGENT)
-            each.put('/root', *_DIST.glob('*.deb'))
+            each.put(
+                str(_FILES),
+                *files,
+                folder / 'base',
+                _AGENT,
+                *_DIST.glob('*.deb'),
+            )
             each.run(f'set -- {int(time.time())} {each.number}\n{_SET_UP}')
 
     def start_guest(self) -> None:
         """Start the guest on the first machine."""
         at = self.machines[0]
         at.run(_DISKS)
-        parameters = ' '.join(
-            f'nbc.{name}={value}' for name, value in _PARAMETERS.items()
+        root = guest.definition(
+            name='guest',
+            uuid=str(uuid.uuid4()),
+            boot=_FILES,
+            console=_CONSOLE,
+            parameters=_PARAMETERS,
+            disks=DISKS,
+            cache='none',
         )
-        xml = _GUEST.format(parameters=parameters, **BASES)
+        xml = _FILES / 'guest.xml'
         at.run(
-            f"cat > /root/guest.xml <<'END'\n{xml}\nEND\n"
-            f'virsh --quiet define /root/guest.xml && '
-            f'virsh --quiet start guest'
+            f"cat > {xml} <<'END'\n{domxml.text(root)}\nEND\n"
+            f'virsh --quiet define {xml} && virsh --quiet start guest'
         )
         self.wait_for_writes(at)
 
@@ -170,7 +172,7 @@ class Pair(fixtures.Fixture):
             source,
             'test-move',
             guest='guest',
-            bases=BASES,
+            bases={target: disk.path for target, disk in DISKS.items()},
             mode=mode,
             hold=hold,
             abort=abort,
@@ -218,7 +220,7 @@ class Pair(fixtures.Fixture):
 
         def all_written() -> bool:
             now = self._written(at)
-            return len(now) == len(BASES) and all(
+            return len(now) == len(DISKS) and all(
                 now[disk] > before.get(disk, 0) for disk in now
             )
 
@@ -230,18 +232,18 @@ class Pair(fixtures.Fixture):
         at.run('virsh --quiet destroy guest')
         written = self._written(*self.machines)
         found = []
-        for target, path in BASES.items():
-            kind = 'qcow2' if target == 'vdb' else 'raw'
+        for target, image in DISKS.items():
             # "count" of qemu-img dd includes what "skip" leaves out
             end = _REGION.offset + _REGION.length
             at.run(
-                f'rm -f /srv/content; qemu-img dd -f {kind} -O raw bs=1M '
-                f'count={end // 2**20} if={path} of=/srv/content'
+                f'cd {_FILES} && rm -f content && qemu-img dd '
+                f'-f {image.format} -O raw bs=1M count={end // 2**20} '
+                f'if={image.path} of=content'
             )
-            content = at.get('/srv/content')
+            content = at.get(f'{_FILES}/content')
             if len(content) != end:
                 raise host.LabError(
-                    f'{len(content)} bytes of {path} are read.'
+                    f'{len(content)} bytes of {image.path} are read.'
                 )
             disk = target[-1]
             found.append(
@@ -255,9 +257,7 @@ class Pair(fixtures.Fixture):
         """Return how many records of each disk the guest has reported."""
         found: dict[str, int] = {}
         for each in at:
-            console = each.run(
-                'tail -c 4000 /var/log/libvirt/guest.console', check=False
-            )
+            console = each.run(f'tail -c 4000 {_CONSOLE}', check=False)
             for disk, number in _WRITTEN.findall(console):
                 found[disk] = max(found.get(disk, 0), int(number) + 1)
         return found

@@ -2,8 +2,10 @@
 """A guest that writes numbered records to all its disks (init.c)."""
 
 import os
+import pathlib
 import socket
 import uuid
+from collections.abc import Mapping
 from collections.abc import Sequence
 
 import libvirt
@@ -224,47 +226,20 @@ class Guest:
 
     def xml(self) -> str:
         """Return the definition of the guest's domain."""
-        parameters = ' '.join(
-            f'nbc.{name}={value}' for name, value in self._parameters.items()
+        root = definition(
+            name=self.name,
+            uuid=self.uuid,
+            boot=self._hosts[0].boot,
+            console=self._console,
+            parameters=self._parameters,
+            disks=dict(zip(self.targets, self._images, strict=True)),
+            cache=self._cache,
         )
-        boot = self._hosts[0].boot
-        root = etree.fromstring(
-            f'''
-            <domain type="qemu">
-              <name>{self.name}</name>
-              <uuid>{self.uuid}</uuid>
-              <memory unit="MiB">96</memory>
-              <vcpu>1</vcpu>
-              <os>
-                <type arch="x86_64" machine="pc">hvm</type>
-                <kernel>{boot / kernel.KERNEL}</kernel>
-                <initrd>{boot / kernel.INITRAMFS}</initrd>
-                <cmdline>console=ttyS0 quiet {parameters}</cmdline>
-              </os>
-              <devices>
-                <controller type="usb" model="none"/>
-                <memballoon model="none"/>
-                <serial type="file">
-                  <source path="{self._console}" append="on"/>
-                </serial>
-                <serial type="unix">
-                  <source mode="bind" path="{self._orders}"/>
-                </serial>
-              </devices>
-            </domain>
-            '''
-        )
-        devices = root.find('devices')
-        assert devices is not None
-        for target, image in zip(self.targets, self._images, strict=True):
-            disk = domxml.parse(domxml.copy_destination(image))
-            disk.set('device', 'disk')
-            driver = disk.find('driver')
-            assert driver is not None
-            driver.set('cache', self._cache)
-            driver.set('discard', 'unmap')
-            etree.SubElement(disk, 'target', dev=target, bus='virtio')
-            devices.append(disk)
+        console = root.find('devices/serial')
+        assert console is not None
+        orders = etree.Element('serial', type='unix')
+        etree.SubElement(orders, 'source', mode='bind', path=self._orders)
+        console.addnext(orders)
         if self._firmware:
             self._add_firmware(root)
         elif self._acpi:
@@ -284,6 +259,61 @@ class Guest:
         _add_acpi(root)
         tpm = etree.SubElement(devices, 'tpm', model='tpm-tis')
         etree.SubElement(tpm, 'backend', type='emulator', version='2.0')
+
+
+def definition(
+    *,
+    name: str,
+    uuid: str,
+    boot: pathlib.PurePath,
+    console: str,
+    parameters: Mapping[str, int],
+    disks: Mapping[str, model.Image],
+    cache: str,
+) -> domxml.Element:
+    """Make the definition of a domain that runs the test guest.
+
+    :param boot: the directory with the kernel and the initramfs
+    :param console: the path of the file for the guest's reports
+    :param parameters: those of init.c, without their prefix
+    :param disks: by target
+    """
+    words = ' '.join(f'nbc.{key}={value}' for key, value in parameters.items())
+    root = etree.fromstring(
+        f'''
+        <domain type="qemu">
+          <name>{name}</name>
+          <uuid>{uuid}</uuid>
+          <memory unit="MiB">96</memory>
+          <vcpu>1</vcpu>
+          <os>
+            <type arch="x86_64" machine="pc">hvm</type>
+            <kernel>{boot / kernel.KERNEL}</kernel>
+            <initrd>{boot / kernel.INITRAMFS}</initrd>
+            <cmdline>console=ttyS0 quiet {words}</cmdline>
+          </os>
+          <devices>
+            <controller type="usb" model="none"/>
+            <memballoon model="none"/>
+            <serial type="file">
+              <source path="{console}" append="on"/>
+            </serial>
+          </devices>
+        </domain>
+        '''
+    )
+    devices = root.find('devices')
+    assert devices is not None
+    for target, image in disks.items():
+        disk = domxml.parse(domxml.copy_destination(image))
+        disk.set('device', 'disk')
+        driver = disk.find('driver')
+        assert driver is not None
+        driver.set('cache', cache)
+        driver.set('discard', 'unmap')
+        etree.SubElement(disk, 'target', dev=target, bus='virtio')
+        devices.append(disk)
+    return root
 
 
 def _add_acpi(root: domxml.Element) -> None:
