@@ -18,6 +18,7 @@ from nova_blockcopy import exception
 from nova_blockcopy import mirror
 from nova_blockcopy import model
 from nova_blockcopy.drivers import contract
+from nova_blockcopy.host import apparmor
 from nova_blockcopy.host import hypervisor
 from nova_blockcopy.runtime import waiting
 
@@ -273,6 +274,8 @@ class CommitJob(Job):
     _top: model.Image | None = None
 
     def _start(self, settings: model.CopySettings) -> None:
+        # the end of another job takes the permission away again
+        apparmor.permit_writing(self._guest.uuid, self._base.path)
         self._driver.commit(
             *(self._guest.uuid, self.disk, self._base, settings.bandwidth),
             top=self._top,

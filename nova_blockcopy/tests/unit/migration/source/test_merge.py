@@ -6,10 +6,12 @@ import os
 import subprocess
 
 import ddt
+import fixtures
 
 from nova_blockcopy import domxml
 from nova_blockcopy import exception
 from nova_blockcopy import model
+from nova_blockcopy.host import apparmor
 from nova_blockcopy.host import deltas
 from nova_blockcopy.migration import pauses
 from nova_blockcopy.migration.source import merge
@@ -99,6 +101,24 @@ class TestMerge(world.WorldTestCase):
         # the fake QEMU commits
         self.assertEqual(2 * ['commit', 'retire'], calls)
         self.assertEqual([], self.overlays('a'))
+
+    def test_apparmor_lets_a_guest_that_runs_write(self):
+        self.useFixture(
+            fixtures.MockPatchObject(
+                apparmor, '_PROFILES', str(self.directory)
+            )
+        )
+        rules = self.directory / f'libvirt-{samples.UUID}.files'
+        rules.write_text(
+            ''.join(
+                f'  deny "{each.path}" w,\n' for each in self.into.values()
+            )
+        )
+        self.machine.on_start = lambda disk: self.assertNotIn(
+            self.into[disk].path, rules.read_text()
+        )
+        self.merge()
+        self.assert_merged()
 
     def test_a_guest_that_is_off(self):
         self.machine.power_off()
