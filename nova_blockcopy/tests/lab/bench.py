@@ -9,10 +9,12 @@ windows: seconds for which a guest depends on both hosts, by size of its disk.
 total: a whole migration over a limited link, compared with "virsh migrate
 --copy-storage-all". seed: the share of a limited link that seeding uses.
 reads: random reads of 4 KiB per second of a guest that depends on both hosts.
+stops: the longest stop of a guest while its neighbours are seeded.
 tools: seeding by other programs, and with other numbers and sizes of pieces.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import os
@@ -25,7 +27,6 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import libvirt
@@ -42,6 +43,7 @@ from nova_blockcopy.tests.lab import bulk
 from nova_blockcopy.tests.lab import figures
 from nova_blockcopy.tests.lab import host
 from nova_blockcopy.tests.lab import lab
+from nova_blockcopy.tests.lab import neighbours
 from nova_blockcopy.tests.lab import scene
 from nova_blockcopy.tests.lab import trial
 
@@ -52,11 +54,14 @@ _WINDOW_SPREAD = 1.5
 _WINDOW_S = 2.0
 _TOTAL = 1.15
 _LINK_SHARE = 0.95
+_STOPS = 1.5
 _WORKERS = (1, 2, 4, 8)
 _PIECES = (4, 16, 64)
 _SEED_RUNS = 3
 #: MiB/s.
 _SEED_LIMIT = 64
+#: How many guests are seeded beside another one.
+_NEIGHBOURS = 4
 #: Seconds; the default of the product, while tests poll more often.
 _POLL = next(
     o.default for o in conf.BLOCKCOPY_OPTS if o.name == 'poll_interval'
@@ -116,6 +121,11 @@ _READ_COLUMNS = (
     Column(title='reads/s at home', key='home', form='{:.0f}'),
     Column(title='in the window', key='window', form='{:.0f}'),
     Column(title='/ at home', key='to_home', form='{:.2f}'),
+)
+_STOP_COLUMNS = (
+    Column(title='guest', key='place'),
+    *_WINDOW_COLUMNS[3:],
+    Column(title='/ alone', key='to_alone', form='{:.2f}'),
 )
 _RUN_COLUMNS = (
     Column(title='way', key='way'),
@@ -265,6 +275,41 @@ class Bench:
             'to_home': ratio,
         }
 
+    def stops(self) -> tuple[Sequence[Column], Rows]:
+        """Compare a guest's stops with and without neighbours that seed.
+
+        The neighbours run all the time, so that the processors have the same
+        load.
+        """
+        rows: Rows = []
+        with _lab() as it, neighbours.helper(it.b):
+            beside = neighbours.Neighbours(it, _NEIGHBOURS)
+            for place, around in (
+                ('alone', contextlib.nullcontext),
+                (f'beside {_NEIGHBOURS} that seed', beside.seeding),
+            ):
+                with around():
+                    rows += [
+                        {'place': place, **self._stop(it)}
+                        for _run in range(self._options.repeat)
+                    ]
+            beside.end()
+        gaps = [row['gap_s'] for row in rows]
+        alone = statistics.median(gaps[: self._options.repeat])
+        for row in rows:
+            row['to_alone'] = row['gap_s'] / alone
+        self._judge(
+            'longest stop, beside neighbours that seed / alone',
+            statistics.median(gaps[self._options.repeat :]) / alone,
+            _STOPS,
+        )
+        return _STOP_COLUMNS, rows
+
+    def _stop(self, it: lab.Lab) -> dict[str, Any]:
+        size, way = min(self._options.sizes), self._options.mode
+        with self._set(it, size, _QUIET, way, prefix='measured') as made:
+            return self._moved(made, size, _QUIET, way)
+
     def tools(self) -> tuple[Sequence[Column], Rows]:
         """Compare seeding with other programs and other settings."""
         rows = []
@@ -309,7 +354,7 @@ class Bench:
             )
         )
 
-    @contextmanager
+    @contextlib.contextmanager
     def _scene(
         self, size: int, load: Load, way: str, **more: Any
     ) -> Iterator[scene.Scene]:
@@ -318,29 +363,36 @@ class Bench:
         :param size: size of the disk in MiB
         :param more: arguments of the scene, or options of the engine
         """
+        with _lab() as it, self._set(it, size, load, way, **more) as made:
+            yield made
+
+    @contextlib.contextmanager
+    def _set(
+        self, it: lab.Lab, size: int, load: Load, way: str, **more: Any
+    ) -> Iterator[scene.Scene]:
+        """Start such a guest in a lab."""
         region = _region(size)
-        with _lab() as it:
-            made = scene.Scene.set(
-                it,
-                (self._options.kind,),
-                size=size * MIB,
-                data=self._data(size) * MIB,
-                region=region * MIB,
-                interval=load.interval,
-                load=load.extra,
-                load_length=region * MIB,
-                **{
-                    'poll_interval': _POLL,
-                    'mode': model.Mode.DIRECT if way == _NATIVE else way,
-                    'block_migration_bandwidth': self._options.bandwidth,
-                    **more,
-                    **self._options.option,
-                },
-            )
-            try:
-                yield made
-            finally:
-                made.guest.end()
+        made = scene.Scene.set(
+            it,
+            (self._options.kind,),
+            size=size * MIB,
+            data=self._data(size) * MIB,
+            region=region * MIB,
+            interval=load.interval,
+            load=load.extra,
+            load_length=region * MIB,
+            **{
+                'poll_interval': _POLL,
+                'mode': model.Mode.DIRECT if way == _NATIVE else way,
+                'block_migration_bandwidth': self._options.bandwidth,
+                **more,
+                **self._options.option,
+            },
+        )
+        try:
+            yield made
+        finally:
+            made.guest.end()
 
     def _data(self, size: int) -> int:
         """Return the MiB that are filled before the guest starts."""
@@ -378,7 +430,7 @@ class Bench:
             'phases': phases,
         }
 
-    @contextmanager
+    @contextlib.contextmanager
     def _bulk(self, kind: str) -> Iterator[bulk.Bulk]:
         with _lab() as it:
             made = bulk.Bulk(it, kind, self._options.bulk_size * MIB)
@@ -413,6 +465,7 @@ _PARTS: dict[str, Callable[[Bench], tuple[Sequence[Column], Rows]]] = {
     'total': Bench.total,
     'seed': Bench.seed,
     'reads': Bench.reads,
+    'stops': Bench.stops,
     'tools': Bench.tools,
 }
 
@@ -490,7 +543,7 @@ def _table(
     return table
 
 
-@contextmanager
+@contextlib.contextmanager
 def _lab() -> Iterator[lab.Lab]:
     it = lab.Lab()
     try:
