@@ -77,6 +77,7 @@ class Agent:
     def __init__(self, number: int, options: Message) -> None:
         self._addresses = [f'10.99.0.{n}' for n in (number, 3 - number)]
         self._log: list[str] = []
+        self._go = threading.Event()
         self._options = options
         self._channel = Channel(self._addresses[1])
         wanted = self._settings()
@@ -101,6 +102,9 @@ class Agent:
                 threading.Thread(
                     target=self._move, args=(message,), daemon=True
                 ).start()
+                return {}
+            case 'test-go':
+                self._go.set()
                 return {}
             case _:
                 return self._there.handle(message)
@@ -127,9 +131,10 @@ class Agent:
                     moving.abort()
                 if now.state == order['hold']:
                     self._log.append('held')
-                    threading.Event().wait(_HELD)  # the test ends this unit
+                    self._go.wait(_HELD)
 
         self._log.clear()
+        self._go.clear()
         moving = migration.Migration(
             migration.Request(
                 guest=order['guest'],

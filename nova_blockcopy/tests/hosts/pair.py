@@ -55,6 +55,17 @@ DISKS = {
     ),
     'vdc': _image(f'{_INSTANCES}/guest/disk.eph0'),
 }
+#: The target of the guest's CD drive, and its medium, which both hosts have.
+DRIVE = 'hda'
+MEDIUM = _FILES / 'base'
+_CD = f"""
+<disk type="file" device="cdrom">
+  <driver name="qemu" type="raw"/>
+  <source file="{MEDIUM}"/>
+  <target dev="{DRIVE}" bus="ide"/>
+  <readonly/>
+</disk>
+"""
 _REGION = records.Region(offset=2**20, length=8 * 2**20)
 _WRITTEN = re.compile(r'^w ([a-z]) (\d+)', re.MULTILINE)
 
@@ -144,6 +155,9 @@ class Pair(fixtures.Fixture):
             disks=DISKS,
             cache='none',
         )
+        devices = root.find('devices')
+        assert devices is not None
+        devices.append(domxml.parse(_CD))
         xml = _FILES / 'guest.xml'
         at.run(
             f"cat > {xml} <<'END'\n{domxml.text(root)}\nEND\n"
@@ -161,8 +175,8 @@ class Pair(fixtures.Fixture):
     ) -> list[str]:
         """Migrate the guest to a machine.
 
-        :param hold: the state in which the migration waits for the end of
-            the unit
+        :param hold: the state in which the migration waits for :meth:`go`,
+            or for the end of the unit
         :param abort: the state in which the migration is aborted
         :returns: the log of the engine on the source
         """
@@ -178,6 +192,14 @@ class Pair(fixtures.Fixture):
             abort=abort,
         )
         return self.wait_for_log(source, 'held' if hold else 'ended')
+
+    def go(self, source: machine.Machine) -> list[str]:
+        """Let a migration go on that waits.
+
+        :returns: the log of the engine on the source
+        """
+        self.ask(source, 'test-go')
+        return self.wait_for_log(source, 'ended')
 
     def ask(
         self, at: machine.Machine, operation: str, **values: Any

@@ -19,6 +19,9 @@ _HARMLESS = '/queue/zoned'
 #: (raw_reconfigure_getfd in QEMU's block/file-posix.c).
 _ABORTED = 'requested_mask="r"'
 _DENIED = 'journalctl -k --no-pager | grep "apparmor=.DENIED" || true'
+#: The rules of libvirt for the guest.
+_RULES = 'cat /etc/apparmor.d/libvirt/libvirt-*.files'
+_SNAPSHOTS = '/var/lib/nova/instances/guest'
 #: Files of the engine that others may read, write or enter.
 _OPEN = (
     'find /var/lib/nova/blockcopy -type f -perm /077; '
@@ -92,12 +95,21 @@ class TestMigrate(testtools.TestCase):
         """
         source, to = self.at, self.pair.other(self.at)
         self.pair.move(to, mode, hold=state)
-        for each, units in ((source, here), (to, there)):
+        self.settled((source, here), (to, there))
+
+    def settled(self, *restarted):
+        """Restart units of the source and of others, and await the end.
+
+        :param restarted: machines, each with the units
+        """
+        (source, _units), *_others = restarted
+        for each, units in restarted:
             if units:
                 each.run(f'systemctl restart {" ".join(units)}')
         *_, settled = self.pair.wait_for_log(source, 'settled')
         came = settled == f'settled: {model.Role.DESTINATION}'
-        self.arrived(to if came else source, _ABORTED)
+        to = self.pair.other(source) if came else source
+        self.arrived(to, _ABORTED)
 
     def test_there_and_back(self):
         self.moved('seeded')
@@ -117,3 +129,39 @@ class TestMigrate(testtools.TestCase):
             for state in states.way(mode)[:-1]:
                 self.restarted(mode, state, *next(turns))
         self.assert_intact()
+
+    def test_rules_that_are_made_anew(self):
+        """A CD that is ejected makes libvirt write all rules of a guest."""
+        self.pair.move(self.second, 'seeded', hold=State.SEEDING)
+        self.eject(self.first)
+        self.settled((self.first, ['agent']))
+        self.assertIs(self.first, self.at)
+        self.first.run(
+            f'virsh change-media guest {pair.DRIVE} {pair.MEDIUM} --insert'
+        )
+        self.pair.move(self.second, 'seeded', hold=State.READY)
+        self.eject(self.second)
+        self.assertEqual('ended: done', self.pair.go(self.first)[-1])
+        self.arrived(self.second)
+        self.merge_snapshot(self.second)
+        self.arrived(self.second)
+        self.assert_intact()
+
+    def eject(self, at):
+        before = at.run(_RULES)
+        self.assertIn(str(pair.MEDIUM), before)
+        at.run(f'virsh change-media guest {pair.DRIVE} --eject --live')
+        self.assertNotIn(str(pair.MEDIUM), at.run(_RULES))
+
+    def merge_snapshot(self, at):
+        """Make a snapshot, and merge it, as backup tools do."""
+        specs = ''.join(
+            f' --diskspec {target},file={_SNAPSHOTS}/{target}.snapshot'
+            for target in pair.DISKS
+        )
+        at.run(
+            f'virsh snapshot-create-as guest --disk-only --no-metadata{specs}'
+        )
+        for target in pair.DISKS:
+            at.run(f'virsh blockcommit guest {target} --active --pivot --wait')
+        at.run(f'rm {_SNAPSHOTS}/*.snapshot')
