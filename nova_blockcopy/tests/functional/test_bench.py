@@ -47,6 +47,13 @@ class TestBench(testtools.TestCase):
         for row in (r for r in rows if r['load'] == 'writing too fast'):
             self.assertGreater(row['window'], 0)
 
+    def test_stops(self):
+        code, printed, found = run('stops', '--sizes', '64')
+        self.assertEqual(0, code)
+        self.assertIn('beside 4 that seed', printed)
+        for row in found['parts']['stops']:
+            self.assertGreater(row['gap_s'], 0)
+
     def test_a_full_link_is_no_more_than_full(self):
         code, printed, found = run('seed')
         self.assertEqual(0, code)
