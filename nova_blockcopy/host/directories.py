@@ -9,12 +9,12 @@ keys of users in directories of users.
 
 import contextlib
 import dataclasses
+import errno
 import functools
 import os
 import pathlib
 import stat
 from collections.abc import Collection
-from collections.abc import Iterable
 from collections.abc import Iterator
 
 from oslo_log import log as logging
@@ -31,6 +31,7 @@ PRIVATE = 0o700
 #: QEMU's user needs this for the deltas, which libvirt makes its own.
 PASSABLE = 0o711
 _FILE = 0o600
+_ALL = 0o7777
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +42,20 @@ class Level:
     mode: int
     uid: int
     gid: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A directory that the engine is to use, and the levels of its path.
+
+    ``itself`` is None if nothing is there. ``above`` has the directories above
+    that exist, the lowest first.
+    """
+
+    path: str
+    is_link: bool
+    itself: Level | None
+    above: tuple[Level, ...]
 
 
 def prepare(path: str, option: str, mode: int) -> None:
@@ -84,18 +99,14 @@ def _prepare(
     unsafe = functools.partial(
         exception.UnsafeDirectory, path=path, option=option
     )
-    if os.path.islink(path):
-        raise unsafe(
-            reason='it is a symbolic link. Name the directory itself.',
-        )
-    place = os.path.realpath(path)
     try:
-        above = _levels(os.path.dirname(place))
-        if reason := _unsafe(above, uids, gids):
+        if reason := unusable(look(path), mode, uids, gids):
             raise unsafe(reason=reason)
+        place = os.path.realpath(path)
         durable.make_directory(place, mode)
         _restrict(place, mode)
-        if reason := _unsafe([_level(place)], uids, gids):
+        # some rights of others may have stayed
+        if reason := unusable(look(path), _ALL, uids, gids):
             raise unsafe(reason=reason)
         for each in pathlib.Path(place).rglob('*'):
             # another migration may remove its files meanwhile
@@ -105,12 +116,54 @@ def _prepare(
         raise unsafe(reason=f'{e.filename}: {e.strerror}.') from e
 
 
-def _unsafe(
-    levels: Iterable[Level], uids: Collection[int], gids: Collection[int]
-) -> str | None:
-    return next(
-        filter(None, (refusal(each, uids, gids) for each in levels)), None
+def look(path: str) -> Place:
+    """Look at a directory and at those above it. Changes nothing.
+
+    :raises OSError: this process may not see one of them
+    """
+    place = os.path.realpath(path)
+    return Place(
+        path=path,
+        is_link=os.path.islink(path),
+        itself=_level(place),
+        above=tuple(_levels(os.path.dirname(place))),
     )
+
+
+def unusable(
+    place: Place, mode: int, uids: Collection[int], gids: Collection[int]
+) -> str | None:
+    """Say why the engine cannot rely on a directory; None if it can. Pure.
+
+    :param mode: the rights on the directory itself that count
+    :param uids: the users that may own the levels of the path
+    :param gids: the groups that may write to them
+    """
+    if place.is_link:
+        return 'it is a symbolic link. Name the directory itself.'
+    levels = [*place.above]
+    if place.itself is not None:
+        kept = place.itself.mode & (mode | ~_ALL)
+        levels.append(dataclasses.replace(place.itself, mode=kept))
+    for level in levels:
+        if not stat.S_ISDIR(level.mode):
+            return f'{level.path}: {os.strerror(errno.ENOTDIR)}.'
+        if reason := refusal(level, uids, gids):
+            return reason
+    return None
+
+
+def may_write(level: Level, uid: int, gid: int) -> bool:
+    """Tell whether a user may make files in a directory. Pure.
+
+    Only owner, group and mode count, and no access control list.
+    """
+    wanted = stat.S_IWOTH | stat.S_IXOTH
+    if level.gid == gid:
+        wanted = stat.S_IWGRP | stat.S_IXGRP
+    if level.uid == uid:
+        wanted = stat.S_IWUSR | stat.S_IXUSR
+    return uid == 0 or level.mode & wanted == wanted
 
 
 def refusal(
@@ -140,12 +193,15 @@ def refusal(
 def _levels(path: str) -> Iterator[Level]:
     """The directories of a path that exist, the lowest first."""
     for each in (pathlib.Path(path), *pathlib.Path(path).parents):
-        if each.exists():
-            yield _level(str(each))
+        if level := _level(str(each)):
+            yield level
 
 
-def _level(path: str) -> Level:
-    found = os.lstat(path)
+def _level(path: str) -> Level | None:
+    try:
+        found = os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
     return Level(
         path=path, mode=found.st_mode, uid=found.st_uid, gid=found.st_gid
     )

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The host that is checked, and what a check needs before it can be made.
+
+If a check cannot be made, its result is a warning that says why.
+"""
+
+import functools
+import os
+from collections.abc import Callable
+from collections.abc import Sequence
+
+from oslo_config import cfg
+from oslo_upgradecheck import upgradecheck
+
+from nova_blockcopy import conf
+from nova_blockcopy import exception
+from nova_blockcopy.cmd import account
+from nova_blockcopy.cmd import answers
+from nova_blockcopy.cmd import configuration
+from nova_blockcopy.cmd import helper
+
+
+class Host:
+    """The facts about this host that several checks need, each found once.
+
+    :param options: see :func:`configuration.load`
+    :param argv: the arguments of the command
+    """
+
+    def __init__(self, options: cfg.ConfigOpts, argv: Sequence[str]) -> None:
+        self.options = options
+        self.argv = argv
+        self.name = os.uname().nodename
+
+    @functools.cached_property
+    def nova_compute(self) -> account.Account:
+        """The user that nova-compute runs as."""
+        return account.of_nova_compute(self.options.state_path)
+
+    @functools.cached_property
+    def settings(self) -> conf.Settings | exception.InvalidOption:
+        """The settings of the engine, or the reason why it has none."""
+        try:
+            return configuration.settings(self.options)
+        except exception.InvalidOption as e:
+            return e
+
+    @functools.cached_property
+    def helper_fault(self) -> str:
+        """Why functions cannot run as root; '' if they can."""
+        return helper.fault()
+
+
+Check = Callable[[Host], upgradecheck.Result]
+
+
+def as_nova_compute(check: Check) -> Check:
+    """Make a check only with the rights of nova-compute or of root."""
+
+    def checked(host: Host) -> upgradecheck.Result:
+        remedy = (
+            f'Run this command as root or as the user '
+            f'{host.nova_compute.name}.'
+        )
+        if not account.can_look(host.nova_compute):
+            return answers.warning(f'This was not checked. {remedy}')
+        try:
+            return check(host)
+        except OSError as e:
+            return answers.warning(
+                f'This was not checked ({e.filename}: {e.strerror}). {remedy}'
+            )
+
+    return checked
+
+
+def with_helper(check: Check) -> Check:
+    """Make a check only if functions can run as root."""
+
+    def checked(host: Host) -> upgradecheck.Result:
+        if host.helper_fault:
+            return answers.warning(
+                'This was not checked, because the privsep helper does not '
+                'start.'
+            )
+        return check(host)
+
+    return checked
+
+
+def with_settings(
+    check: Callable[[Host, conf.Settings], upgradecheck.Result],
+) -> Check:
+    """Make a check only if the options of the engine are valid."""
+
+    def checked(host: Host) -> upgradecheck.Result:
+        settings = host.settings
+        if isinstance(settings, exception.InvalidOption):
+            return answers.warning(
+                'This was not checked, because an option is not valid.'
+            )
+        return check(host, settings)
+
+    return checked
