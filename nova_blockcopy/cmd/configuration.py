@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from oslo_config import cfg
 
 from nova_blockcopy import conf
-from nova_blockcopy import exception
 from nova_blockcopy.conf import nova as nova_defaults
 
 _PROJECT, _PROGRAM = 'nova', 'nova-compute'
@@ -135,12 +134,7 @@ def settings(options: cfg.ConfigOpts) -> conf.Settings:
 
     :raises InvalidOption: a value is out of its bounds
     """
-    try:
-        uri = options.libvirt.connection_uri or _URIS.get(
-            options.libvirt.virt_type, _USUAL_URI
-        )
-    except cfg.ConfigFileValueError as e:
-        raise exception.InvalidOption(
-            option='[libvirt] connection_uri', reason=e
-        ) from e
+    uri = options.libvirt.connection_uri or _URIS.get(
+        options.libvirt.virt_type, _USUAL_URI
+    )
     return conf.settings(options, connection_uri=uri)

@@ -48,6 +48,27 @@ class TestRefusal(base.TestCase):
 
 
 @ddt.ddt
+class TestMayWrite(base.TestCase):
+    @ddt.data(
+        level(0o700, uid=_NOVA),
+        level(0o770, gid=_NOVA),
+        level(0o703, uid=_STRANGER, gid=_STRANGER),
+    )
+    def test_it_may(self, found):
+        self.assertTrue(directories.may_write(found, _NOVA, _NOVA))
+
+    @ddt.data(
+        level(0o755),
+        level(0o577, uid=_NOVA),
+        level(0o727, gid=_NOVA),
+        level(0o702),
+    )
+    def test_it_may_not(self, found):
+        self.assertFalse(directories.may_write(found, _NOVA, _NOVA))
+        self.assertTrue(directories.may_write(found, 0, 0))
+
+
+@ddt.ddt
 class TestPrepare(base.TestCase):
     def setUp(self):
         super().setUp()
@@ -128,6 +149,32 @@ class TestPrepare(base.TestCase):
         self.state.symlink_to(place)
         self.prepare()
         self.assertEqual(0o711, self.mode(place / 'deltas'))
+
+    def test_rights_of_others_that_stay(self):
+        """As in a helper that may not change what another user owns."""
+        self.prepare()
+        self.path.chmod(0o777)
+
+        def refuse(*_args):
+            raise PermissionError
+
+        self.useFixture(fixtures.MonkeyPatch('os.chmod', refuse))
+        self.refused(f'chmod go-w {self.path}')
+
+    def test_a_look_changes_nothing(self):
+        self.path.mkdir(0o777, parents=True)
+        self.path.chmod(0o777)
+        place = directories.look(str(self.path))
+        self.assertEqual(0o777, self.mode(self.path))
+        assert place.itself is not None
+        self.assertEqual(0o777, stat.S_IMODE(place.itself.mode))
+        self.assertEqual(str(self.state), place.above[0].path)
+
+    def test_a_look_at_one_that_is_not_there(self):
+        place = directories.look(str(self.path))
+        self.assertIsNone(place.itself)
+        self.assertEqual(str(self.directory), place.above[0].path)
+        self.assertFalse(self.state.exists())
 
     def test_a_stranger_owns_it(self):
         self.prepare()

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The privsep helper, and the scopes that it makes."""
+
+import os
+
+from oslo_config import cfg
+from oslo_config import fixture
+
+from nova_blockcopy.runtime import privsep
+from nova_blockcopy.tests.unit.cmd import base
+from nova_blockcopy.tests.unit.runtime import test_privsep
+
+_CHECK = 'Privsep helper'
+_SCOPES = 'Exporters outlive nova-compute'
+
+
+class TestHelper(base.CommandTestCase):
+    def be_client(self, command=None):
+        """Be a process that is not root."""
+        config = self.useFixture(fixture.Config(cfg.CONF))
+        config.config(group=privsep.SECTION, helper_command=command)
+        privsep.context.set_client_mode(True)
+        self.addCleanup(privsep.context.set_client_mode, False)
+
+    def test_root_needs_none(self):
+        self.stub('os.geteuid', lambda: 0)
+        self.stub('os.stat', _owned_by_root(os.stat, self.state))
+        said = self.check(self.file())
+        self.assert_said(said, _CHECK, base.SUCCESS, 'runs as root')
+
+    def test_root_cannot_tell_for_another_user(self):
+        self.run_as(root=True)
+        self.assert_said(
+            self.check(self.file()), _CHECK, base.WARNING, 'as the user nova'
+        )
+
+    def test_it_does_not_start(self):
+        self.be_client('false')
+        said = self.check(self.file())
+        self.assert_said(
+            said, _CHECK, base.FAILURE, '[nova_blockcopy_sys_admin]'
+        )
+        for name in (_SCOPES, 'Delta directory'):
+            self.assert_said(said, name, base.WARNING, 'not checked', 'helper')
+        self.assert_said(said, 'Journal directory', base.SUCCESS)
+
+    def test_its_command_is_that_of_nova(self):
+        self.be_client()
+        for text, wanted in (
+            ('', ['sudo', 'nova-rootwrap', '/etc/nova/rootwrap.conf']),
+            ('[workarounds]\ndisable_rootwrap = true', ['sudo']),
+        ):
+            self.program('sudo', 'exit 1')
+            said = self.check(self.file(text))
+            self.assert_said(said, _CHECK, base.FAILURE)
+            command = privsep.context.helper_command('/sock')
+            until = command.index('privsep-helper')
+            self.assertEqual(wanted, command[:until])
+
+
+class TestRealHelper(test_privsep.HelperTestCase, base.CommandTestCase):
+    def test_it_starts(self):
+        said = self.check(self.file())
+        self.assert_said(said, _CHECK, base.SUCCESS)
+        self.assert_said(said, 'Delta directory', base.SUCCESS)
+
+
+class TestScopes(base.CommandTestCase):
+    def test_systemd_is_not_there(self):
+        self.boot(first='dumb-init')
+        self.assert_only(
+            self.check(self.file()),
+            *(_SCOPES, base.WARNING, 'first process', 'KillMode=process'),
+        )
+
+    def test_systemd_refuses(self):
+        self.program('systemd-run', 'echo Access denied >&2; exit 1')
+        self.assert_only(
+            self.check(self.file()), _SCOPES, base.WARNING, 'Access denied'
+        )
+
+
+def _owned_by_root(real, path):
+    def stat(wanted, *more, **options):
+        found = real(wanted, *more, **options)
+        if str(wanted) != str(path):
+            return found
+        return os.stat_result([*found[:4], 0, 0, *found[6:]])
+
+    return stat
