@@ -27,6 +27,16 @@ html_theme_options = {
 openstackdocs_auto_name = False
 openstackdocs_pdf_link = False
 
+man_pages = [
+    (
+        'cli/nova-blockcopy-status',
+        'nova-blockcopy-status',
+        'check a compute host of nova-blockcopy',
+        ['nova-blockcopy developers'],
+        1,
+    ),
+]
+
 autodoc_typehints = 'none'
 add_module_names = False
 
