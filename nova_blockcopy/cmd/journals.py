@@ -57,8 +57,8 @@ def result(found: Found) -> upgradecheck.Result:
         )
     if found.damaged:
         said.append(
-            f'{len(found.damaged)} cannot be read, and nova-compute leaves '
-            f'the guest alone. {" ".join(found.damaged)}'
+            f'{len(found.damaged)} with a journal that cannot be read, so '
+            f'nova-compute leaves the guest alone. {" ".join(found.damaged)}'
         )
         return answers.failure(' '.join(said))
     return answers.warning(said[0]) if said else answers.success()

@@ -86,13 +86,13 @@ def _versions(
 
 _CHECKS: tuple[tuple[str, subject.Check], ...] = (
     ('Compute driver', _driver),
-    ('Options', _options),
-    ('Privsep helper', _helper),
-    ('Exporters outlive nova-compute', _exporters),
-    ('Journal directory', _journal_dir),
-    ('Delta directory', _delta_dir),
-    ('Unfinished migrations', _journals),
-    ('libvirt and QEMU', _versions),
+    ('Options', subject.with_files(_options)),
+    ('Privsep helper', subject.with_files(_helper)),
+    ('Exporters outlive nova-compute', subject.with_files(_exporters)),
+    ('Journal directory', subject.with_files(_journal_dir)),
+    ('Delta directory', subject.with_files(_delta_dir)),
+    ('Unfinished migrations', subject.with_files(_journals)),
+    ('libvirt and QEMU', subject.with_files(_versions)),
 )
 
 

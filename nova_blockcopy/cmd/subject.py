@@ -54,6 +54,23 @@ class Host:
 Check = Callable[[Host], upgradecheck.Result]
 
 
+def with_files(check: Check) -> Check:
+    """Make a check only if a configuration file was found.
+
+    The defaults alone say nothing about the host of a nova-compute.
+    """
+
+    def checked(host: Host) -> upgradecheck.Result:
+        if not configuration.files(host.options):
+            return answers.warning(
+                'This was not checked, because no configuration file of '
+                'nova-compute was found.'
+            )
+        return check(host)
+
+    return checked
+
+
 def as_nova_compute(check: Check) -> Check:
     """Make a check only with the rights of nova-compute or of root."""
 

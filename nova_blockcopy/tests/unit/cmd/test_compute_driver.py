@@ -89,7 +89,9 @@ class TestFoundFiles(base.CommandTestCase):
 
     def test_there_is_no_file(self):
         (self.folder / 'nova.conf').unlink()
+        said = self.check()
         self.assert_said(
-            self.check(),
+            said,
             *(_CHECK, base.WARNING, 'No configuration file', '--config-file'),
         )
+        self.assertEqual({base.WARNING}, set(said.results.values()))

@@ -40,7 +40,7 @@ class TestJournals(base.CommandTestCase):
         self.begin(_OTHER)
         self.assert_only(
             self.check(self.file()),
-            *(_CHECK, base.FAILURE, '1 unfinished', '1 cannot be', path),
+            *(_CHECK, base.FAILURE, '1 unfinished', '1 with a journal', path),
         )
 
     def test_one_of_another_version(self):
