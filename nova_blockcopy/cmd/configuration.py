@@ -8,6 +8,7 @@ checks need are declared here.
 
 import dataclasses
 import importlib.metadata
+import importlib.util
 import os
 from collections.abc import Sequence
 
@@ -79,11 +80,10 @@ def load(options: cfg.ConfigOpts, argv: Sequence[str]) -> None:
 
 def _pybasedir() -> str:
     """The directory that Nova lies in, as in Nova's nova/conf/paths.py."""
-    try:
-        found = importlib.metadata.distribution('nova')
-    except importlib.metadata.PackageNotFoundError:
+    found = importlib.util.find_spec('nova')
+    if found is None or found.origin is None:
         return '/'
-    return os.path.abspath(str(found.locate_file('')))
+    return os.path.dirname(os.path.dirname(os.path.abspath(found.origin)))
 
 
 def files(options: cfg.ConfigOpts) -> list[str]:
