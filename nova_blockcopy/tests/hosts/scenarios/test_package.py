@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The package beside the nova-compute of the distribution."""
 
+import json
+
 import testtools
 
 from nova_blockcopy.runtime import waiting
@@ -17,6 +19,7 @@ systemctl start --no-block nova-compute
 _LOADING = f"Loading compute driver '{_DRIVER}'"
 _WAITS = 'AMQP server'
 _LOG = 'cat /var/log/nova/nova-compute.log'
+_CHECK = 'sudo -u nova nova-blockcopy-status upgrade check --json || true'
 _PACKAGE = 'python3-nova-blockcopy'
 _FILES = (
     "find / -xdev -path /srv -prune -o -path /proc -prune -o "
@@ -31,9 +34,17 @@ class TestPackage(testtools.TestCase):
         self.pair = self.useFixture(pair.Pair())
         self.at, _other = self.pair.machines
 
+    def driver_check(self):
+        """Return the details of the first check."""
+        found = json.loads(self.at.run(_CHECK))['checks'][0]
+        self.assertEqual('Compute driver', found['check'])
+        return found['details']
+
     def test_nova_compute_loads_the_driver(self):
         """The unit then waits for a message broker, which no machine has."""
+        self.assertIn('/etc/nova/nova-compute.conf', self.driver_check())
         self.at.run(_START)
+        self.assertIsNone(self.driver_check())
 
         def after_driver():
             return self.at.run(_LOG, check=False).partition(_LOADING)[2]
