@@ -78,6 +78,12 @@ class BaseRefused(Refused):
     msg_fmt = 'Base %(path)s for disk %(disk)s cannot be used: %(reason)s'
 
 
+class UsersUnseen(Refused):
+    """A host cannot tell whether a guest uses an image."""
+
+    msg_fmt = 'Host %(host)s cannot receive disks on volumes: %(reason)s'
+
+
 class NoRoom(Refused):
     msg_fmt = (
         'The directory %(directory)s has no room for the deltas of a '

@@ -8,8 +8,11 @@ import stat
 from collections.abc import Sequence
 
 from nova_blockcopy import exception
+from nova_blockcopy import model
 from nova_blockcopy.host import images
+from nova_blockcopy.host import locks
 from nova_blockcopy.host import mounts
+from nova_blockcopy.host import visibility
 from nova_blockcopy.runtime import privsep
 from nova_blockcopy.runtime import task
 from nova_blockcopy.runtime import waiting
@@ -20,6 +23,11 @@ _PATIENCE = 3.0
 _PAUSE = 0.3
 #: Seconds that one look may take.
 _LIMIT = 60
+#: What has QEMU's locks, but is no process that can be seen.
+_UNSEEN = (
+    'a QEMU that /proc does not show (in another container, or on another '
+    'host)'
+)
 
 
 def of(path: str) -> tuple[str, ...]:
@@ -27,12 +35,14 @@ def of(path: str) -> tuple[str, ...]:
 
     Processes are found by their open descriptors. A use by the kernel (a
     mount, device-mapper, md) is found by an exclusive open. Loop devices are
-    found by the path of their file.
+    found by the path of their file. A QEMU in another container or, on shared
+    storage, on another host is found by its locks.
 
     After each change of a volume, udev and others read it for a moment. So a
     user counts only if some user is there for three seconds.
 
-    :raises ImageError: the image cannot be read, or the search did not end
+    :raises ImageError: the image cannot be read, the search did not end, or a
+        guest's QEMU may use the image without being found
     """
     found: Sequence[str] = ()
 
@@ -62,13 +72,27 @@ def _look(path: str) -> Sequence[str]:
 @privsep.lasting
 def _holders(path: str, asker: int) -> Sequence[str]:
     image = images.status(path)
+    kind = images.kind(path)
+    locked = locks.held(path)
     found = [
         f'process {pid} ({_program(pid)})'
         for pid in sorted(_processes_holding(image) - {asker, os.getpid()})
     ]
-    if stat.S_ISBLK(image.st_mode) and not found and _held_by_kernel(path):
+    if kind is model.ImageKind.BLOCK and not found and _held_by_kernel(path):
         found.append('the kernel (mounted, or part of another device)')
-    return found + _loop_devices_over(image)
+    if locked and not found:
+        found.append(_UNSEEN)
+    found += _loop_devices_over(image)
+    if not found:
+        _check_sight(path, kind, told=locked is not None)
+    return found
+
+
+def _check_sight(path: str, kind: model.ImageKind, *, told: bool) -> None:
+    """Pass if each guest's QEMU that uses an image would have been found."""
+    reason = visibility.blind_spot(visibility.current(), kind, told=told)
+    if reason is not None:
+        raise exception.ImageError(path=path, reason=reason)
 
 
 def _loop_devices_over(image: os.stat_result) -> list[str]:

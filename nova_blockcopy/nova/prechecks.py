@@ -81,8 +81,13 @@ class Prechecks(compat.LibvirtDriver):  # type: ignore[misc]
     def check_source_migrate_data_at_dest(
         self, ctxt: Any, instance: Any, migrate_data: Any, *more: Any
     ) -> Any:
-        """Refuse if the directory exists. Runs on the destination."""
+        """Refuse bases that are not safe. Runs on the destination.
+
+        The directory of the instance must not exist. If the bases are
+        volumes, it must be possible to tell whether one is in use.
+        """
         if handshake.agreed(migrate_data):
+            self._check_volumes()
             directory = compat.instance_path(instance)
             if os.path.exists(directory):
                 # Nova would find it later, and its rollback would remove it
@@ -105,6 +110,14 @@ class Prechecks(compat.LibvirtDriver):  # type: ignore[misc]
                 reason=f'{", ".join(left)} already exists on the '
                 f'destination. Find out what it is, and remove it.'
             )
+
+    def _check_volumes(self) -> None:
+        if compat.CONF.libvirt.images_type != 'lvm':
+            return
+        try:
+            self._service.check_volumes()
+        except exception.BlockCopyError as e:
+            raise compat.MigrationPreCheckError(reason=str(e)) from e
 
     def _check_directory_of_volumes(
         self, instance: Any, dest_check_data: Any

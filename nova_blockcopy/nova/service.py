@@ -16,6 +16,7 @@ from nova_blockcopy.host import directories
 from nova_blockcopy.host import hypervisor
 from nova_blockcopy.host import images
 from nova_blockcopy.host import scope
+from nova_blockcopy.host import visibility
 from nova_blockcopy.migration import peer
 from nova_blockcopy.migration.destination import dispatcher
 from nova_blockcopy.migration.source import migration
@@ -59,6 +60,7 @@ class Service:
         directory = self.settings.journal_dir
         _prepare_directories(self.settings)
         _report_scopes()
+        _report_visibility()
         self.journal = journal.Journal(directory)
         self.expected = expected.Expected(directory)
         self.guard = guards.Guard(self.journal, self.expected)
@@ -163,6 +165,18 @@ class Service:
         self.expected.forget(guest)
         if not self.kept.has(guest):
             received.Book(self.settings.journal_dir, guest).close()
+
+    def check_volumes(self) -> None:
+        """Pass if this host can tell whether a guest uses a volume.
+
+        :raises UsersUnseen: it cannot
+        :raises HelperError: the helper cannot be started
+        """
+        reason = visibility.blind_spot(
+            visibility.current(), model.ImageKind.BLOCK, told=True
+        )
+        if reason is not None:
+            raise exception.UsersUnseen(host=self._here.host, reason=reason)
 
     # -- the source ------------------------------------------------------
 
@@ -274,6 +288,24 @@ def _report_scopes() -> None:
         )
     else:
         LOG.info('The exporters of this host outlive nova-compute')
+
+
+def _report_visibility() -> None:
+    """Log whether users of an image may go unnoticed on this host."""
+    try:
+        seen = visibility.current()
+    except exception.HelperError as e:
+        LOG.warning('The users of images cannot be looked for: %s', e)
+        return
+    if seen is visibility.Visibility.OWN:
+        LOG.warning(
+            'nova-compute does not see the processes of libvirt on this host. '
+            "A base that is a file counts as in use if it has QEMU's locks. A "
+            'base that is a block device is refused. %s',
+            visibility.REMEDY,
+        )
+    else:
+        LOG.info('nova-compute sees the guests of this host as processes')
 
 
 def _translated(host: str, connect: hypervisor.Connect) -> hypervisor.Connect:

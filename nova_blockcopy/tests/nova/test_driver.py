@@ -21,6 +21,7 @@ from nova.virt.libvirt import host as nova_host
 from nova_blockcopy import exception
 from nova_blockcopy.host import deltas
 from nova_blockcopy.host import scope
+from nova_blockcopy.host import visibility
 from nova_blockcopy.migration.destination import dispatcher
 from nova_blockcopy.nova import channel
 from nova_blockcopy.nova import compat
@@ -181,6 +182,26 @@ class TestDirectories(base.TestCase):
         self.service()
         self.assertIn(words, log.output)
         self.assertIn(obstacle, log.output)
+
+    @ddt.data(
+        ('own', logging.WARNING, 'pid_mode'),
+        ('guests', logging.INFO, 'sees the guests'),
+        ('all', logging.INFO, 'sees the guests'),
+    )
+    @ddt.unpack
+    def test_the_log_tells_whether_guests_are_seen(self, seen, level, words):
+        self.fake(visibility, '_current', return_value=seen)
+        log = self.useFixture(fixtures.FakeLogger(level=level))
+        self.service()
+        self.assertIn(words, log.output)
+
+    def test_it_starts_without_a_helper(self):
+        failure = exception.HelperError(section='s', reason='no sudo')
+        for module, name in ((visibility, '_current'), (scope, 'obstacle')):
+            self.fake(module, name, side_effect=failure)
+        log = self.useFixture(fixtures.FakeLogger(level=logging.WARNING))
+        self.service()
+        self.assertIn('cannot be looked for', log.output)
 
     @ddt.data(('journal_dir', 0o700), ('delta_dir', 0o711))
     @ddt.unpack

@@ -5,12 +5,15 @@ import dataclasses
 import threading
 import typing
 from typing import Any
+from unittest import mock
 
 import ddt
 import libvirt
 
+from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import states
+from nova_blockcopy.host import visibility
 from nova_blockcopy.nova import compat
 from nova_blockcopy.nova import handshake
 from nova_blockcopy.tests.nova import base
@@ -219,6 +222,7 @@ class TestCheckAtSource(driver_base.DriverTestCase):
         self.assertIs(self.data, data)
 
 
+@ddt.ddt
 class TestLastCheckAtDestination(driver_base.DriverTestCase):
     def setUp(self):
         super().setUp()
@@ -251,7 +255,37 @@ class TestLastCheckAtDestination(driver_base.DriverTestCase):
             self.driver, self.context, self.instance, data, 'm', 'l', 'a'
         )
 
+    def see(self, seen, images='lvm'):
+        self.fake(visibility, '_current', return_value=seen)
+        self.conf.config(
+            group='libvirt', images_type=images, images_volume_group='vg'
+        )
+
+    def test_volumes_whose_users_are_not_seen(self):
+        self.see('own')
+        self.assert_refused(
+            *(compat.MigrationPreCheckError, 'block device', 'pid_mode'),
+            call=lambda: self.check(driver_base.AGREED),
+        )
+        self.stock.assert_not_called()
+
+    @ddt.data(('all', 'lvm'), ('guests', 'lvm'), ('own', 'qcow2'))
+    @ddt.unpack
+    def test_users_that_are_seen_or_have_locks(self, seen, images):
+        self.see(seen, images)
+        self.assertIs(self.check(driver_base.AGREED), self.data)
+
+    def test_the_helper_does_not_start(self):
+        self.see('all')
+        failure = exception.HelperError(section='s', reason='no sudo')
+        with mock.patch.object(visibility, 'current', side_effect=failure):
+            self.assert_refused(
+                *(compat.MigrationPreCheckError, 'no sudo'),
+                call=lambda: self.check(driver_base.AGREED),
+            )
+
     def test_without_an_agreement_it_is_novas(self):
         self.folder.mkdir()
+        self.see('own')
         for terms in (None, handshake.Terms()):
             self.assertIs(self.check(terms), self.data)

@@ -9,8 +9,11 @@ from unittest import mock
 
 import fixtures
 
+from nova_blockcopy import exception
 from nova_blockcopy.host import holders
 from nova_blockcopy.host import images
+from nova_blockcopy.host import locks
+from nova_blockcopy.host import visibility
 from nova_blockcopy.tests.unit.host import base
 
 
@@ -18,6 +21,17 @@ class TestHolders(base.ImageTestCase):
     def setUp(self):
         super().setUp()
         self.useFixture(fixtures.MockPatchObject(holders, '_PATIENCE', 0))
+        self.see(visibility.Visibility.ALL)
+
+    def see(self, seen):
+        self.useFixture(
+            fixtures.MockPatchObject(visibility, '_current', lambda: seen)
+        )
+
+    def lock(self, held):
+        self.useFixture(
+            fixtures.MockPatchObject(locks, 'held', lambda _: held)
+        )
 
     def test_one_that_is_there_for_a_moment_only(self):
         """As udev is after each change of a volume."""
@@ -97,3 +111,48 @@ class TestHolders(base.ImageTestCase):
 
     def test_a_device_that_nobody_holds(self):
         self.assertEqual((), self.holders_of_device(return_value=-1))
+
+    def test_a_qemu_that_is_no_process_here(self):
+        self.lock(True)
+        for seen in visibility.Visibility:
+            self.see(seen)
+            (holder,) = holders.of(self.raw().path)
+            self.assertIn('QEMU', holder)
+
+    def test_a_process_that_is_seen_is_named_alone(self):
+        """It is the one that has the locks."""
+        self.lock(True)
+        image = self.raw()
+        with open(image.path, 'rb') as f:
+            child = subprocess.Popen(['sleep', '600'], stdin=f)
+        self.addCleanup(child.wait)
+        self.addCleanup(child.kill)
+        (holder,) = holders.of(image.path)
+        self.assertIn('sleep', holder)
+
+    def test_a_free_file_if_guests_are_not_seen(self):
+        self.see(visibility.Visibility.OWN)
+        self.assertEqual((), holders.of(self.raw().path))
+
+    def test_locks_are_not_told(self):
+        self.lock(None)
+        image = self.raw()
+        self.assertEqual((), holders.of(image.path))
+        self.see(visibility.Visibility.OWN)
+        error = self.assertRaises(exception.ImageError, holders.of, image.path)
+        self.assertIn('file system', str(error))
+
+    def test_a_free_device_if_guests_are_not_seen(self):
+        self.see(visibility.Visibility.GUESTS)
+        self.assertEqual((), self.holders_of_device(return_value=-1))
+        self.see(visibility.Visibility.OWN)
+        error = self.assertRaises(
+            exception.ImageError, self.holders_of_device, return_value=-1
+        )
+        self.assertIn('block device', str(error))
+
+    def test_a_device_in_use_if_guests_are_not_seen(self):
+        self.see(visibility.Visibility.OWN)
+        busy = OSError(errno.EBUSY, 'busy')
+        (holder,) = self.holders_of_device(side_effect=busy)
+        self.assertIn('the kernel', holder)
