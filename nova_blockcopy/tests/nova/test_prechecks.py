@@ -278,7 +278,9 @@ class TestLastCheckAtDestination(driver_base.DriverTestCase):
     def test_the_helper_does_not_start(self):
         self.see('all')
         failure = exception.HelperError(section='s', reason='no sudo')
-        with mock.patch.object(visibility, 'current', side_effect=failure):
+        with mock.patch.object(
+            visibility, 'current', autospec=True, side_effect=failure
+        ):
             self.assert_refused(
                 *(compat.MigrationPreCheckError, 'no sudo'),
                 call=lambda: self.check(driver_base.AGREED),
