@@ -17,11 +17,14 @@ import ddt
 import fixtures
 import testtools
 
+import nova_blockcopy
 from nova_blockcopy.runtime import waiting
+from nova_blockcopy.tests.functional import base
 from nova_blockcopy.tests.unit.host import servers
 
 _SECONDS = 60
 _MIB = 1024 * 1024
+_SOURCE = pathlib.Path(nova_blockcopy.__file__).parents[1]
 #: As a container that shares files and devices with the host.
 _CONTAINER = (
     *('unshare', '--pid', '--fork', '--kill-child=KILL', '--mount-proc'),
@@ -166,6 +169,21 @@ class TestSearch(ContainerTestCase):
         daemon.symlink_to('/bin/sleep')
         device = self.device()
         self.assertEqual('', self.seen(device, _BESIDE_LIBVIRT, str(daemon)))
+
+
+class TestGuest(base.TestCase):
+    """A guest that a real libvirt has started."""
+
+    def seen(self, path):
+        return self.lab.a.run(
+            *(*_CONTAINER, 'env', f'PYTHONPATH={_SOURCE}'),
+            *(sys.executable, '-c', _SEEN, path),
+        ).stdout.strip()
+
+    def test_its_file(self):
+        made = self.set_scene('raw')
+        (file,) = (disk.path for disk in made.sources.values())
+        self.assertIn('QEMU that /proc', self.seen(file))
 
 
 class TestExporter(ContainerTestCase):
