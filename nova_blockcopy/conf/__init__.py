@@ -16,6 +16,7 @@ from nova_blockcopy import model
 from nova_blockcopy.conf import copies
 from nova_blockcopy.conf import exports
 from nova_blockcopy.conf import host
+from nova_blockcopy.conf import rules
 from nova_blockcopy.conf import seeding
 from nova_blockcopy.conf import times
 from nova_blockcopy.conf.copies import MAX_BANDWIDTH
@@ -86,12 +87,7 @@ def settings(conf: cfg.ConfigOpts, **overrides: Any) -> Settings:
         raise exception.InvalidOption(
             option=', '.join(overrides), reason='no such option exists.'
         )
-    if values['export_port_min'] > values['export_port_max']:
-        raise exception.InvalidOption(
-            option='[blockcopy] export_port_min',
-            reason='the value is above export_port_max. Set it to '
-            'export_port_max or less.',
-        )
+    rules.check(values)
     values['mode'] = model.Mode(values['mode'])
     values['verify'] = model.Verify(values['verify'])
     return Settings(**values)

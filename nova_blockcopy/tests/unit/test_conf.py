@@ -111,6 +111,11 @@ class TestSettings(base.TestCase):
         ('blockcopy', 'call_timeout', '0'),
         ('blockcopy', 'export_port_max', '65536'),
         ('blockcopy', 'export_address', 'not an address'),
+        ('blockcopy', 'export_address', '0.0.0.0'),
+        ('blockcopy', 'export_address', '::'),
+        ('blockcopy', 'delta_dir', 'deltas'),
+        ('blockcopy', 'journal_dir', './journal'),
+        ('blockcopy', 'export_tls_dir', 'pki/qemu'),
         ('libvirt', 'block_migration_bandwidth', '-1'),
         ('libvirt', 'block_migration_bandwidth', str(2**43)),
     )
