@@ -153,6 +153,18 @@ class CopyGroup:
         if failures:
             raise failures[0]
 
+    def abort_rest(self) -> None:
+        """Abort the jobs of the disks that have not pivoted.
+
+        libvirt may refuse a pivot whose copy was started long ago. If a device
+        has left the guest since, AppArmor denies the layers below the base,
+        which libvirt opens at the pivot only (qemuBlockPivot in libvirt's
+        src/qemu/qemu_block.c). The start of a copy permits them.
+        """
+        for job in self._jobs.values():
+            if not job.at_base():
+                job.abort(self._settings.call_timeout)
+
     def _balance(self, disks: tuple[model.DiskProgress, ...]) -> None:
         wanted = bandwidth.shares(
             self._limit,

@@ -34,14 +34,15 @@ def come_home(
     :param without_source: the exports are gone for good, so pivot only if each
         base has all writes of the guest
     :raises JobFailed: some disk does not use the base
+    :raises DriverError: libvirt refused a pivot
     :raises NotReady: a copy did not become ready for the pivot in time
     """
     guest = copies.guest
     note_pivoted(guest, page)
     try:
         _pivot(copies, page, without_source=without_source)
-    except (exception.JobFailed, exception.NotReady) as e:
-        if not page.record.pivoted:
+    except (exception.JobFailed, exception.DriverError) as e:
+        if not page.record.pivoted or isinstance(e, exception.DriverTimeout):
             raise
         # a disk that has pivoted cannot go back. The others follow, because
         # the source serves them until the release.
@@ -50,6 +51,7 @@ def come_home(
             *(guest.name, e),
         )
         copies.pauses.end()  # a dead export has stopped it, and may be back
+        copies.group.abort_rest()
         copies.run(cancelled, watch)
         _pivot(copies, page)
     copies.pauses.end()  # an earlier attempt may have left the guest paused

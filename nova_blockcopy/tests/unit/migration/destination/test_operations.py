@@ -218,6 +218,38 @@ class TestCopyAndPivot(OperationsTestCase):
         self.assertEqual(model.Role.SOURCE, record.authority)
         self.assertEqual(('vda', 'vdb'), record.pivoted)
 
+    def test_a_refused_pivot_of_a_disk_that_has_to_follow(self):
+        """libvirt permits at the start of a copy what the pivot needs."""
+        started = self.start_and_refuse('vdb')
+        self.pivot()
+        self.assertEqual(('vda', 'vdb'), self.record('b').pivoted)
+        again = [disk for disk, _image in self.guest.started[started:]]
+        self.assertEqual(['vdb'], again)
+        self.assertIn('copying the disks again', self.log.output)
+
+    def test_a_refused_pivot_of_the_first_disk(self):
+        started = self.start_and_refuse('vda')
+        error = self.refused(exception.DriverError, self.pivot)
+        self.assertIn('Permission denied', str(error))
+        self.assertEqual((), self.record('b').pivoted)
+        self.assertEqual(started, len(self.guest.started))
+        self.far.abort()
+
+    def start_and_refuse(self, refused):
+        """Copy all disks, then refuse a pivot until its copy starts again."""
+        self.arrive()
+        self.copy()
+        started = len(self.guest.started)
+
+        def on_pivot(disk):
+            if disk == refused and len(self.guest.started) == started:
+                raise exception.DriverError(
+                    action='pivot', disk=disk, reason='Permission denied'
+                )
+
+        self.guest.on_pivot = on_pivot
+        return started
+
 
 @ddt.ddt
 class TestAsTheBaseAllows(OperationsTestCase):
