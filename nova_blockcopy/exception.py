@@ -212,6 +212,16 @@ class ImageError(BlockCopyError):
     msg_fmt = 'Image %(path)s: %(reason)s'
 
 
+class HeaderError(ImageError):
+    """The header of a qcow2 is not one that QEMU's programs may open."""
+
+    msg_fmt = (
+        'Image %(path)s: %(reason)s, so the engine does not open this qcow2. '
+        'If the image came over the network, check the source host and the '
+        'network; else convert the image with "qemu-img convert".'
+    )
+
+
 class CannotFreeze(BlockCopyError):
     """libvirt cannot switch a guest to the deltas that seeding needs."""
 

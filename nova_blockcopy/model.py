@@ -63,6 +63,11 @@ class Image:
     backing: 'Image | None' = None
 
 
+def raw_file(path: str) -> Image:
+    """Describe a raw file."""
+    return Image(path=path, kind=ImageKind.FILE, format=ImageFormat.RAW)
+
+
 def chain(image: Image) -> tuple[Image, ...]:
     """An image and all layers below it, the top layer first."""
     below = () if image.backing is None else chain(image.backing)

@@ -8,10 +8,13 @@ import hashlib
 import os
 import threading
 from collections.abc import Iterable
+from collections.abc import Sequence
+from typing import Any
 
 from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy.host import command
+from nova_blockcopy.host import header
 from nova_blockcopy.host import images
 from nova_blockcopy.host import qemu
 from nova_blockcopy.runtime import privsep
@@ -30,6 +33,7 @@ def of(
     :param by_content: True reads the guest-visible content, all layers
         together; False reads the bytes of the top layer's file or device
     :param timeout: seconds to read the content of one part
+    :raises HeaderError: a qcow2 may not be opened; see :func:`header.judge`
     :raises ImageError: the image cannot be read
     :raises Aborted: ``cancelled`` was set
     """
@@ -55,23 +59,28 @@ def _bytes(path: str, offset: int, length: int) -> str:
 def _content(image: model.Image, part: model.Extent, timeout: int) -> str:
     options = qemu.options(qemu.part(qemu.content(image), part))
     try:
-        return _read(options, part.length, timeout)
+        return _read(header.layers(image), options, part.length, timeout)
     except command.CommandFailed as e:
         raise exception.ImageError(path=image.path, reason=e) from e
 
 
 @privsep.lasting
-def _read(options: str, length: int, timeout: int) -> str:
+def _read(
+    wanted: Sequence[Any], options: str, length: int, timeout: int
+) -> str:
     """Return the checksum of the content that qemu-img reads.
 
     qemu-img cannot write to a pipe, so the content goes through memory.
     """
+    header.require(wanted)
     with open(os.memfd_create('content'), 'rb') as copy:
         os.truncate(copy.fileno(), length)
+        memory = f'/proc/{os.getpid()}/fd/{copy.fileno()}'
+        target = qemu.layer(model.raw_file(memory))
         command.run(
             *('qemu-img', 'convert', '-n', '--target-is-zero'),
-            *('-O', 'raw', '--image-opts', options),
-            f'/proc/{os.getpid()}/fd/{copy.fileno()}',
+            *('--image-opts', '--target-image-opts'),
+            *(options, qemu.options(target)),
             timeout=timeout,
         )
         return hashlib.file_digest(copy, 'sha256').hexdigest()

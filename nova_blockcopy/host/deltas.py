@@ -9,6 +9,7 @@ after an interruption.
 import os
 import tempfile
 from collections.abc import Iterable
+from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +19,8 @@ from nova_blockcopy import model
 from nova_blockcopy.host import command
 from nova_blockcopy.host import directories
 from nova_blockcopy.host import files
+from nova_blockcopy.host import header
+from nova_blockcopy.host import qemu
 from nova_blockcopy.records import durable
 from nova_blockcopy.runtime import privsep
 
@@ -53,7 +56,7 @@ def create(image: model.Image, size: int, timeout: int) -> None:
     :param timeout: seconds
     :raises ImageError: the overlay could not be created
     """
-    _create(image.path, _below(image), size, timeout)
+    _create(qemu.local(image.path), _below(image), size, timeout)
 
 
 @privsep.entrypoint
@@ -74,40 +77,96 @@ def _create(path: str, below: Sequence[str], size: int, timeout: int) -> None:
     durable.sync(os.path.dirname(path))
 
 
-def stand_on(image: model.Image, timeout: int) -> None:
+def arrived(size: int, backing: Iterable[str]) -> header.Expected:
+    """Tell what the header of a delta from another host must state. Pure.
+
+    :param size: virtual size of the disk in bytes
+    :param backing: the names of the backing file that it may have
+    """
+    return header.Expected(
+        size_bytes=size,
+        backing=tuple(backing),
+        cluster=cluster(size),
+        plain=True,
+    )
+
+
+def stand_on(
+    image: model.Image,
+    timeout: int,
+    expected: header.Expected = header.LOCAL,
+) -> None:
     """Write the path of the backing image into the header of a qcow2.
 
+    No backing file is opened, neither the old nor the new one.
+
     :param timeout: seconds
+    :param expected: the facts that the header must state before
+    :raises HeaderError: the header states something else
     :raises ImageError: the header cannot be written
     """
-    _stand_on(image.path, _below(image), timeout)
+    _stand_on(
+        image.path,
+        header.layers(image, {image.path: expected})[:1],
+        qemu.options(qemu.layer(image)),
+        _below(image),
+        timeout,
+    )
 
 
 @privsep.entrypoint
-def _stand_on(path: str, below: Sequence[str], timeout: int) -> None:
+def _stand_on(
+    path: str,
+    wanted: Sequence[Any],
+    node: str,
+    below: Sequence[str],
+    timeout: int,
+) -> None:
+    header.require(wanted)
     _qemu_img(
         path,
-        *('rebase', '-q', '-u', '-f', 'qcow2', *below, path),
+        *('rebase', '-q', '-u', *below, '--image-opts', node),
         timeout=timeout,
     )
 
 
-@privsep.lasting
-def commit(path: str, into: str, timeout: int) -> None:
+def commit(
+    image: model.Image,
+    into: model.Image,
+    timeout: int,
+    expected: Mapping[str, header.Expected] | None = None,
+) -> None:
     """Merge an overlay, and all layers between, into an unused image.
 
     The overlay keeps its data. An overlay that does not exist has been
     merged already, so the call does nothing.
 
+    :param image: the overlay, with all layers down to ``into``
     :param timeout: seconds
+    :param expected: the facts that headers must state, by path; see
+        :func:`header.layers`
+    :raises HeaderError: a header states something else
     :raises ImageError: the merge failed; no data is lost
     """
+    _commit(
+        image.path,
+        header.layers(image, expected),
+        qemu.options(qemu.content_down_to(image, into)),
+        qemu.local(into.path),
+        timeout,
+    )
+
+
+@privsep.lasting
+def _commit(
+    path: str, wanted: Sequence[Any], node: str, into: str, timeout: int
+) -> None:
     if not os.path.exists(path):
         return
+    header.require(wanted)
     _qemu_img(
         path,
-        *('commit', '-q', '-d', '-f', 'qcow2', '-b', os.path.abspath(into)),
-        path,
+        *('commit', '-q', '-d', '-b', into, '--image-opts', node),
         timeout=timeout,
     )
     durable.sync(into)
@@ -258,7 +317,7 @@ def _below(image: model.Image) -> list[str]:
     """Return qemu-img's arguments for the backing image of an overlay."""
     below = image.backing
     assert below is not None  # noqa: S101 - an overlay has one
-    return ['-b', os.path.abspath(below.path), '-F', below.format.value]
+    return ['-b', qemu.local(below.path), '-F', below.format.value]
 
 
 def _qemu_img(path: str, *arguments: str, timeout: int) -> None:

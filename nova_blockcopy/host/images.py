@@ -22,8 +22,11 @@ from typing import Any
 
 from nova_blockcopy import exception
 from nova_blockcopy import model
+from nova_blockcopy import wire
 from nova_blockcopy.host import boot
 from nova_blockcopy.host import command
+from nova_blockcopy.host import header
+from nova_blockcopy.host import qemu
 from nova_blockcopy.runtime import privsep
 
 #: The ioctl for the logical sector size of a block device (linux/fs.h).
@@ -41,9 +44,10 @@ _MOST_EXTENTS = 65536
 def kind(path: str) -> model.ImageKind:
     """Tell whether a path on this host is a block device or a file.
 
-    :raises ImageError: the path does not exist, or is neither of the two
+    :raises ImageError: the path does not exist, is neither of the two, or is
+        not absolute
     """
-    mode = status(path).st_mode
+    mode = status(qemu.local(path)).st_mode
     if stat.S_ISBLK(mode):
         return model.ImageKind.BLOCK
     if stat.S_ISREG(mode):
@@ -64,18 +68,18 @@ def describe(path: str, format_: model.ImageFormat) -> model.Image:
     """
     below = None
     if format_ is model.ImageFormat.QCOW2:
-        header = info(path)
-        backing = header.get('full-backing-filename')
+        found = info(path)
+        backing = found.get('full-backing-filename')
         if backing is not None:
-            below = describe(backing, _backing_format(path, header))
+            below = describe(backing, _backing_format(path, found))
     return model.Image(
         path=path, kind=kind(path), format=format_, backing=below
     )
 
 
-def _backing_format(path: str, header: dict[str, Any]) -> model.ImageFormat:
+def _backing_format(path: str, found: dict[str, Any]) -> model.ImageFormat:
     try:
-        return model.ImageFormat(header.get('backing-filename-format', ''))
+        return model.ImageFormat(found.get('backing-filename-format', ''))
     except ValueError:
         raise exception.ImageError(
             path=path,
@@ -264,13 +268,18 @@ def data_end(path: str) -> int:
 def info(path: str) -> dict[str, Any]:
     """Return the header of a qcow2, as ``qemu-img info`` prints it.
 
-    :raises ImageError: the file is no qcow2, or has an external data file
+    :raises HeaderError: the file is no qcow2, or has an external data file
+    :raises ImageError: the file cannot be read
     """
+    image = model.Image(
+        path=path, kind=kind(path), format=model.ImageFormat.QCOW2
+    )
+    header.require([[path, wire.pack(header.LOCAL)]])
     # -U: QEMU holds a lock on the image of a running guest
     try:
         printed = command.run(
-            *('qemu-img', 'info', '-U', '-f', 'qcow2'),
-            *('--output=json', path),
+            *('qemu-img', 'info', '-U', '--output=json'),
+            *('--image-opts', qemu.options(qemu.layer(image))),
             timeout=_HEADER_TIMEOUT,
         )
     except command.CommandFailed as e:
@@ -278,12 +287,6 @@ def info(path: str) -> dict[str, Any]:
             path=path, reason=f'it cannot be read as qcow2 ({e}).'
         ) from e
     found: dict[str, Any] = json.loads(printed)
-    if 'data-file' in found['format-specific']['data']:
-        raise exception.ImageError(
-            path=path,
-            reason='its data is in an external data file; convert the image '
-            'with "qemu-img convert".',
-        )
     return found
 
 

@@ -9,11 +9,13 @@ rate limit. The contributor guide compares this with other ways.
 import json
 import os
 from collections.abc import Sequence
+from typing import Any
 
 from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy.host import command
 from nova_blockcopy.host import files
+from nova_blockcopy.host import header
 from nova_blockcopy.host import qemu
 from nova_blockcopy.records import durable
 from nova_blockcopy.runtime import privsep
@@ -97,6 +99,7 @@ def run(
     :param encryption: TLS for the export; None for clear text
     :param timeout: seconds
     :raises CommandFailed: qemu-img failed; the message has the standard error
+    :raises HeaderError: the target is a qcow2 that may not be opened
     """
     options = ['-n', '-W', '-m', str(_REQUESTS), '-t', 'writeback']
     if zeroed:
@@ -106,6 +109,7 @@ def run(
     if encryption is not None:
         options += ['--object', qemu.credentials(encryption)]
     _convert(
+        header.layers(seed.target) if is_serial(seed) else [],
         options,
         f'json:{json.dumps(qemu.part(_source(seed), piece))}',
         qemu.options(qemu.part(_target(seed), piece)),
@@ -115,8 +119,13 @@ def run(
 
 @privsep.lasting
 def _convert(
-    options: Sequence[str], source: str, target: str, timeout: int
+    wanted: Sequence[Any],
+    options: Sequence[str],
+    source: str,
+    target: str,
+    timeout: int,
 ) -> None:
+    header.require(wanted)
     command.run(
         *('qemu-img', 'convert', *options),
         *('--target-image-opts', source, target),
@@ -139,10 +148,7 @@ def _source(seed: model.Seed) -> qemu.Node:
 
 
 def _target(seed: model.Seed) -> qemu.Node:
-    node: qemu.Node = {
-        'driver': qemu.DRIVER[seed.target.kind],
-        'filename': os.path.abspath(seed.target.path),
-    }
+    node = qemu.file(seed.target)
     if seed.target.kind is model.ImageKind.BLOCK:
         # Without direct I/O, the data of a piece waits in the page cache, and
         # the link is idle while the cache is flushed. "-t none" cannot be used

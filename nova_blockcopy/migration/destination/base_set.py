@@ -7,11 +7,13 @@ import threading
 from collections.abc import Mapping
 
 from nova_blockcopy import conf
+from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import progress
 from nova_blockcopy.copies import seeder
 from nova_blockcopy.host import deltas
 from nova_blockcopy.host import export
+from nova_blockcopy.host import header
 from nova_blockcopy.host import images
 from nova_blockcopy.records import received
 
@@ -129,33 +131,73 @@ class BaseSet:
         if self._seeder is not None:
             self._seeder.set_limit(bytes_per_s)
 
-    def apply(self, seeds: tuple[model.Seed, ...]) -> None:
+    def apply(
+        self, seeds: tuple[model.Seed, ...], sizes: Mapping[str, int]
+    ) -> None:
         """Complete the bases after a round of seeding. Can be done twice.
 
         A qcow2 base gets the name of the backing file. The delta of a later
-        round is merged into the base, and removed.
+        round is merged into the base, and removed. The headers came over the
+        network, so they are judged before QEMU's programs open the files.
 
+        :param sizes: of each disk, as a guest sees it, in bytes
+        :raises HeaderError: a header is not one that the engine expects
         :raises ImageError: a base could not be completed
         """
         for seed in map(self.landed, seeds):
-            below = seed.target.backing
-            if below is None:
-                continue
-            path = seed.target.path
-            if seed.delta and not deltas.present([path]):
-                continue  # the delta was merged already
-            deltas.stand_on(seed.target, self._settings.call_timeout)
-            if seed.delta:
-                stalled = self._settings.stall_timeout
-                limit = deltas.time_limit(stalled, [path])
-                deltas.commit(path, below.path, limit)
-                deltas.remove([path])
+            if not seed.delta:
+                self._complete(seed.target, sizes[seed.disk])
+            elif deltas.present([seed.target.path]):
+                self._merge(seed, sizes[seed.disk])
+            # else the delta was merged already
+
+    def _complete(self, base: model.Image, size: int) -> None:
+        if base.format is not model.ImageFormat.QCOW2:
+            return
+        timeout = self._settings.call_timeout
+        if base.backing is None:
+            expected = header.Expected(size_bytes=size, backing=())
+            header.check(header.layers(base, {base.path: expected}))
+        else:
+            # still names the backing file on the source, which is not opened
+            expected = header.Expected(size_bytes=size)
+            deltas.stand_on(base, timeout, expected)
+
+    def _merge(self, seed: model.Seed, size: int) -> None:
+        delta, base = seed.target, seed.target.backing
+        assert base is not None  # noqa: S101 - a delta lands on a base
+        names = [base.path]
+        # an earlier attempt may have put the delta on the base already
+        if seed.source.backing is not None:
+            names.append(seed.source.backing.path)
+        deltas.stand_on(
+            delta,
+            self._settings.call_timeout,
+            deltas.arrived(size, names),
+        )
+        limit = deltas.time_limit(self._settings.stall_timeout, [delta.path])
+        expected = {
+            delta.path: deltas.arrived(size, [base.path]),
+            base.path: header.completed(base, size),
+        }
+        deltas.commit(delta, base, limit, expected)
+        deltas.remove([delta.path])
 
     def landed(self, seed: model.Seed) -> model.Seed:
-        """Return the seed with the file that this host makes for a delta."""
+        """Return the seed with the file that this host makes for a delta.
+
+        :raises ImageError: the source wants a delta to be opened as qcow2
+            before its header was judged
+        """
         if not seed.delta:
             return seed
         target = model.overlay(self._landing(seed.disk), seed.target)
+        if seed.by_content:
+            raise exception.ImageError(
+                path=target.path,
+                reason='the source wants to copy a delta by its content, but '
+                'a delta is copied as a file; check the source host.',
+            )
         return dataclasses.replace(seed, target=target)
 
     def clear(self, moves: tuple[model.Move, ...]) -> None:

@@ -143,8 +143,10 @@ class Operations:
     def apply(self, *, seeds: list[Any]) -> peer.Message:
         """Complete the bases after a round of seeding."""
         wanted = wire.unpack(seeds, tuple[model.Seed, ...])
+        moves = self._page.record.moves
+        sizes = {move.disk: move.size_bytes for move in moves}
         return self._worker.begin(
-            'apply', lambda _cancelled: self._bases.apply(wanted)
+            'apply', lambda _cancelled: self._bases.apply(wanted, sizes)
         )
 
     def copy(

@@ -141,9 +141,12 @@ class Merger:
         if move.deltas[0] not in present:
             return  # all have been merged
         # the last delta in the record may not exist
+        there = dataclasses.replace(
+            move, deltas=move.deltas[: move.deltas.index(present[-1]) + 1]
+        )
         deltas.commit(
-            present[-1],
-            move.source.path,
+            there.top(),
+            move.source,
             deltas.time_limit(self.settings.stall_timeout, present),
         )
         self._lower(move)

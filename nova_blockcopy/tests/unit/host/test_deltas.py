@@ -97,7 +97,7 @@ class TestOverlay(base.TestCase):
         self.create(over)
         self.write(over, 'z', 8192)
         for _time in range(2):
-            deltas.commit(over.path, self.base.path, 30)
+            deltas.commit(over, self.base, 30)
             self.assertEqual(
                 (b'y' * 4096 + b'x' * 4096 + b'z' * 4096).ljust(MIB, b'x'),
                 self.content(),
@@ -105,13 +105,13 @@ class TestOverlay(base.TestCase):
         self.assertTrue(os.path.exists(self.top.path))
 
     def test_one_that_does_not_exist_has_been_merged(self):
-        deltas.commit(self.top.path, self.base.path, 30)
+        deltas.commit(self.top, self.base, 30)
         self.assertEqual(b'x' * MIB, self.content())
 
     def test_one_that_cannot_be_merged_stays(self):
         self.create()
         os.truncate(self.top.path, 100)
-        self.refused(deltas.commit, self.top.path, self.base.path, 30)
+        self.refused(deltas.commit, self.top, self.base, 30)
         self.assertTrue(os.path.exists(self.top.path))
 
     def test_it_can_be_put_on_what_lies_here(self):

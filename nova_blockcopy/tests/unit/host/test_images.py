@@ -93,7 +93,7 @@ class TestDescribe(base.ImageTestCase):
     def test_no_qcow2(self):
         path = self.raw().path
         said = self.refused(images.describe, path, samples.QCOW2)
-        self.assertIn('cannot be read as qcow2', said)
+        self.assertIn('does not begin with a header of qcow2', said)
 
     def test_data_elsewhere(self):
         top = self.qcow2('top', '-o', f'data_file={self.path("data")}')
@@ -195,7 +195,7 @@ class TestCluster(base.ImageTestCase):
         raw = self.raw()
         image = samples.image(raw.path, samples.FILE, samples.QCOW2)
         said = self.refused(images.cluster, image)
-        self.assertIn('cannot be read as qcow2', said)
+        self.assertIn('does not begin with a header of qcow2', said)
 
 
 class TestIdentity(base.ImageTestCase):

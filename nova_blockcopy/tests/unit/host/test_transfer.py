@@ -169,6 +169,26 @@ class TestTransfer(base.TestCase):
         )
         self.assertEqual(self.content, raw.read_bytes())
 
+    def test_a_qcow2_that_keeps_its_data_in_another_file(self):
+        """qemu-img would write the content into the other file."""
+        victim = self.directory / 'victim'
+        self.target.unlink()
+        self.qemu(
+            *('qemu-img', 'create', '-q', '-f', 'qcow2', '-o'),
+            *(f'data_file={victim},data_file_raw=on', str(self.target), '2M'),
+        )
+        before = victim.read_bytes()
+        seed = self.seed(
+            self.layered(),
+            content=True,
+            target=samples.image(
+                str(self.target), samples.FILE, samples.QCOW2
+            ),
+        )
+        error = self.assertRaises(exception.HeaderError, self.carry, seed)
+        self.assertIn('external data file', str(error))
+        self.assertEqual(before, victim.read_bytes())
+
     def test_a_qcow2_as_it_is_needs_no_turns(self):
         target = samples.image(str(self.target), samples.FILE, samples.QCOW2)
         self.assertFalse(transfer.is_serial(self.seed(target=target)))

@@ -408,7 +408,8 @@ class WorldTestCase(base.TestCase):
         source = domxml.disks(machine.xml)[disk].source
         if job.commit:
             assert isinstance(source, model.Image)
-            deltas.commit(job.top or source.path, job.base.path, 30)
+            layers = {layer.path: layer for layer in model.chain(source)}
+            deltas.commit(layers[job.top or source.path], job.base, 30)
             if job.top is not None:
                 on_top = dataclasses.replace(source, backing=job.base)
                 deltas.stand_on(on_top, 30)
@@ -427,7 +428,7 @@ class WorldTestCase(base.TestCase):
         if below is not None:
             deltas.stand_on(read, 30)
         if job.shallow:
-            deltas.commit(read.path, job.base.path, 30)
+            deltas.commit(read, job.base, 30)
         else:
             qemu(
                 *('qemu-img', 'convert', '-n', '-f', read.format),

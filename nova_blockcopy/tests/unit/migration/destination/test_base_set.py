@@ -2,7 +2,10 @@
 """What is prepared on a destination, taken in by bases, and cleared away."""
 
 import dataclasses
+import os
 import threading
+
+import ddt
 
 from nova_blockcopy import exception
 from nova_blockcopy import extents
@@ -276,37 +279,176 @@ class TestDescribe(BaseSetTestCase):
         self.assertRaises(exception.ImageError, self.describe)
 
 
-class TestApply(BaseSetTestCase):
+class ApplyTestCase(BaseSetTestCase):
+    def setUp(self):
+        super().setUp()
+        self.elsewhere = samples.image(self.path('a', 'vda'), samples.FILE)
+
     def qcow2(self, path, below):
         image = model.overlay(path, below)
         deltas.create(image, world.SIZE, 30)
         return image
 
+    def delta(self, **changes):
+        """The seed of a delta, which lies on something on the source."""
+        source = model.overlay(self.path('a', 'delta'), self.elsewhere)
+        return self.seed(source=source, delta=True, **changes)
+
+    def landed(self, seed):
+        """The file of a delta, as the source made it."""
+        path = self.bases.landed(seed).target.path
+        self.qcow2(path, self.elsewhere)
+        return path
+
+    def apply(self, seed):
+        self.bases.apply((seed,), {'vda': world.SIZE})
+
+
+class TestApply(ApplyTestCase):
     def test_a_raw_base_is_as_it_is(self):
         before = (self.directory / 'b' / 'vda').read_bytes()
-        self.bases.apply((self.seed(),))
+        self.apply(self.seed())
         self.assertEqual(before, (self.directory / 'b' / 'vda').read_bytes())
 
     def test_a_base_names_what_lies_below_it_here(self):
-        elsewhere = samples.image('/elsewhere', samples.FILE)
         path = str(self.directory / 'b' / 'top')
-        self.qcow2(path, elsewhere)
+        self.qcow2(path, self.elsewhere)
         target = model.overlay(path, self.base)
         for _time in range(2):
-            self.bases.apply((self.seed(target=target),))
+            self.apply(self.seed(target=target))
             self.assertEqual(target, images.describe(path, samples.QCOW2))
 
     def test_a_delta_goes_into_its_base(self):
-        elsewhere = samples.image(self.path('a', 'vda'), samples.FILE)
-        seed = self.seed(delta=True)
-        path = self.bases.landed(seed).target.path
-        self.qcow2(path, elsewhere)
+        seed = self.delta()
+        path = self.landed(seed)
         world.qemu('qemu-io', '-f', 'qcow2', '-c', 'write -z 0 4k', path)
         world.qemu('qemu-io', '-f', 'qcow2', '-c', 'write -P 122 8k 4k', path)
         for _time in range(2):
-            self.bases.apply((seed,))
+            self.apply(seed)
             self.assertEqual([], self.overlays('b'))
         self.assertEqual(
             bytes(8192) + b'z' * 4096 + bytes(4096),
             (self.directory / 'b' / 'vda').read_bytes()[:16384],
         )
+
+
+@ddt.ddt
+class TestHostile(ApplyTestCase):
+    """The source, or whoever sits between, sends what it likes."""
+
+    def setUp(self):
+        super().setUp()
+        self.victim = self.directory / 'b' / 'victim'
+        self.victim.write_bytes(b'v' * world.SIZE)
+        self.before = (self.directory / 'b' / 'vda').read_bytes()
+
+    def evil(self, *options):
+        """Make a qcow2 that keeps its data in a file of the destination."""
+        image = samples.image(
+            self.path('a', 'evil'), samples.FILE, samples.QCOW2
+        )
+        wanted = ','.join((f'data_file={self.victim}', *options))
+        world.qemu(
+            *('qemu-img', 'create', '-f', 'qcow2', '-o', wanted),
+            *(image.path, str(world.SIZE)),
+        )
+        whole = f'write 0 {world.SIZE}'
+        world.qemu('qemu-io', '-f', 'qcow2', '-c', whole, image.path)
+        self.victim.write_bytes(b'v' * world.SIZE)
+        return image
+
+    def bring(self, image, **changes):
+        """Carry the bytes of an image over, as a seed does."""
+        size = os.path.getsize(image.path)
+        seed = self.seed(
+            source=image,
+            extents=(Extent(offset=0, length=size),),
+            size_bytes=size,
+            **changes,
+        )
+        self.fill(seed)
+        return seed
+
+    def stopped(self, call, *arguments):
+        error = self.assertRaises(exception.HeaderError, call, *arguments)
+        self.assertEqual(b'v' * world.SIZE, self.victim.read_bytes())
+        return str(error)
+
+    @ddt.data(
+        ('cluster_size=4096', 'data_file_raw=on'),
+        ('cluster_size=4096', 'data_file_raw=off'),
+        ('cluster_size=65536', 'data_file_raw=on'),
+    )
+    def test_a_delta_that_keeps_its_data_in_another_file(self, options):
+        """Root merged the other file into the disk of the guest."""
+        seed = self.bring(self.evil(*options), delta=True)
+        said = self.stopped(self.apply, seed)
+        self.assertIn('external data file', said)
+        self.assertIn(self.bases.landed(seed).target.path, said)
+        self.assertEqual(
+            self.before, (self.directory / 'b' / 'vda').read_bytes()
+        )
+
+    @ddt.data(True, False)
+    def test_a_base_that_keeps_its_data_in_another_file(self, layered):
+        top = self.path('b', 'top')
+        base = self.qcow2(top, self.base)
+        if not layered:
+            base = dataclasses.replace(base, backing=None)
+        seed = self.bring(self.evil(), target=base)
+        self.assertIn('external data file', self.stopped(self.apply, seed))
+        # nor does anything else read or write the other file
+        part = (Extent(offset=0, length=4096),)
+        for call, *arguments in (
+            (images.describe, top, samples.QCOW2),
+            (images.size, base),
+            (self.checksums, base, part),
+        ):
+            self.stopped(call, *arguments)
+
+    def checksums(self, image, parts):
+        return checksums.of(
+            image, parts, self.cancelled, by_content=True, timeout=30
+        )
+
+    def test_a_base_that_names_a_file_below(self):
+        """A guest would read that file."""
+        base = self.qcow2(self.path('b', 'top'), self.base)
+        base = dataclasses.replace(base, backing=None)
+        sent = self.qcow2(
+            self.path('a', 'top'), samples.image(str(self.victim))
+        )
+        seed = self.bring(sent, target=base)
+        said = self.stopped(self.apply, seed)
+        self.assertIn(f"'{self.victim}' instead of none", said)
+        self.assertIn(
+            'instead of none',
+            self.stopped(
+                self.checksums, base, (Extent(offset=0, length=4096),)
+            ),
+        )
+
+    def test_a_delta_of_another_size(self):
+        path = self.bases.landed(self.delta()).target.path
+        deltas.create(model.overlay(path, self.elsewhere), 2 * world.SIZE, 30)
+        said = self.stopped(self.apply, self.delta())
+        self.assertIn('virtual size', said)
+
+    def test_a_delta_on_something_that_nobody_told_of(self):
+        path = self.bases.landed(self.delta()).target.path
+        self.qcow2(path, samples.image('/etc/shadow', samples.FILE))
+        said = self.stopped(self.apply, self.delta())
+        self.assertIn('/etc/shadow', said)
+
+    def test_a_delta_that_others_can_write_to(self):
+        seed = self.delta()
+        os.chmod(self.landed(seed), 0o606)
+        self.assertIn('others could', self.stopped(self.apply, seed))
+
+    def test_a_delta_by_its_content(self):
+        """QEMU would write through a header that arrived before."""
+        seed = self.bring(self.evil(), delta=True)
+        seed = dataclasses.replace(seed, export=samples.content())
+        error = self.assertRaises(exception.ImageError, self.fill, seed)
+        self.assertIn('by its content', str(error))
+        self.assertEqual(b'v' * world.SIZE, self.victim.read_bytes())

@@ -57,7 +57,7 @@ class DisturbedTestCase(world.Seeded, world.WorldTestCase):
         defined = domxml.disks(self.machine.definition or '')
         self.assertEqual(path, defined['vda'].path)
         # merge it, as the backup tool will, to see all that was written
-        deltas.commit(path, own.path, 30)
+        deltas.commit(expected, own, 30)
         self.assert_content('a')
 
 
@@ -235,7 +235,7 @@ class TestDisks(DisturbedTestCase):
         own = samples.image(self.path('a', 'vda'), samples.FILE)
 
         def commit():
-            deltas.commit(self.machine.source('vda').path, own.path, 30)
+            deltas.commit(self.machine.source('vda'), own, 30)
             self.machine.use({'vda': own})
 
         self.when('exporting', commit)

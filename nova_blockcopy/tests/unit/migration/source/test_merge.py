@@ -99,7 +99,7 @@ class TestMerge(world.WorldTestCase):
         calls = self.helper_calls_while_paused(self.machine)
         self.merge()
         # the fake QEMU commits
-        self.assertEqual(2 * ['commit', 'retire'], calls)
+        self.assertEqual(2 * ['_commit', 'retire'], calls)
         self.assertEqual([], self.overlays('a'))
 
     def test_apparmor_lets_a_guest_that_runs_write(self):
