@@ -124,7 +124,8 @@ checksums of its own images. If a checksum differs, the migration is undone.
 
 ``sample`` compares 16 pieces of 16 MiB of each disk. It finds a wrong base, or
 a network that alters data. It finds one hole of 4 MiB in 100 GiB in 3 of 1000
-cases, so set ``full`` if you do not trust the storage.
+cases, so set ``full`` if you do not trust the storage. A delta of a further
+round is compared in full with ``sample``, too.
 """,
     ),
     cfg.BoolOpt(

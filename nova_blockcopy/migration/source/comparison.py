@@ -50,13 +50,20 @@ class Comparison:
     def verify(self, seed: model.Seed) -> None:
         """Compare a seeded image, as far as ``[blockcopy] verify`` asks.
 
+        A delta is compared in full or not at all. A wrong byte of its
+        metadata could damage any part of the base, and nothing compares the
+        base again after the merge.
+
         :raises VerifyFailed: the base differs from the source image
         """
+        verify = self.settings.verify
+        if seed.delta and verify is model.Verify.SAMPLE:
+            verify = model.Verify.FULL
         wanted = {
             model.Verify.NONE: (),
             model.Verify.SAMPLE: extents.sample(seed.size_bytes),
             model.Verify.FULL: tuple(extents.units(seed.size_bytes)),
-        }[self.settings.verify]
+        }[verify]
         for extent in self._differing(seed, wanted):
             raise exception.VerifyFailed(
                 disk=seed.disk, offset=extent.offset, length=extent.length

@@ -4,6 +4,7 @@
 import dataclasses
 import json
 import os
+import pathlib
 import shutil
 import threading
 import types
@@ -13,6 +14,7 @@ import fixtures
 import libvirt
 
 from nova_blockcopy import exception
+from nova_blockcopy import extents
 from nova_blockcopy import model
 from nova_blockcopy import states
 from nova_blockcopy.copies import seeder
@@ -129,8 +131,42 @@ class TestRounds(SeedingTestCase):
         self.assertIsInstance(error.__cause__, exception.VerifyFailed)
         self.assertIn('vdb', str(error))
 
+    def test_a_delta_that_names_another_file_is_refused(self):
+        self.options = {
+            'verify': 'none',
+            'max_remote_window': 0,
+            'seed_rounds': 2,
+        }
+        self.writes(900_000)
+        victim = self.directory / 'b' / 'victim'
+        evil = self.path('a', 'evil')
+        world.qemu(
+            *('qemu-img', 'create', '-f', 'qcow2', '-o'),
+            *(f'data_file={victim},cluster_size=4096', evil),
+            str(world.SIZE),
+        )
+        victim.write_bytes(b'v' * world.SIZE)
+        landing = self.directory / 'b' / 'deltas'
+
+        def on_message(message):
+            if message['operation'] != 'apply':
+                return
+            if message['seeds'][0]['delta']:
+                with open(landing / f'{self.running.id}-vda.seed', 'wb') as f:
+                    f.write(pathlib.Path(evil).read_bytes())
+
+        self.on_message = on_message
+        error = self.undone()
+        self.assertIsInstance(error.__cause__, exception.HeaderError)
+        self.assertIn('-vda.seed: its data is in an external', str(error))
+        self.assertEqual(b'v' * world.SIZE, victim.read_bytes())
+        self.assertNotIn(b'v', (self.directory / 'b' / 'vda').read_bytes())
+
     @ddt.data('sample', 'full')
     def test_a_delta_that_arrives_damaged_is_refused(self, verify):
+        # samples of a delta would not be enough
+        nothing = fixtures.MockPatchObject(extents, 'sample', lambda _size: ())
+        self.useFixture(nothing)
         self.options = {
             'verify': verify,
             'max_remote_window': 0,
