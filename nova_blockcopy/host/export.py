@@ -27,6 +27,7 @@ from nova_blockcopy import model
 from nova_blockcopy import wire
 from nova_blockcopy.host import command
 from nova_blockcopy.host import container
+from nova_blockcopy.host import header
 from nova_blockcopy.host import images
 from nova_blockcopy.host import qemu
 from nova_blockcopy.host import scope
@@ -140,12 +141,14 @@ class Exporter:
         write to the same image.
         """
         node = qemu.content(image) if export.content else qemu.top(image)
+        # only the content is read through headers
+        wanted = header.layers(image) if export.content else []
         encryption = self._settings.encryption(
             model.Side.SERVER, tls=export.tls
         )
         try:
             _start(
-                *(wire.pack(export), qemu.options(node)),
+                *(wire.pack(export), wanted, qemu.options(node)),
                 *(wire.pack(encryption), self._settings.call_timeout),
             )
         except OSError as e:
@@ -157,7 +160,7 @@ class Exporter:
                 f'({e.strerror}); set [blockcopy] export_address to an '
                 f'address of this host.',
             ) from e
-        except command.CommandFailed as e:
+        except (command.CommandFailed, exception.ImageError) as e:
             raise exception.ExportError(path=export.disk, reason=e) from e
         pid = _server(export.name)
         if pid is None:
@@ -169,16 +172,25 @@ class Exporter:
 
 
 @privsep.entrypoint
-def _start(export: Any, node: str, encryption: Any, timeout: int) -> None:
+def _start(
+    export: Any,
+    wanted: Sequence[Any],
+    node: str,
+    encryption: Any,
+    timeout: int,
+) -> None:
     """Start a server.
 
     :param export: a packed :class:`model.Export`
+    :param wanted: see :func:`header.layers`
     :param node: the image, as ``--image-opts`` takes it
     :param encryption: a packed :class:`model.Encryption`; None for clear text
     :param timeout: seconds
     :raises OSError: the address or the port cannot be used
     :raises CommandFailed: qemu-nbd does not start
+    :raises ImageError: a layer is no qcow2 that qemu-nbd may open
     """
+    header.require(wanted)
     unpacked = wire.unpack(export, model.Export)
     tls = encryption and wire.unpack(encryption, model.Encryption)
     with listen(unpacked.address, unpacked.port) as listener:

@@ -174,6 +174,25 @@ class TestExporter(base.TestCase):
             )
         self.assertIn('--read-only', psutil.Process(started.pid).cmdline())
 
+    def test_a_layer_that_keeps_its_data_in_another_file(self):
+        """qemu-nbd would serve the other file."""
+        below, top = (str(self.directory / name) for name in ('below', 'top'))
+        create = ('qemu-img', 'create', '-q', '-f', 'qcow2')
+        for arguments in (
+            ('-o', f'data_file={self.directory / "data"}', below, str(SIZE)),
+            ('-u', '-b', below, '-F', 'qcow2', top, str(SIZE)),
+        ):
+            subprocess.run([*create, *arguments], check=True)
+        said = self.refused(
+            self.exporter.start,
+            servers.planned(self.name, content=True),
+            samples.image(
+                *(top, samples.FILE, samples.QCOW2),
+                samples.image(below, samples.FILE, samples.QCOW2),
+            ),
+        )
+        self.assertIn(f'{below}: its data is in an external data file', said)
+
     def test_a_dead_server_is_revived_where_its_client_looks(self):
         started = self.start()
         self.assertIs(started, self.exporter.revive(started, self.image))
