@@ -193,6 +193,9 @@ class Seeder:
                 )
             except command.CommandFailed as e:
                 self._put_back(work, piece, e)
+            except exception.ImageError as e:
+                # the target may not be opened, so no attempt would help
+                self._fail(exception.SeedFailed(disk=work.seed.disk, reason=e))
             else:
                 self._arrived(work.seed.disk, piece)
                 self._finish(work, piece)

@@ -316,6 +316,16 @@ class TestSeeder(base.TestCase):
         self.assertIn('No space left', said)
         self.assertEqual(2, len(self.tried))
 
+    def test_a_target_that_may_not_be_opened_ends_it_at_once(self):
+        def on_piece(_disk, _piece):
+            raise exception.HeaderError(path='/target', reason='it is odd')
+
+        self.on_piece = on_piece
+        said = self.refused(exception.SeedFailed, self.make(seed_workers=1))
+        self.assertIn('disk vda failed: Image /target: it is odd', said)
+        self.assertEqual(1, len(self.tried))
+        self.assertNotIn('unexpectedly', self.log.output)
+
     def test_an_error_that_nobody_thought_of_ends_it(self):
         def on_piece(_disk, _piece):
             raise SystemError('odd')
