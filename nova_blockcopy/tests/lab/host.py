@@ -47,6 +47,20 @@ _GONE = (libvirt.VIR_ERR_OPERATION_INVALID, libvirt.VIR_ERR_NO_DOMAIN)
 #: libvirtd resolves these names at its start, even if qemu.conf sets others.
 _PASSWD = 'libvirt-qemu:x:64055:64055::/nonexistent:/usr/sbin/nologin\n'
 _GROUP = 'libvirt-qemu:x:64055:\nkvm:x:64056:\n'
+#: QEMU as another user, as distributions have it, or as root.
+_OWNERS = {
+    True: '''
+                user = "libvirt-qemu"
+                group = "kvm"
+                dynamic_ownership = 1
+                remember_owner = 1
+            ''',
+    False: '''
+                user = "root"
+                group = "root"
+                remember_owner = 0
+            ''',
+}
 #: libvirt probes QEMU at each call if QEMU's user cannot open the device
 #: (virQEMUCapsIsValid in qemu_capabilities.c). Distributions let the user.
 _OPEN_KVM = (
@@ -63,9 +77,6 @@ class LabError(Exception):
 class Host:
     """One of the two hosts.
 
-    QEMU is an ordinary user there. libvirt changes the owners of images, and
-    remembers them, as it does on hosts of distributions.
-
     :param name: 'a' or 'b'
     :param address: the IP address of the only network interface
     :param directory: the directory of the lab, for the host's directories
@@ -74,6 +85,8 @@ class Host:
     :param files: shell commands that mount the files of another system
     :param small: directories in ``home`` with a file system of their own, and
         its size in MiB
+    :param owners: QEMU is not root, so libvirt changes the owners of images
+        and remembers them
     """
 
     def __init__(
@@ -84,6 +97,8 @@ class Host:
         mounts: Mapping[str, str] | None = None,
         files: Sequence[str] = (),
         small: Mapping[str, int] | None = None,
+        *,
+        owners: bool = False,
     ) -> None:
         self.name = name
         self.hostname = f'lab-{name}'
@@ -97,6 +112,7 @@ class Host:
         self.directory = directory / name
         self._directories = {**_LIBVIRT, **(mounts or {})}
         self._files = files
+        self._owners = owners
         self.small = {self.home / k: v for k, v in (small or {}).items()}
         #: More variables in the environment of libvirtd and of the guests.
         self.variables: dict[str, str] = {}
@@ -124,7 +140,7 @@ class Host:
                 'mkdir /run/libvirt /run/lock /run/cgroup',
                 *self._files,
                 *_OWN_SYSFS,
-                *_OPEN_KVM,
+                *(_OPEN_KVM if self._owners else ()),
                 *(
                     f'mount --bind {self.directory}/{name} {path}'
                     for path, name in self._mounts().items()
@@ -176,10 +192,7 @@ class Host:
                 log_outputs = "2:file:/var/log/libvirt/libvirtd.log"
             ''',
             'etc/qemu.conf': f'''
-                user = "libvirt-qemu"
-                group = "kvm"
-                dynamic_ownership = 1
-                remember_owner = 1
+                {_OWNERS[self._owners]}
                 security_driver = "none"
                 namespaces = []
                 cgroup_controllers = []
