@@ -250,28 +250,27 @@ class Guest:
             self._domain().suspend()
 
     @_patient
-    def resume(self) -> None:
-        """Let the guest's processors run again."""
-        with self._hypervisor.translated(f'resume {self.name}'):
-            self._domain().resume()
+    def resume(self) -> bool:
+        """Let the guest's processors run again.
+
+        :returns: False if they run already, by order of another program
+        """
+        try:
+            with self._hypervisor.translated(f'resume {self.name}'):
+                self._domain().resume()
+        except exception.Disconnected:
+            raise
+        except exception.HypervisorError:
+            if self.power() is not Power.RUNNING:
+                raise
+            return False
+        return True
 
     def disturbed(self, reason: str) -> exception.Disturbed:
         """Make the error for a change by another program, and its remedy."""
         return exception.Disturbed(
             guest=self.name, host=self.host, reason=reason
         )
-
-    def activate(self) -> None:
-        """Let a paused guest run for a moment, so that its images are active.
-
-        The images of a guest that arrives paused are inactive and read-only
-        until the guest runs for the first time. If such a guest is migrated
-        again, QEMU crashes (assertion in bdrv_inactivate_recurse, block.c;
-        seen with QEMU 7.2).
-        """
-        if self.power() is Power.PAUSED:
-            self.resume()
-            self.pause()
 
     def migrate(
         self, uri: str, parameters: dict[str, Any], flags: int

@@ -84,3 +84,18 @@ class Pauses:
         if ours:
             self._note(False)
         return stopped
+
+
+def activate(guest: hypervisor.Guest) -> None:
+    """Let a paused guest run for a moment, so that its images are active.
+
+    The images of a guest that arrives paused are inactive and read-only until
+    the guest runs for the first time. If such a guest is migrated again, QEMU
+    crashes (assertion in bdrv_inactivate_recurse, block.c; seen with QEMU
+    7.2).
+
+    A guest that another program has paused for a moment, such as a dump, may
+    run again by itself.
+    """
+    if guest.power() is hypervisor.Power.PAUSED and guest.resume():
+        guest.pause()

@@ -42,7 +42,7 @@ def give_back(
         stops.wake(settings.call_timeout)
         present = guest.running_xml()
         _check_attached(guest, live_xml, present)
-        guest.activate()
+        pauses.activate(guest)
         switchover.run(
             guest,
             home,

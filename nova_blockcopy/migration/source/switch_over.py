@@ -17,6 +17,7 @@ from nova_blockcopy import states
 from nova_blockcopy.host import firmware
 from nova_blockcopy.host import hypervisor
 from nova_blockcopy.host import switchover
+from nova_blockcopy.migration import pauses
 from nova_blockcopy.migration.source import definition
 from nova_blockcopy.migration.source import exports
 from nova_blockcopy.migration.source import ledger as ledgers
@@ -92,7 +93,7 @@ class SwitchOver(steps.Step):
         if power not in _AT_HOME:
             self._bring_home(power)
         # an earlier attempt may have brought it home
-        self.guest.activate()
+        pauses.activate(self.guest)
 
     def _bring_home(self, power: hypervisor.Power) -> None:
         if self.destination.power() is not hypervisor.Power.OFF:
