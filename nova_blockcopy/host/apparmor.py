@@ -4,9 +4,10 @@
 A profile lists the images of its guest in a file of rules. Whenever libvirt
 makes the rules anew, it denies writing to each layer below the top layer of
 each disk (``vah_add_path`` in libvirt's src/security/virt-aa-helper.c).
-libvirt does so for a guest that arrives, and when a device leaves a guest. In
-AppArmor a denial overrides each permission, also the one that libvirt appends
-when it starts to merge layers into such an image. So the merge fails.
+libvirt does so for a guest that arrives, when a device leaves a guest, and
+when a block job ends. In AppArmor a denial overrides each permission, also the
+one that libvirt appends when it starts to merge layers into such an image. So
+the merge fails.
 """
 
 import os
@@ -18,6 +19,8 @@ from nova_blockcopy.runtime import privsep
 #: libvirt's directory of the profiles (APPARMOR_DIR in its source).
 _PROFILES = '/etc/apparmor.d/libvirt'
 _MODE = 0o644
+#: A path may have any bytes, and stays as it is.
+_ERRORS = 'surrogateescape'
 
 
 @privsep.entrypoint
@@ -37,14 +40,14 @@ def permit_writing(guest: str, path: str) -> None:
     """
     rules = os.path.join(_PROFILES, f'libvirt-{guest}.files')
     try:
-        with open(rules, encoding='utf-8') as f:
+        with open(rules, encoding='utf-8', errors=_ERRORS) as f:
             present = f.read()
         wanted = without_denial(present, os.path.realpath(path))
         if wanted != present:
             _replace(rules, wanted)
     except FileNotFoundError:
         return
-    except (OSError, ValueError) as e:
+    except OSError as e:
         raise exception.ImageError(
             path=rules,
             reason=f'the AppArmor rules of the guest cannot be changed ({e}).',
@@ -69,7 +72,7 @@ def _replace(path: str, content: str) -> None:
     """Replace a file at once, because libvirt may read it at any moment."""
     fd, temporary = tempfile.mkstemp(dir=os.path.dirname(path))
     try:
-        with os.fdopen(fd, 'w', encoding='utf-8') as f:
+        with os.fdopen(fd, 'w', encoding='utf-8', errors=_ERRORS) as f:
             os.fchmod(fd, _MODE)
             f.write(content)
         os.replace(temporary, path)
