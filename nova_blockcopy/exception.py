@@ -301,6 +301,10 @@ class NotReady(DriverError):
     msg_fmt = 'The copy of disk %(disk)s cannot pivot: it is not ready yet.'
 
 
+class PivotRefused(DriverError):
+    """libvirt refuses the pivot of a copy that is ready and goes on."""
+
+
 class JobFailed(BlockCopyError):
     """A copy, or a merge of deltas, failed or stalled before its pivot.
 

@@ -153,17 +153,16 @@ class CopyGroup:
         if failures:
             raise failures[0]
 
-    def abort_rest(self) -> None:
-        """Abort the jobs of the disks that have not pivoted.
+    def abort_refused(self) -> None:
+        """Abort the jobs whose pivot libvirt has refused.
 
-        libvirt may refuse a pivot whose copy was started long ago. If a device
-        has left the guest since, AppArmor denies the layers below the base,
-        which libvirt opens at the pivot only (qemuBlockPivot in libvirt's
-        src/qemu/qemu_block.c). The start of a copy permits them.
+        If a device has left the guest since the start of a copy, AppArmor
+        denies the layers below the base, which libvirt opens at the pivot only
+        (qemuBlockPivot in libvirt's src/qemu/qemu_block.c). The start of a
+        copy permits them again.
         """
         for job in self._jobs.values():
-            if not job.at_base():
-                job.abort(self._settings.call_timeout)
+            job.abort_refused(self._settings.call_timeout)
 
     def _balance(self, disks: tuple[model.DiskProgress, ...]) -> None:
         wanted = bandwidth.shares(

@@ -52,6 +52,7 @@ class Job(abc.ABC):
         self._driver = driver
         self._guest = guest
         self._base = base
+        self._refused = False
 
     def start(self, settings: model.CopySettings) -> None:
         """Start the job, unless the job runs or has pivoted already."""
@@ -105,6 +106,7 @@ class Job(abc.ABC):
 
         :param timeout: seconds, for all attempts together
         :raises NotReady: the job fell behind and did not catch up in time
+        :raises PivotRefused: libvirt refused the pivot; the job goes on
         :raises JobFailed: the job ended without a pivot
         :raises DriverTimeout: the job has not ended after the pivot
         """
@@ -117,6 +119,15 @@ class Job(abc.ABC):
         # one second to see the end of the job
         self._wait_for_end('pivot', max(1.0, deadline - time.monotonic()))
         self.look()
+
+    def abort_refused(self, timeout: float) -> None:
+        """Abort the job if libvirt has refused its pivot.
+
+        :param timeout: seconds
+        """
+        if self._refused:
+            self.abort(timeout)
+            self._refused = False
 
     def abort(self, timeout: float) -> None:
         """Abort the job; the guest keeps the present image.
@@ -148,9 +159,12 @@ class Job(abc.ABC):
             self._driver.pivot(self._guest.uuid, self.disk)
         except exception.NotReady:
             return False
-        except exception.DriverError:
-            self.look()  # raises a clearer error if the job has ended
+        except exception.DriverTimeout:
             raise
+        except exception.DriverError as e:
+            self.look()  # raises a clearer error if the job has ended
+            self._refused = True
+            raise exception.PivotRefused(str(e)) from e
         return True
 
     def _wait_for_end(self, action: str, timeout: float) -> None:

@@ -28,32 +28,35 @@ def come_home(
     watch: progress.Watch,
     *,
     without_source: bool,
+    again: bool = False,
 ) -> None:
     """Pivot all disks of a guest, then prove both definitions of the guest.
 
     :param without_source: the exports are gone for good, so pivot only if each
         base has all writes of the guest
+    :param again: the source has seen that all exports run, so a disk whose
+        pivot is refused may be copied again
     :raises JobFailed: some disk does not use the base
-    :raises DriverError: libvirt refused a pivot
+    :raises PivotRefused: libvirt refused a pivot
     :raises NotReady: a copy did not become ready for the pivot in time
     """
     guest = copies.guest
     note_pivoted(guest, page)
     try:
         _pivot(copies, page, without_source=without_source)
-    except (exception.JobFailed, exception.DriverError) as e:
-        if not page.record.pivoted or isinstance(e, exception.DriverTimeout):
+    except (
+        exception.JobFailed,
+        exception.NotReady,
+        exception.PivotRefused,
+    ) as e:
+        refused = isinstance(e, exception.PivotRefused)
+        if not page.record.pivoted or (refused and not again):
             raise
-        # a disk that has pivoted cannot go back. The others follow, because
-        # the source serves them until the release.
         LOG.warning(
             'Guest %s: copying the disks again that did not pivot: %s',
             *(guest.name, e),
         )
-        copies.pauses.end()  # a dead export has stopped it, and may be back
-        copies.group.abort_rest()
-        copies.run(cancelled, watch)
-        _pivot(copies, page)
+        _follow(copies, page, cancelled, watch)
     copies.pauses.end()  # an earlier attempt may have left the guest paused
     copying.speed_up(guest, page)
     _settle_definition(guest, page.record)
@@ -62,6 +65,23 @@ def come_home(
         'all disks are proven to be on this host',
         authority=model.Role.DESTINATION,
     )
+
+
+def _follow(
+    copies: copying.Copying,
+    page: journal.Page,
+    cancelled: threading.Event,
+    watch: progress.Watch,
+) -> None:
+    """Copy the disks again that did not pivot, and pivot them.
+
+    A disk that has pivoted cannot go back. The others can follow, because the
+    source serves them until the release.
+    """
+    copies.pauses.end()  # a dead export has stopped it, and may be back
+    copies.group.abort_refused()
+    copies.run(cancelled, watch)
+    _pivot(copies, page)
 
 
 def _pivot(

@@ -188,11 +188,12 @@ class Operations:
             self._copying.group.set_limit(bandwidth)
         return {}
 
-    def pivot(self, *, without_source: bool) -> peer.Message:
+    def pivot(self, *, without_source: bool, again: bool) -> peer.Message:
         """Pivot all disks, then prove both definitions of the guest.
 
         :param without_source: the exports are gone for good, so pivot only if
             each base has all writes of the guest
+        :param again: an earlier order has failed, and all exports run now
         """
         if self._page.record.authority is model.Role.DESTINATION:
             return self._worker.begin('pivot', lambda _cancelled: None)
@@ -203,6 +204,7 @@ class Operations:
             homecoming.come_home(
                 *(copies, self._page, cancelled, self._watch),
                 without_source=without_source,
+                again=again,
             )
 
         return self._worker.begin('pivot', pivot)

@@ -150,19 +150,33 @@ class RemoteDestination:
         """Change the limit for all disks together; 0 lifts the limit."""
         self._ask('set_bandwidth', bandwidth=bytes_per_s)
 
-    def pivot(self, watch: progress.Watch) -> None:
+    def pivot(self, watch: progress.Watch, *, again: bool = False) -> None:
         """Have the destination pivot all disks, and prove the pivots.
 
         A pivot cannot be cancelled.
+
+        :param again: an earlier order has failed, and all exports run now
         """
-        self._run('pivot', threading.Event(), watch, without_source=False)
+        self._run(
+            'pivot',
+            threading.Event(),
+            watch,
+            without_source=False,
+            again=again,
+        )
 
     def pivot_without_source(self, watch: progress.Watch) -> None:
         """Have the destination pivot all disks whose exports are gone.
 
         :raises JobFailed: some base lacks writes; no disk has pivoted
         """
-        self._run('pivot', threading.Event(), watch, without_source=True)
+        self._run(
+            'pivot',
+            threading.Event(),
+            watch,
+            without_source=True,
+            again=False,
+        )
 
     def abort(self) -> None:
         """Have the destination end the running task and all copies.

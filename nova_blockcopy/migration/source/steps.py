@@ -14,6 +14,8 @@ the journal.
 import abc
 import contextlib
 import dataclasses
+import functools
+import itertools
 import threading
 from collections.abc import Callable
 from collections.abc import Iterable
@@ -180,13 +182,16 @@ class PivotDisks(Step):
         Once a disk has pivoted, the others have to follow. Their exports may
         have died meanwhile, so they are started again before the next order.
         """
+        again = itertools.chain([False], itertools.repeat(True))
         _repeat(
-            *(self._pivot, self._pivoted, self.exports),
+            lambda: self._pivot(again=next(again)),
+            *(self._pivoted, self.exports),
             'The pivot is ordered again: %s',
         )
 
-    def _pivot(self) -> None:
-        insist(self.destination.pivot, self.monitor.watch)
+    def _pivot(self, *, again: bool) -> None:
+        order = functools.partial(self.destination.pivot, again=again)
+        insist(order, self.monitor.watch)
 
     def undo(self) -> None:
         pivoted = self._pivoted()

@@ -79,7 +79,7 @@ class TestHandle(world.WorldTestCase):
 
     @ddt.data(
         ('copy', COPY),
-        ('pivot', {'without_source': False}),
+        ('pivot', {'without_source': False, 'again': False}),
         (
             'give_back',
             {
@@ -120,6 +120,7 @@ class TestHandle(world.WorldTestCase):
             'pivot',
             migration='m2',
             without_source=False,
+            again=False,
         )
         self.assertIn('m2', said)
 

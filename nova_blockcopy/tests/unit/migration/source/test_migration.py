@@ -247,6 +247,25 @@ class TestHalfPivoted(world.WorldTestCase):
         self.migration().run()
         self.assert_arrived()
 
+    def test_a_copy_whose_pivot_is_refused_is_made_again(self):
+        """The source sees first that the exports run."""
+        begun: list[str] = []
+
+        def on_pivot(disk):
+            machine = self.b.machines[samples.UUID]
+            begun[:] = [target for target, _settings in machine.started]
+            if disk == 'vdb' and begun.count('vdb') == 1:
+                raise exception.DriverError(
+                    action='pivot', disk=disk, reason='Permission denied'
+                )
+
+        self.useFixture(fixtures.MonkeyPatch(f'{steps.__name__}._PAUSE', 0.01))
+        self.arriving(on_pivot=on_pivot)
+        self.migration().run()
+        self.assert_arrived()
+        self.assertEqual(['vda', 'vdb', 'vdb'], sorted(begun))
+        self.assertEqual(2, self.asked.count('pivot'))
+
 
 @ddt.ddt
 class TestSilence(world.WorldTestCase):
