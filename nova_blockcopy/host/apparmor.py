@@ -11,16 +11,14 @@ the merge fails.
 """
 
 import os
-import tempfile
 
 from nova_blockcopy import exception
+from nova_blockcopy.records import durable
 from nova_blockcopy.runtime import privsep
 
 #: libvirt's directory of the profiles (APPARMOR_DIR in its source).
 _PROFILES = '/etc/apparmor.d/libvirt'
 _MODE = 0o644
-#: A path may have any bytes, and stays as it is.
-_ERRORS = 'surrogateescape'
 
 
 @privsep.entrypoint
@@ -40,11 +38,14 @@ def permit_writing(guest: str, path: str) -> None:
     """
     rules = os.path.join(_PROFILES, f'libvirt-{guest}.files')
     try:
-        with open(rules, encoding='utf-8', errors=_ERRORS) as f:
+        with open(rules, 'rb') as f:
             present = f.read()
         wanted = without_denial(present, os.path.realpath(path))
         if wanted != present:
-            _replace(rules, wanted)
+            # libvirt may read the rules at any moment
+            with durable.replacing(rules) as f:
+                os.fchmod(f.fileno(), _MODE)
+                f.write(wanted)
     except FileNotFoundError:
         return
     except OSError as e:
@@ -54,28 +55,15 @@ def permit_writing(guest: str, path: str) -> None:
         ) from e
 
 
-def without_denial(rules: str, path: str) -> str:
+def without_denial(rules: bytes, path: str) -> bytes:
     """Remove the line that denies writing to an image. Pure.
 
     :param rules: a file of rules that libvirt has written
     :param path: of the image, without symbolic links
     """
-    denial = f'deny "{path}" w,'
-    return ''.join(
+    denial = os.fsencode(f'deny "{path}" w,')
+    return b''.join(
         line
         for line in rules.splitlines(keepends=True)
         if line.strip() != denial
     )
-
-
-def _replace(path: str, content: str) -> None:
-    """Replace a file at once, because libvirt may read it at any moment."""
-    fd, temporary = tempfile.mkstemp(dir=os.path.dirname(path))
-    try:
-        with os.fdopen(fd, 'w', encoding='utf-8', errors=_ERRORS) as f:
-            os.fchmod(fd, _MODE)
-            f.write(content)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise

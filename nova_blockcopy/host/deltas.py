@@ -107,7 +107,7 @@ def stand_on(
     """
     _stand_on(
         image.path,
-        header.layers(image, {image.path: expected})[:1],
+        header.single(image.path, expected),
         qemu.options(qemu.layer(image)),
         _below(image),
         timeout,

@@ -11,6 +11,7 @@ that has one (qcow2_do_open, block/qcow2.c).
 """
 
 import dataclasses
+import itertools
 import os
 import stat
 import struct
@@ -176,11 +177,13 @@ def judge(path: str, first: bytes, expected: Expected) -> None:
         found = parse(first)
     except ValueError as e:
         raise exception.HeaderError(path=path, reason=e) from e
-    for reason in (
-        *_dangers(found),
-        *_differences(found, expected),
-        *(_extras(found) if expected.plain else ()),
-    ):
+    reasons = itertools.chain(
+        _dangers(found),
+        _differences(found, expected),
+        _extras(found) if expected.plain else (),
+    )
+    reason = next(reasons, None)
+    if reason is not None:
         raise exception.HeaderError(path=path, reason=reason)
 
 
@@ -246,11 +249,23 @@ def layers(
         if the chain ends with one of them, its header may name no more files.
     :returns: plain data for :func:`require`
     """
+    known = known or {}
     return [
-        [layer.path, wire.pack((known or {}).get(layer.path) or _local(layer))]
+        wanted
         for layer in model.chain(image)
         if layer.format is model.ImageFormat.QCOW2
+        for wanted in single(
+            layer.path, known.get(layer.path) or _local(layer)
+        )
     ]
+
+
+def single(path: str, expected: Expected = LOCAL) -> list[Any]:
+    """Tell what the header of one layer must state, without those below.
+
+    :returns: plain data for :func:`require`
+    """
+    return [[path, wire.pack(expected)]]
 
 
 def completed(base: model.Image, size: int) -> Expected:
@@ -268,7 +283,7 @@ def completed(base: model.Image, size: int) -> Expected:
 
 
 def _local(image: model.Image) -> Expected:
-    return LOCAL if image.backing else dataclasses.replace(LOCAL, backing=())
+    return LOCAL if image.backing else Expected(backing=())
 
 
 def require(wanted: Sequence[Any]) -> None:

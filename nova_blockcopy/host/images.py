@@ -22,7 +22,6 @@ from typing import Any
 
 from nova_blockcopy import exception
 from nova_blockcopy import model
-from nova_blockcopy import wire
 from nova_blockcopy.host import boot
 from nova_blockcopy.host import command
 from nova_blockcopy.host import header
@@ -274,7 +273,7 @@ def info(path: str) -> dict[str, Any]:
     image = model.Image(
         path=path, kind=kind(path), format=model.ImageFormat.QCOW2
     )
-    header.require([[path, wire.pack(header.LOCAL)]])
+    header.require(header.single(path))
     # -U: QEMU holds a lock on the image of a running guest
     try:
         printed = command.run(

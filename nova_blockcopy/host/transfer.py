@@ -148,13 +148,13 @@ def _source(seed: model.Seed) -> qemu.Node:
 
 
 def _target(seed: model.Seed) -> qemu.Node:
-    node = qemu.file(seed.target)
+    options: qemu.Node = {}
     if seed.target.kind is model.ImageKind.BLOCK:
         # Without direct I/O, the data of a piece waits in the page cache, and
         # the link is idle while the cache is flushed. "-t none" cannot be used
         # for this: it takes a lock that the process of another piece holds
         # (BDRV_O_RESIZE in qemu-img.c).
-        node['cache'] = {'direct': 'on'}
+        options['cache'] = {'direct': 'on'}
     if is_serial(seed):
-        return {'driver': seed.target.format.value, 'file': node}
-    return node
+        return qemu.layer(seed.target, options)
+    return {**qemu.file(seed.target), **options}

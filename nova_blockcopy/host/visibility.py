@@ -9,7 +9,8 @@ QEMU of guests whose libvirt is in another container.
 import enum
 import glob
 import os
-from collections.abc import Collection
+from collections.abc import Iterable
+from collections.abc import Iterator
 
 from nova_blockcopy import model
 from nova_blockcopy.runtime import privsep
@@ -48,11 +49,12 @@ def _current() -> str:
     return decide(_namespace(), _programs()).value
 
 
-def decide(namespace: int, programs: Collection[str]) -> Visibility:
+def decide(namespace: int, programs: Iterable[str]) -> Visibility:
     """Decide which processes are seen. Pure.
 
     :param namespace: the inode of the namespace of process ids
-    :param programs: the names of the programs that ``/proc`` shows
+    :param programs: the names of the programs that ``/proc`` shows, which are
+        read only as far as they matter
     """
     if namespace == _FIRST:
         return Visibility.ALL
@@ -92,12 +94,11 @@ def _namespace() -> int:
         return 0
 
 
-def _programs() -> set[str]:
-    found = set()
+def _programs() -> Iterator[str]:
     for path in glob.iglob('/proc/[0-9]*/comm'):
         try:
             with open(path, encoding='utf-8', errors='replace') as f:
-                found.add(f.read().strip())
+                program = f.read().strip()
         except OSError:
             continue  # the process has ended
-    return found
+        yield program

@@ -10,6 +10,8 @@ import json
 import os
 import pathlib
 import tempfile
+from collections.abc import Iterator
+from typing import IO
 from typing import Any
 
 #: The prefix of the name of a temporary file.
@@ -26,19 +28,32 @@ def write(path: str, data: Any) -> None:
     """
     directory = os.path.dirname(path)
     make_directory(directory, 0o700)
-    # a domain's XML may hold secrets, so the file keeps mkstemp's mode 0600
-    fd, temporary = tempfile.mkstemp(dir=directory, prefix=_UNFINISHED)
+    with replacing(path) as f:
+        f.write(json.dumps(data, indent=2).encode() + b'\n')
+        f.flush()
+        os.fsync(f.fileno())
+    sync(directory)
+
+
+@contextlib.contextmanager
+def replacing(path: str) -> Iterator[IO[bytes]]:
+    """Yield a new file that takes the place of another one at the end.
+
+    The caller flushes what has to survive a crash. The new file has the mode
+    0600, because it may hold secrets, such as a domain's XML.
+
+    :raises OSError: the file has its old content
+    """
+    fd, temporary = tempfile.mkstemp(
+        dir=os.path.dirname(path), prefix=_UNFINISHED
+    )
     try:
-        with os.fdopen(fd, 'w', encoding='utf-8') as f:
-            json.dump(data, f, indent=2)
-            f.write('\n')
-            f.flush()
-            os.fsync(f.fileno())
+        with os.fdopen(fd, 'wb') as f:
+            yield f
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)
         raise
-    sync(directory)
 
 
 def make_directory(path: str, mode: int) -> None:

@@ -157,7 +157,7 @@ class BaseSet:
         timeout = self._settings.call_timeout
         if base.backing is None:
             expected = header.Expected(size_bytes=size, backing=())
-            header.check(header.layers(base, {base.path: expected}))
+            header.check(header.single(base.path, expected))
         else:
             # still names the backing file on the source, which is not opened
             expected = header.Expected(size_bytes=size)

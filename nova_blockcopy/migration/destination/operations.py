@@ -115,7 +115,7 @@ class Operations:
             self._bases.fill(
                 record.name,
                 wanted,
-                {move.disk: move.size_bytes for move in record.moves},
+                _sizes(record),
                 bandwidth,
                 cancelled,
                 self._watch,
@@ -143,8 +143,7 @@ class Operations:
     def apply(self, *, seeds: list[Any]) -> peer.Message:
         """Complete the bases after a round of seeding."""
         wanted = wire.unpack(seeds, tuple[model.Seed, ...])
-        moves = self._page.record.moves
-        sizes = {move.disk: move.size_bytes for move in moves}
+        sizes = _sizes(self._page.record)
         return self._worker.begin(
             'apply', lambda _cancelled: self._bases.apply(wanted, sizes)
         )
@@ -367,3 +366,8 @@ class Operations:
         self, _state: states.State, disks: tuple[model.DiskProgress, ...]
     ) -> None:
         self._figures = disks
+
+
+def _sizes(record: journal.Record) -> dict[str, int]:
+    """Return the size of each disk, as a guest sees it, in bytes."""
+    return {move.disk: move.size_bytes for move in record.moves}

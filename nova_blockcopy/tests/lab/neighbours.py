@@ -8,7 +8,6 @@ are copied for neighbours keep threads of the helper busy.
 import contextlib
 import os
 import shlex
-import sys
 from collections.abc import Iterator
 
 from oslo_config import cfg
@@ -21,12 +20,12 @@ from nova_blockcopy.runtime import waiting
 from nova_blockcopy.tests.lab import host
 from nova_blockcopy.tests.lab import lab
 from nova_blockcopy.tests.lab import scene
+from nova_blockcopy.tests.unit import samples
 
 #: MiB of each neighbour's disk and, in MiB/s, the limit of its migration. The
 #: limit keeps the pieces under way for long, and the processors free.
 _SIZE, _LIMIT = 512, 1
 _SECONDS = 120
-_HELPER = 'from oslo_privsep import daemon; daemon.helper_main()'
 
 
 class Neighbours:
@@ -89,7 +88,7 @@ class Neighbours:
 def helper(at: host.Host) -> Iterator[None]:
     """Use a helper process for one host, as its nova-compute does."""
     cfg.CONF([])
-    command = shlex.join([sys.executable, '-c', _HELPER])
+    command = shlex.join(samples.HELPER)
     cfg.CONF.set_override('helper_command', command, privsep.SECTION)
     _Context.network = at.call(_network)
     plain = type(privsep.context)

@@ -3,6 +3,7 @@
 
 import dataclasses
 import pathlib
+import sys
 from typing import Any
 
 from oslo_config import cfg
@@ -13,6 +14,12 @@ from nova_blockcopy import states
 from nova_blockcopy.records import journal
 
 UUID = '11111111-2222-3333-4444-555555555555'
+#: Starts the helper of oslo.privsep from this Python environment.
+HELPER = (
+    sys.executable,
+    '-c',
+    'from oslo_privsep import daemon; daemon.helper_main()',
+)
 BLOCK = model.ImageKind.BLOCK
 FILE = model.ImageKind.FILE
 RAW = model.ImageFormat.RAW

@@ -39,7 +39,6 @@ os.geteuid = lambda: {}
 from nova_blockcopy.runtime import privsep
 print(privsep.context.client_mode)
 """
-_HELPER = 'from oslo_privsep import daemon; daemon.helper_main()'
 _NO_RIGHTS = f"""
 [{privsep.SECTION}]
 capabilities =
@@ -61,9 +60,7 @@ class HelperTestCase(base.TestCase):
     def _helper_command(self):
         file = self.directory / 'helper.conf'
         file.write_text(_NO_RIGHTS if os.geteuid() else '')
-        return shlex.join(
-            [sys.executable, '-c', _HELPER, '--config-file', str(file)]
-        )
+        return shlex.join([*samples.HELPER, '--config-file', str(file)])
 
     def here(self, call, *arguments):
         """Call it without the helper."""
