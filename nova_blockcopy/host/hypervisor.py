@@ -76,10 +76,29 @@ _NO_JOB = (libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_OPERATION_INVALID)
 #: Errors for a string that is no UUID or no name of a guest.
 _NOT_FOUND = (libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_INVALID_ARG)
 
+
+def _reason_lost(error: BaseException) -> bool:
+    """Tell whether a call of libvirt failed without a reason.
+
+    The Python binding asks libvirt for the reason after the call (libvirt.py,
+    ``libvirtError``). A garbage collection may come first. If it frees an
+    object of libvirt, libvirt forgets the reason (``virDomainFree``).
+    """
+    failure = error.__cause__ or error
+    return isinstance(failure, libvirt.libvirtError) and failure.err is None
+
+
+#: For calls that change nothing if they fail. A second call tells the reason.
+explained = tenacity.retry(
+    retry=tenacity.retry_if_exception(_reason_lost),
+    stop=tenacity.stop_after_attempt(3),
+    reraise=True,
+)
 #: For calls that can be repeated: waits up to 30 s for a libvirt that starts
 #: again.
 _patient = tenacity.retry(
-    retry=tenacity.retry_if_exception_type(exception.Disconnected),
+    retry=tenacity.retry_if_exception_type(exception.Disconnected)
+    | tenacity.retry_if_exception(_reason_lost),
     stop=tenacity.stop_after_delay(30),
     wait=tenacity.wait_fixed(0.5),
     reraise=True,
@@ -244,6 +263,7 @@ class Guest:
         with self._hypervisor.translated('define a guest'):
             self._hypervisor.connect().defineXML(xml)
 
+    @explained
     def pause(self) -> None:
         """Stop the guest's processors."""
         with self._hypervisor.translated(f'pause {self.name}'):
@@ -284,6 +304,7 @@ class Guest:
         with self._hypervisor.translated(f'migrate {self.name} to {uri}'):
             self._domain().migrateToURI3(uri, parameters, flags)
 
+    @explained
     def snapshot(self, xml: str) -> None:
         """Make the guest write to the deltas that a snapshot names.
 
@@ -356,6 +377,7 @@ class Guest:
         """Tell whether the guest is migrating to another host."""
         return self.domain_job() == MIGRATION
 
+    @explained
     def abort_migration(self) -> None:
         """Abort the guest's migration, but no other job of the guest."""
         if self.migrating():

@@ -165,6 +165,20 @@ class TestDriver(base.TestCase):
         said = self.refused(exception.DriverError, *call)
         self.assertIn('it is gone', said)
 
+    def test_a_lost_reason_is_asked_for(self):
+        self.start()
+        error = fakes.libvirt_error()
+        error.err = None
+        lost = iter([error])
+
+        def connect():
+            for each in lost:
+                raise each
+            return self.connection
+
+        self.driver = self.make(30, connect)
+        self.refused(exception.NotReady, 'pivot')
+
     def test_a_call_that_hangs_is_left(self):
         released = threading.Event()
         self.addCleanup(released.set)

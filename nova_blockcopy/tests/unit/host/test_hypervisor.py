@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Guests as libvirt tells of them, and libvirt's errors as ours."""
 
+import gc
 import threading
 from unittest import mock
 
@@ -274,6 +275,24 @@ class TestPatience(GuestTestCase):
         self.assertRaises(exception.Disconnected, self.ask, 'guest', *call)
         self.assertEqual(1, self.asked)
 
+    @ddt.data(
+        ('snapshot', '<domainsnapshot/>'),
+        ('pause',),
+        ('abort_migration',),
+        ('power',),
+    )
+    def test_a_lost_reason_is_asked_for(self, call):
+        self.error.err = None
+        self.ask('guest', *call)
+        self.assertGreater(self.asked, self.silent)
+
+    def test_a_migration_starts_once(self):
+        self.error.err = None
+        self.assertRaises(
+            exception.HypervisorError, self.guest.migrate, 'there', {}, 0
+        )
+        self.assertEqual(1, self.asked)
+
     def test_it_has_an_end(self):
         self.silent = 10**9
         error = self.assertRaises(exception.Disconnected, self.guest.power)
@@ -311,6 +330,22 @@ class TestConnector(base.TestCase):
         third = self.connector()
         self.assertIsNot(second, third)
         self.assertEqual('TEST', third.getType())
+
+    def test_a_garbage_collection_loses_the_reason(self):
+        """The binding's error: see hypervisor._reason_lost."""
+        here = hypervisor.Hypervisor('host-a', self.connector)
+        wait = f'{hypervisor.__name__}.Hypervisor.find.retry.wait'
+        self.useFixture(fixtures.MonkeyPatch(wait, tenacity.wait_none()))
+        self.addCleanup(gc.set_threshold, *gc.get_threshold())
+        connection = self.connector()
+        for threshold in range(1, 50):
+            gc.collect()
+            gc.set_threshold(10**6)
+            circle = [connection.lookupByName('test')]
+            circle.append(circle)
+            del circle
+            gc.set_threshold(threshold)
+            self.assertIsNone(here.find(samples.UUID))
 
     def test_nothing_is_there(self):
         here = hypervisor.Hypervisor('host-a', self.connector)
