@@ -33,6 +33,8 @@ _CLUSTER = 4096
 #: which each stands for as many clusters as an L2 table of a cluster has.
 _MOST = 4 * 1024 * 1024
 _ENTRY = 8
+#: The destination refuses any other version or compression (host/header.py).
+_PLAIN = 'compat=1.1,compression_type=zlib'
 #: The slowest merge that is allowed for, in bytes/s.
 _SLOWEST = 4 * bandwidth.MIB
 
@@ -70,7 +72,7 @@ def _create(path: str, below: Sequence[str], size: int, timeout: int) -> None:
     _qemu_img(
         path,
         *('create', '-q', '-f', 'qcow2', '-u', *below),
-        *('-o', f'cluster_size={cluster(size)}', path, str(size)),
+        *('-o', f'cluster_size={cluster(size)},{_PLAIN}', path, str(size)),
         timeout=timeout,
     )
     durable.sync(path)

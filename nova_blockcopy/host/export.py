@@ -140,13 +140,13 @@ class Exporter:
         The server bypasses the page cache, because the guest's QEMU may
         write to the same image.
         """
-        node = qemu.content(image) if export.content else qemu.top(image)
         # only the content is read through headers
         wanted = header.layers(image) if export.content else []
         encryption = self._settings.encryption(
             model.Side.SERVER, tls=export.tls
         )
         try:
+            node = qemu.content(image) if export.content else qemu.top(image)
             _start(
                 *(wire.pack(export), wanted, qemu.options(node)),
                 *(wire.pack(encryption), self._settings.call_timeout),

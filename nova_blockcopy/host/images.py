@@ -128,8 +128,10 @@ def alignment(path: str) -> int:
 def check_direct(path: str) -> None:
     """Pass if an image can be opened past the page cache (O_DIRECT).
 
-    :raises ImageError: the image or its file system does not allow that
+    :raises ImageError: the image or its file system does not allow that, or
+        the path is not absolute
     """
+    qemu.local(path)
     with reading(path):
         try:
             os.close(os.open(path, os.O_RDONLY | os.O_DIRECT))

@@ -265,3 +265,9 @@ class TestDirect(base.TestCase):
             *(images.check_direct, str(self.directory / 'none')),
         )
         self.assertIn('does not exist', str(error))
+
+    def test_a_relative_path_is_no_path_of_an_image(self):
+        error = self.assertRaises(
+            exception.ImageError, images.check_direct, self.image.name
+        )
+        self.assertIn('absolute', str(error))
