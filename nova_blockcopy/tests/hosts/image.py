@@ -76,7 +76,7 @@ def make(release: str) -> Image:
     tree = root.make(release, f'{release}-host', _PACKAGES)
     disk = tree.with_suffix('.img')
     key = tree.with_suffix('.key')
-    if not disk.exists():
+    if not _is_newer(disk, tree):
         _finish(tree, key)
         with tempfile.TemporaryDirectory(dir=root.ROOTS) as scratch:
             made = pathlib.Path(scratch, 'disk')
@@ -91,6 +91,11 @@ def make(release: str) -> Image:
         disk=disk,
         key=key,
     )
+
+
+def _is_newer(disk: pathlib.Path, tree: pathlib.Path) -> bool:
+    """Tell whether a disk exists, and was made from the present tree."""
+    return disk.exists() and disk.stat().st_mtime > tree.stat().st_mtime
 
 
 def _finish(tree: pathlib.Path, key: pathlib.Path) -> None:

@@ -52,7 +52,7 @@ _PACKAGES = (
     'util-linux',
 )
 #: A file in each complete root, which lists the packages of the root.
-_STAMP = 'etc/nova-blockcopy-lab'
+_STAMP = 'etc/lab-root'
 #: The directories that a host takes from a root, and the directory in which
 #: the host prepares them.
 _TREES = ('/etc', '/usr')
