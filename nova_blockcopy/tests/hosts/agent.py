@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The engine of one machine, in a unit, as user nova.
+"""The engine of one machine, in the unit of nova-compute, as user nova.
 
 The script runs in the machine, beside the installed package. It takes the
-place of nova-compute: it answers the other machine's engine, and it settles
-at its start what its journals have.
+place of nova-compute, which would need a whole cloud: it answers the other
+machine's engine, and it settles at its start what its journals have.
 """
 
 import json

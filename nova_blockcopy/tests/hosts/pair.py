@@ -22,6 +22,8 @@ from nova_blockcopy.tests.lab import host
 from nova_blockcopy.tests.lab import kernel
 from nova_blockcopy.tests.lab import records
 
+#: The unit of the distribution, in which the engine runs, see ``agent.py``.
+UNIT = 'nova-compute'
 _DIST = pathlib.Path(__file__).parents[3] / 'dist'
 _AGENT = pathlib.Path(__file__).with_name('agent.py')
 _SECONDS = 1800
@@ -84,17 +86,19 @@ cat > /etc/nova/agent.conf <<END
 [nova_blockcopy_sys_admin]
 helper_command = sudo privsep-helper --config-file /etc/nova/agent.conf
 END
-cat > /etc/systemd/system/agent.service <<END
+install -d /etc/systemd/system/UNIT.service.d
+cat > /etc/systemd/system/UNIT.service.d/agent.conf <<END
 [Service]
-User=nova
-Group=nova
+Type=exec
+ExecStart=
 ExecStart=/usr/bin/python3 -u /srv/agent.py $2 {}
 END
 chmod 644 /srv/*
 install -d -o nova -g nova INSTANCES/_base INSTANCES/guest
 cp /srv/base INSTANCES/_base/base
-systemctl start agent
-""".replace('INSTANCES', _INSTANCES)
+systemctl unmask --quiet UNIT
+systemctl start UNIT
+""".replace('INSTANCES', _INSTANCES).replace('UNIT', UNIT)
 _DISKS = """
 set -e
 lvremove -qfy vg/guest_vda >/dev/null 2>&1 || true

@@ -38,14 +38,15 @@ _LITTER = (
 
 
 _MODES = (model.Mode.SEEDED, model.Mode.DIRECT)
+_LIBVIRT = 'libvirtd'
 #: The units that start again, in turn, on the host where a state was reached
 #: and on the other one.
 _RESTARTED = (
-    (('agent',), ()),
-    (('agent', 'libvirtd'), ()),
-    (('agent',), ('agent',)),
-    (('agent',), ('libvirtd',)),
-    (('agent', 'libvirtd'), ('agent', 'libvirtd')),
+    ((pair.UNIT,), ()),
+    ((pair.UNIT, _LIBVIRT), ()),
+    ((pair.UNIT,), (pair.UNIT,)),
+    ((pair.UNIT,), (_LIBVIRT,)),
+    ((pair.UNIT, _LIBVIRT), (pair.UNIT, _LIBVIRT)),
 )
 
 
@@ -137,7 +138,7 @@ class TestMigrate(testtools.TestCase):
         """A CD that is ejected makes libvirt write all rules of a guest."""
         self.pair.move(self.second, 'seeded', hold=State.SEEDING)
         self.eject(self.first)
-        self.settled((self.first, ['agent']))
+        self.settled((self.first, [pair.UNIT]))
         self.assertIs(self.first, self.at)
         self.first.run(
             f'virsh change-media guest {pair.DRIVE} {pair.MEDIUM} --insert'

@@ -5,27 +5,29 @@ import json
 
 import testtools
 
-from nova_blockcopy.runtime import waiting
 from nova_blockcopy.tests.hosts import pair
 
 _DRIVER = 'blockcopy.BlockCopyLibvirtDriver'
-_START = f"""
-set -e
+_ENABLE = f"""
 sed -i 's/^compute_driver *=.*/compute_driver = {_DRIVER}/' \\
     /etc/nova/nova-compute.conf
-systemctl unmask --quiet nova-compute
-systemctl start --no-block nova-compute
 """
-_LOADING = f"Loading compute driver '{_DRIVER}'"
-_WAITS = 'AMQP server'
-_LOG = 'cat /var/log/nova/nova-compute.log'
+#: Loads the driver as nova-compute does, with the files that its unit names.
+_LOAD = """
+sudo -u nova python3 -W ignore - <<END
+from nova import config
+from nova.virt import driver
+files = ('/etc/nova/nova.conf', '/etc/nova/nova-compute.conf')
+config.parse_args(['nova-compute', *map('--config-file={}'.format, files)])
+print(type(driver.load_compute_driver(None)).__module__)
+END
+"""
 _CHECK = 'sudo -u nova nova-blockcopy-status upgrade check --json || true'
 _PACKAGE = 'python3-nova-blockcopy'
 _FILES = (
     "find / -xdev -path /srv -prune -o -path /proc -prune -o "
     "-iname '*blockcopy*' -print"
 )
-_SECONDS = 600
 
 
 class TestPackage(testtools.TestCase):
@@ -40,24 +42,14 @@ class TestPackage(testtools.TestCase):
         self.assertEqual('Compute driver', found['check'])
         return found['details']
 
-    def test_nova_compute_loads_the_driver(self):
-        """The unit then waits for a message broker, which no machine has."""
+    def test_nova_loads_the_driver(self):
         self.assertIn('/etc/nova/nova-compute.conf', self.driver_check())
-        self.at.run(_START)
+        self.at.run(_ENABLE)
         self.assertIsNone(self.driver_check())
-
-        def after_driver():
-            return self.at.run(_LOG, check=False).partition(_LOADING)[2]
-
-        waiting.until(
-            lambda: _WAITS in after_driver(), timeout=_SECONDS, interval=2
-        )
-        self.assertIn(_WAITS, after_driver())
-        self.assertNotIn('Unable to load', after_driver())
-        self.at.run('systemctl stop nova-compute')
+        self.assertIn(_DRIVER.partition('.')[0], self.at.run(_LOAD))
 
     def test_it_is_removed(self):
-        self.at.run('systemctl stop agent')
+        self.at.run(f'systemctl stop {pair.UNIT}')
         self.at.run(f'dpkg --remove {_PACKAGE}')
         # a journal may be there, and the administrator may have changed the
         # filter
