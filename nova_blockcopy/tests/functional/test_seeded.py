@@ -235,16 +235,16 @@ class TestBandwidth(SeededTestCase):
             block_migration_bandwidth=16,
             verify='none',
         )
-        seen: list[tuple[float, int]] = []
+        times: dict[states.State, float] = {}
 
-        def sample(now):
-            if now.state is SEEDING and now.processed_bytes < now.total_bytes:
-                seen.append((time.monotonic(), now.processed_bytes))
+        def listen(now):
+            times[now.state] = time.monotonic()
 
-        made.run(made.migration(sample))
-        (first, low), (last, high) = seen[0], seen[-1]
-        rate = (high - low) / (last - first) / base.MIB
-        self.assertTrue(0.85 < rate / 16 < 1.15, f'{rate:.1f} MiB/s')
+        made.run(made.migration(listen))
+        # A busy machine makes seeding slower. Only a limit that does not hold
+        # makes it faster.
+        took_s = times[states.State.EXPORTING] - times[states.State.FREEZING]
+        self.assertGreater(took_s, 2 * 128 / 16 * 0.85)
         self.assert_intact(made, self.lab.b)
 
 
