@@ -21,7 +21,7 @@ _LEAST_PIECE = bandwidth.MIB
 #: Units of a disk that a sample has.
 _SAMPLE = 16
 #: Units that one message between the hosts names at most.
-_BATCH = 1024
+BATCH = 1024
 
 
 def total(extents: Iterable[Extent]) -> int:
@@ -86,10 +86,10 @@ def covered(length: int, extents: Iterable[Extent]) -> tuple[Extent, ...]:
     """
     found = []
     for extent in joined(extents):
-        end = extent.offset + extent.length
+        end = min(length, extent.offset + extent.length)
         for offset in range(-(-extent.offset // UNIT) * UNIT, end, UNIT):
             unit = Extent(offset=offset, length=min(UNIT, length - offset))
-            if offset < length and offset + unit.length <= end:
+            if offset + unit.length <= end:
                 found.append(unit)
     return tuple(found)
 
@@ -113,8 +113,8 @@ def batches(
     wanted: tuple[Extent, ...],
 ) -> Iterator[tuple[Extent, ...]]:
     """Divide extents into groups that each fit into a small message."""
-    for first in range(0, len(wanted), _BATCH):
-        yield wanted[first : first + _BATCH]
+    for first in range(0, len(wanted), BATCH):
+        yield wanted[first : first + BATCH]
 
 
 def sample(length: int) -> tuple[Extent, ...]:

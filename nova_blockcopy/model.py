@@ -320,10 +320,17 @@ class CopySettings:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Extent:
-    """A range of an image, in bytes."""
+    """A range of an image, in bytes.
+
+    :raises ValueError: the offset or the length is negative
+    """
 
     offset: int
     length: int
+
+    def __post_init__(self) -> None:
+        if self.offset < 0 or self.length < 0:
+            raise ValueError(f'{self} is no range of an image')
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

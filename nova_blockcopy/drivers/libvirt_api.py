@@ -13,7 +13,7 @@ from nova_blockcopy import domxml
 from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy.drivers import contract
-from nova_blockcopy.host import hypervisor
+from nova_blockcopy.host import repeat
 from nova_blockcopy.runtime import task
 
 _ASYNC = libvirt.VIR_DOMAIN_BLOCK_JOB_ABORT_ASYNC
@@ -137,7 +137,7 @@ class LibvirtCopyDriver(contract.CopyDriver):
         disk: str,
         ask: Callable[[libvirt.virDomain], Any],
     ) -> Any:
-        @hypervisor.explained
+        @repeat.explained
         def work(_cancelled: threading.Event) -> Any:
             with _translated(action, disk):
                 return ask(self._access.connect().lookupByUUIDString(guest))

@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import libvirt
-import tenacity
 
 from nova_blockcopy import exception
 from nova_blockcopy import plan
+from nova_blockcopy.host import repeat
 
 Connect = Callable[[], libvirt.virConnect]
 
@@ -77,34 +77,6 @@ _NO_JOB = (libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_OPERATION_INVALID)
 _NOT_FOUND = (libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_INVALID_ARG)
 
 
-def _reason_lost(error: BaseException) -> bool:
-    """Tell whether a call of libvirt failed without a reason.
-
-    The Python binding asks libvirt for the reason after the call (libvirt.py,
-    ``libvirtError``). A garbage collection may come first. If it frees an
-    object of libvirt, libvirt forgets the reason (``virDomainFree``).
-    """
-    failure = error.__cause__ or error
-    return isinstance(failure, libvirt.libvirtError) and failure.err is None
-
-
-#: For calls that change nothing if they fail. A second call tells the reason.
-explained = tenacity.retry(
-    retry=tenacity.retry_if_exception(_reason_lost),
-    stop=tenacity.stop_after_attempt(3),
-    reraise=True,
-)
-#: For calls that can be repeated: waits up to 30 s for a libvirt that starts
-#: again.
-_patient = tenacity.retry(
-    retry=tenacity.retry_if_exception_type(exception.Disconnected)
-    | tenacity.retry_if_exception(_reason_lost),
-    stop=tenacity.stop_after_delay(30),
-    wait=tenacity.wait_fixed(0.5),
-    reraise=True,
-)
-
-
 class Connector:
     """Opens a connection at the first call, and again after a loss.
 
@@ -159,7 +131,7 @@ class Hypervisor:
         self.host = host
         self.connect = connect
 
-    @_patient
+    @repeat.patient
     def versions(self) -> plan.Versions:
         """Return the versions of libvirt and of QEMU on this host."""
         with self.translated('report the versions'):
@@ -169,7 +141,7 @@ class Hypervisor:
                 hypervisor=connection.getVersion(),
             )
 
-    @_patient
+    @repeat.patient
     def find(self, guest: str) -> 'Guest | None':
         """Look up a guest by UUID or name; None if no such guest exists."""
         with self.translated(f'look up guest "{guest}"'):
@@ -218,7 +190,7 @@ class Guest:
         self.host = hypervisor.host
         self._hypervisor = hypervisor
 
-    @_patient
+    @repeat.patient
     def power(self) -> Power:
         """Return the guest's state; OFF also if the guest is not defined."""
         with self._hypervisor.translated(f'read the state of {self.name}'):
@@ -244,7 +216,7 @@ class Guest:
         """Return the running domain's XML, with the block jobs."""
         return self._xml(0)
 
-    @_patient
+    @repeat.patient
     def persistent_xml(self) -> str | None:
         """Return the persistent definition; None if the guest has none."""
         with self._hypervisor.translated(f'read {self.name}'):
@@ -257,19 +229,19 @@ class Guest:
             libvirt.VIR_DOMAIN_XML_SECURE | libvirt.VIR_DOMAIN_XML_INACTIVE
         )
 
-    @_patient
+    @repeat.patient
     def define(self, xml: str) -> None:
         """Define or redefine the guest persistently on this host."""
         with self._hypervisor.translated('define a guest'):
             self._hypervisor.connect().defineXML(xml)
 
-    @explained
+    @repeat.explained
     def pause(self) -> None:
         """Stop the guest's processors."""
         with self._hypervisor.translated(f'pause {self.name}'):
             self._domain().suspend()
 
-    @_patient
+    @repeat.patient
     def resume(self) -> bool:
         """Let the guest's processors run again.
 
@@ -304,7 +276,7 @@ class Guest:
         with self._hypervisor.translated(f'migrate {self.name} to {uri}'):
             self._domain().migrateToURI3(uri, parameters, flags)
 
-    @explained
+    @repeat.explained
     def snapshot(self, xml: str) -> None:
         """Make the guest write to the deltas that a snapshot names.
 
@@ -322,7 +294,7 @@ class Guest:
         with self._hypervisor.translated(f'freeze the disks of {self.name}'):
             self._domain().snapshotCreateXML(xml, flags)
 
-    @_patient
+    @repeat.patient
     def limits(self, disk: str) -> dict[str, int]:
         """Return the I/O limits of a disk, by libvirt's names; 0 = no limit.
 
@@ -334,7 +306,7 @@ class Guest:
             )
         return {k: v for k, v in found.items() if isinstance(v, int)}
 
-    @_patient
+    @repeat.patient
     def limit(self, disk: str, limits: dict[str, int]) -> None:
         """Set the I/O limits of a disk of the running guest only.
 
@@ -345,7 +317,7 @@ class Guest:
                 disk, limits, libvirt.VIR_DOMAIN_AFFECT_LIVE
             )
 
-    @_patient
+    @repeat.patient
     def undefine(self) -> None:
         """Remove the guest's persistent definition only.
 
@@ -359,7 +331,7 @@ class Guest:
             with _ignored(libvirt.VIR_ERR_NO_DOMAIN):
                 self._domain().undefineFlags(flags)
 
-    @_patient
+    @repeat.patient
     def domain_job(self) -> str | None:
         """Name the job that the whole guest has; None if it has none.
 
@@ -377,14 +349,14 @@ class Guest:
         """Tell whether the guest is migrating to another host."""
         return self.domain_job() == MIGRATION
 
-    @explained
+    @repeat.explained
     def abort_migration(self) -> None:
         """Abort the guest's migration, but no other job of the guest."""
         if self.migrating():
             with self._hypervisor.translated(f'abort the job of {self.name}'):
                 self._domain().abortJob()
 
-    @_patient
+    @repeat.patient
     def ask(
         self, action: str, question: Callable[[libvirt.virDomain], Any]
     ) -> Any:
@@ -397,7 +369,7 @@ class Guest:
         with self._hypervisor.translated(f'{action} {self.name}'):
             return question(self._domain())
 
-    @_patient
+    @repeat.patient
     def _xml(self, flags: int) -> str:
         with self._hypervisor.translated(f'read {self.name}'):
             return str(self._domain().XMLDesc(flags))

@@ -4,10 +4,8 @@
 import dataclasses
 import os
 import threading
-from collections.abc import Mapping
 
 from nova_blockcopy import conf
-from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import progress
 from nova_blockcopy.copies import seeder
@@ -15,6 +13,8 @@ from nova_blockcopy.host import deltas
 from nova_blockcopy.host import export
 from nova_blockcopy.host import header
 from nova_blockcopy.host import images
+from nova_blockcopy.migration.destination import claims
+from nova_blockcopy.records import journal
 from nova_blockcopy.records import received
 
 
@@ -86,23 +86,24 @@ class BaseSet:
 
     def fill(
         self,
-        guest: str,
-        seeds: tuple[model.Seed, ...],
-        sizes: Mapping[str, int],
+        record: journal.Record,
+        claimed: tuple[model.Seed, ...],
         limit: int,
         cancelled: threading.Event,
         watch: progress.Watch,
     ) -> None:
         """Copy images from exports into the bases.
 
-        :param guest: name, for messages
-        :param sizes: of each disk, as a guest sees it, in bytes
+        :param record: the journal of the migration
+        :param claimed: the seeds as the source sent them
         :param limit: bytes/s for all disks together; 0 = no limit
+        :raises PeerError: a seed does not fit the journal of this host
         :raises SeedFailed: an image could not be copied
         :raises Aborted: ``cancelled`` was set
         """
-        seeds = tuple(map(self.landed, seeds))
+        seeds = [self.landed(record, seed) for seed in claimed]
         lasting = {seed.disk: seed for seed in seeds if not seed.delta}
+        sizes = _sizes(record)
         for disk, seed in lasting.items():
             if seed.afresh:
                 self._book.begin(
@@ -119,7 +120,7 @@ class BaseSet:
                 self._book.add(disk, [piece])
 
         self._seeder = seeder.Seeder(
-            guest, seeds, self._settings, limit, arrived
+            record.name, seeds, self._settings, limit, arrived
         )
         try:
             self._seeder.run(cancelled, watch)
@@ -132,7 +133,7 @@ class BaseSet:
             self._seeder.set_limit(bytes_per_s)
 
     def apply(
-        self, seeds: tuple[model.Seed, ...], sizes: Mapping[str, int]
+        self, record: journal.Record, claimed: tuple[model.Seed, ...]
     ) -> None:
         """Complete the bases after a round of seeding. Can be done twice.
 
@@ -140,11 +141,15 @@ class BaseSet:
         round is merged into the base, and removed. The headers came over the
         network, so they are judged before QEMU's programs open the files.
 
-        :param sizes: of each disk, as a guest sees it, in bytes
+        :param record: the journal of the migration
+        :param claimed: the seeds as the source sent them
+        :raises PeerError: a seed does not fit the journal of this host
         :raises HeaderError: a header is not one that the engine expects
         :raises ImageError: a base could not be completed
         """
-        for seed in map(self.landed, seeds):
+        sizes = _sizes(record)
+        for seed in claimed:
+            seed = self.landed(record, seed)
             if not seed.delta:
                 self._complete(seed.target, sizes[seed.disk])
             elif deltas.present([seed.target.path]):
@@ -183,22 +188,16 @@ class BaseSet:
         deltas.commit(delta, base, limit, expected)
         deltas.remove([delta.path])
 
-    def landed(self, seed: model.Seed) -> model.Seed:
-        """Return the seed with the file that this host makes for a delta.
+    def landed(self, record: journal.Record, seed: model.Seed) -> model.Seed:
+        """Return a seed with the image that this host's journal has for it.
 
-        :raises ImageError: the source wants a delta to be opened as qcow2
-            before its header was judged
+        :raises PeerError: the seed does not fit the journal
         """
-        if not seed.delta:
-            return seed
-        target = model.overlay(self._landing(seed.disk), seed.target)
-        if seed.by_content:
-            raise exception.ImageError(
-                path=target.path,
-                reason='the source wants to copy a delta by its content, but '
-                'a delta is copied as a file; check the source host.',
-            )
-        return dataclasses.replace(seed, target=target)
+        claims.check(seed, record, tls=self._settings.export_tls)
+        (base,) = (m.base for m in record.moves if m.disk == seed.disk)
+        if seed.delta:
+            base = model.overlay(self._landing(seed.disk), base)
+        return dataclasses.replace(seed, target=base)
 
     def clear(self, moves: tuple[model.Move, ...]) -> None:
         """Remove the deltas of later rounds that were not merged."""
@@ -212,3 +211,8 @@ class BaseSet:
         return os.path.join(
             self._settings.delta_dir, f'{self._migration}-{disk}.seed'
         )
+
+
+def _sizes(record: journal.Record) -> dict[str, int]:
+    """Return the size of each disk, as a guest sees it, in bytes."""
+    return {move.disk: move.size_bytes for move in record.moves}

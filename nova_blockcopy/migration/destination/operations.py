@@ -20,6 +20,7 @@ from nova_blockcopy.host import hypervisor
 from nova_blockcopy.host import qemu_log
 from nova_blockcopy.migration import peer
 from nova_blockcopy.migration.destination import base_set
+from nova_blockcopy.migration.destination import claims
 from nova_blockcopy.migration.destination import copying
 from nova_blockcopy.migration.destination import homecoming
 from nova_blockcopy.migration.destination import host as hosts
@@ -112,14 +113,7 @@ class Operations:
         record = self._page.note(states.State.SEEDING)
 
         def seed(cancelled: threading.Event) -> None:
-            self._bases.fill(
-                record.name,
-                wanted,
-                _sizes(record),
-                bandwidth,
-                cancelled,
-                self._watch,
-            )
+            self._bases.fill(record, wanted, bandwidth, cancelled, self._watch)
 
         return self._worker.begin('seed', seed)
 
@@ -127,8 +121,11 @@ class Operations:
         self, *, seed: dict[str, Any], wanted: list[Any]
     ) -> peer.Message:
         """Compute checksums of extents of an image that was seeded."""
-        of = self._bases.landed(wire.unpack(seed, model.Seed))
+        of = self._bases.landed(
+            self._page.record, wire.unpack(seed, model.Seed)
+        )
         parts = wire.unpack(wanted, tuple[model.Extent, ...])
+        claims.check_parts(parts)
         return self._worker.begin(
             'digest',
             lambda cancelled: checksums.of(
@@ -143,9 +140,9 @@ class Operations:
     def apply(self, *, seeds: list[Any]) -> peer.Message:
         """Complete the bases after a round of seeding."""
         wanted = wire.unpack(seeds, tuple[model.Seed, ...])
-        sizes = _sizes(self._page.record)
+        record = self._page.record
         return self._worker.begin(
-            'apply', lambda _cancelled: self._bases.apply(wanted, sizes)
+            'apply', lambda _cancelled: self._bases.apply(record, wanted)
         )
 
     def copy(
@@ -366,8 +363,3 @@ class Operations:
         self, _state: states.State, disks: tuple[model.DiskProgress, ...]
     ) -> None:
         self._figures = disks
-
-
-def _sizes(record: journal.Record) -> dict[str, int]:
-    """Return the size of each disk, as a guest sees it, in bytes."""
-    return {move.disk: move.size_bytes for move in record.moves}

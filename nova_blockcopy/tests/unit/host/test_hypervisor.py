@@ -332,7 +332,7 @@ class TestConnector(base.TestCase):
         self.assertEqual('TEST', third.getType())
 
     def test_a_garbage_collection_loses_the_reason(self):
-        """The binding's error: see hypervisor._reason_lost."""
+        """The binding's error: see repeat._reason_lost."""
         here = hypervisor.Hypervisor('host-a', self.connector)
         wait = f'{hypervisor.__name__}.Hypervisor.find.retry.wait'
         self.useFixture(fixtures.MonkeyPatch(wait, tenacity.wait_none()))

@@ -52,11 +52,18 @@ class BaseSetTestCase(world.WorldTestCase):
         self.exporter.served[seed.export.name] = seed.source
         return seed
 
+    def record(self, base=None):
+        """The journal of a migration into one base."""
+        move = dataclasses.replace(self.move, base=base or self.base)
+        return samples.record(role=model.Role.DESTINATION, moves=(move,))
+
+    def landed(self, seed, base=None):
+        return self.bases.landed(self.record(base or seed.target), seed)
+
     def fill(self, *seeds, bases=None):
         (bases or self.bases).fill(
-            'guest',
+            self.record(seeds[0].target),
             seeds,
-            {seed.disk: world.SIZE for seed in seeds},
             0,
             self.cancelled,
             lambda _state, _disks: None,
@@ -76,7 +83,7 @@ class TestLanding(BaseSetTestCase):
 
     def test_a_file_of_this_migration_on_top_of_the_base(self):
         seed = self.seed(target=self.layered, delta=True)
-        landed = self.bases.landed(seed)
+        landed = self.landed(seed)
         path = str(self.directory / 'b' / 'deltas' / 'm1-vda.seed')
         self.assertEqual(model.overlay(path, self.layered), landed.target)
         self.assertEqual(
@@ -85,7 +92,7 @@ class TestLanding(BaseSetTestCase):
 
     def test_what_is_no_delta_goes_to_the_base_itself(self):
         seed = self.seed(target=self.layered)
-        self.assertEqual(seed, self.bases.landed(seed))
+        self.assertEqual(seed, self.landed(seed))
 
     def test_a_delta_leaves_the_base_as_it_is_until_it_is_taken_in(self):
         before = (self.directory / 'b' / 'vda').read_bytes()
@@ -93,7 +100,7 @@ class TestLanding(BaseSetTestCase):
         self.fill(seed)
         self.assertEqual(['m1-vda.seed'], self.overlays('b'))
         self.assertEqual(before, (self.directory / 'b' / 'vda').read_bytes())
-        with open(self.bases.landed(seed).target.path, 'rb') as f:
+        with open(self.landed(seed).target.path, 'rb') as f:
             self.assertEqual(
                 (self.directory / 'a' / 'vda').read_bytes(), f.read()
             )
@@ -163,6 +170,7 @@ class TestReceived(BaseSetTestCase):
         self.options = {'seed_workers': 1}
         # over what was there: nothing of it is known to be zeroes
         self.bases = self.make()
+        self.move = dataclasses.replace(self.move, size_bytes=size)
         self.assertRaises(
             exception.BlockCopyError,
             self.fill,
@@ -294,14 +302,14 @@ class ApplyTestCase(BaseSetTestCase):
         source = model.overlay(self.path('a', 'delta'), self.elsewhere)
         return self.seed(source=source, delta=True, **changes)
 
-    def landed(self, seed):
+    def came(self, seed):
         """The file of a delta, as the source made it."""
-        path = self.bases.landed(seed).target.path
+        path = self.landed(seed).target.path
         self.qcow2(path, self.elsewhere)
         return path
 
     def apply(self, seed):
-        self.bases.apply((seed,), {'vda': world.SIZE})
+        self.bases.apply(self.record(seed.target), (seed,))
 
 
 class TestApply(ApplyTestCase):
@@ -320,7 +328,7 @@ class TestApply(ApplyTestCase):
 
     def test_a_delta_goes_into_its_base(self):
         seed = self.delta()
-        path = self.landed(seed)
+        path = self.came(seed)
         world.qemu('qemu-io', '-f', 'qcow2', '-c', 'write -z 0 4k', path)
         world.qemu('qemu-io', '-f', 'qcow2', '-c', 'write -P 122 8k 4k', path)
         for _time in range(2):
@@ -384,7 +392,7 @@ class TestHostile(ApplyTestCase):
         seed = self.bring(self.evil(*options), delta=True)
         said = self.stopped(self.apply, seed)
         self.assertIn('external data file', said)
-        self.assertIn(self.bases.landed(seed).target.path, said)
+        self.assertIn(self.landed(seed).target.path, said)
         self.assertEqual(
             self.before, (self.directory / 'b' / 'vda').read_bytes()
         )
@@ -429,26 +437,26 @@ class TestHostile(ApplyTestCase):
         )
 
     def test_a_delta_of_another_size(self):
-        path = self.bases.landed(self.delta()).target.path
+        path = self.landed(self.delta()).target.path
         deltas.create(model.overlay(path, self.elsewhere), 2 * world.SIZE, 30)
         said = self.stopped(self.apply, self.delta())
         self.assertIn('virtual size', said)
 
     def test_a_delta_on_something_that_nobody_told_of(self):
-        path = self.bases.landed(self.delta()).target.path
+        path = self.landed(self.delta()).target.path
         self.qcow2(path, samples.image('/etc/shadow', samples.FILE))
         said = self.stopped(self.apply, self.delta())
         self.assertIn('/etc/shadow', said)
 
     def test_a_delta_that_others_can_write_to(self):
         seed = self.delta()
-        os.chmod(self.landed(seed), 0o606)
+        os.chmod(self.came(seed), 0o606)
         self.assertIn('others could', self.stopped(self.apply, seed))
 
     def test_a_delta_by_its_content(self):
         """QEMU would write through a header that arrived before."""
         seed = self.bring(self.evil(), delta=True)
         seed = dataclasses.replace(seed, export=samples.content())
-        error = self.assertRaises(exception.ImageError, self.fill, seed)
+        error = self.assertRaises(exception.PeerError, self.fill, seed)
         self.assertIn('by its content', str(error))
         self.assertEqual(b'v' * world.SIZE, self.victim.read_bytes())

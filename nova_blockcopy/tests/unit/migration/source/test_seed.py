@@ -235,7 +235,7 @@ class TestRounds(SeedingTestCase):
     def test_the_message_names_the_place(self, verify):
         self.options = {'verify': verify}
         self.replace('nova_blockcopy.extents.UNIT', 65536)
-        self.replace('nova_blockcopy.extents._BATCH', 3)
+        self.replace('nova_blockcopy.extents.BATCH', 3)
 
         self.damage('vda', world.SIZE - 1)
         self.assertIn(f'at offset {world.SIZE - 65536}', str(self.undone()))
