@@ -168,5 +168,8 @@ class TestMigrate(testtools.TestCase):
             f'virsh snapshot-create-as guest --disk-only --no-metadata{specs}'
         )
         for target in pair.DISKS:
-            at.run(f'virsh blockcommit guest {target} --active --pivot --wait')
+            at.run(
+                f'virsh blockcommit guest {target} --active --shallow --pivot '
+                f'--wait'
+            )
         at.run(f'rm {_SNAPSHOTS}/*.snapshot')
