@@ -186,6 +186,12 @@ class ExportsRefused(Refused):
     msg_fmt = 'The exports cannot be used from %(host)s: %(reason)s'
 
 
+class Untrusted(Refused):
+    """A source asks for something that its destination does not expect."""
+
+    msg_fmt = '%(host)s refuses an order of the source: %(reason)s'
+
+
 class GuestUnfit(Refused):
     msg_fmt = 'Guest "%(guest)s" cannot run on %(host)s: %(reason)s'
 

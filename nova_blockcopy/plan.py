@@ -239,10 +239,17 @@ def move(
         raise exception.BaseRefused(
             path=base.image.path, disk=source.disk, reason=reason
         )
+    return paired(source, base.image, whole=whole)
+
+
+def paired(
+    source: model.SourceDisk, base: model.Image, *, whole: bool
+) -> model.Move:
+    """Return the move of a disk into a base that fits."""
     return model.Move(
         disk=source.disk,
         source=source.image,
-        base=base.image,
+        base=base,
         size_bytes=source.size_bytes,
         whole=whole,
     )

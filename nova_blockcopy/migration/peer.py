@@ -7,14 +7,24 @@ channel between two compute hosts carries nothing else
 because Nova lets only exceptions of Nova's own classes cross.
 """
 
+import contextlib
 import json
+import re
+import uuid
 from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any
 from typing import Protocol
 
+from oslo_log import log as logging
+
 from nova_blockcopy import exception
 
+LOG = logging.getLogger(__name__)
+
 Message = dict[str, Any]
+
+_ID = re.compile(r'[0-9A-Za-z-]{1,64}')
 
 
 class Channel(Protocol):
@@ -43,6 +53,44 @@ class InProcess:
         return dict(json.loads(json.dumps(answer)))
 
 
+def guest_of(message: Message) -> str:
+    """Return the guest of a message. The UUID becomes a part of paths.
+
+    :raises KeyError: the message has no guest
+    :raises ValueError: the name is no UUID
+    """
+    guest = message['guest']
+    if not isinstance(guest, str) or guest != str(uuid.UUID(guest)):
+        raise ValueError(f'{guest!r} is no UUID of a guest')
+    return guest
+
+
+def migration_of(message: Message) -> str:
+    """Return the id of the migration, which becomes a part of paths.
+
+    :raises KeyError: the message has no id
+    :raises ValueError: the id could lead to another directory
+    """
+    migration = message['migration']
+    if not isinstance(migration, str) or not _ID.fullmatch(migration):
+        raise ValueError(f'{migration!r} is no id of a migration')
+    return migration
+
+
+@contextlib.contextmanager
+def understood(operation: str) -> Iterator[None]:
+    """Turn errors about the shape of a message into ``PeerError``."""
+    try:
+        yield
+    except (AttributeError, LookupError, TypeError, ValueError) as e:
+        LOG.exception('The message %s is not understood', operation)
+        raise exception.PeerError(
+            operation=operation,
+            reason=f'the message is not understood ({e!r}); run the same '
+            f'version of nova-blockcopy on both hosts.',
+        ) from e
+
+
 def ask(
     channel: Channel, operation: str, guest: str, **values: Any
 ) -> Message:
@@ -52,7 +100,8 @@ def ask(
     :raises BlockCopyError: the destination's own error, or there was no answer
     """
     answer = channel.call({'operation': operation, 'guest': guest, **values})
-    raise_failure(answer.get('error'))
+    with understood(operation):
+        raise_failure(answer.get('error'))
     return answer
 
 

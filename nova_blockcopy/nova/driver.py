@@ -55,6 +55,7 @@ class BlockCopyLibvirtDriver(
             functools.partial(compat.connection, self),
             self._uri(),
             self._remove_deleted,
+            self._endpoint,
         )
         LOG.info(
             'nova-blockcopy %s does the block live migrations of this host, '

@@ -20,7 +20,7 @@ from nova_blockcopy import wire
 from nova_blockcopy.nova import compat
 
 SERIAL = 'nova-blockcopy'
-VERSION = 3
+VERSION = 4
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,10 +5,10 @@ Each message names an operation and a guest by its UUID, as the messages of
 the engine do.
 """
 
+from collections.abc import Callable
 from typing import Protocol
 
 from nova_blockcopy.migration import peer
-from nova_blockcopy.nova import config_drive
 
 _CONFIG_DRIVE = 'config_drive'
 #: Also named in the error of a host that is still making bases.
@@ -20,6 +20,8 @@ REMOVE_DELETED = 'remove_deleted'
 
 class LocalDriver(Protocol):
     """Answers the questions and orders of another host's driver."""
+
+    def write_config_drive(self, guest: str, content: str) -> None: ...
 
     def is_expected(self, guest: str, source: str) -> bool: ...
 
@@ -63,15 +65,30 @@ class RemoteDriver:
 
 def answer(message: peer.Message, local: LocalDriver) -> peer.Message | None:
     """Answer a message of this module; None if it is one of the engine."""
-    handlers = {
-        _CONFIG_DRIVE: lambda: config_drive.write(
-            message['guest'], message['content']
-        ),
-        EXPECTED: lambda: {
-            'expected': local.is_expected(message['guest'], message['source'])
-        },
-        _GUARDED: lambda: {'guarded': local.is_guarded(message['guest'])},
-        REMOVE_DELETED: lambda: local.remove_deleted(message['guest']),
-    }
-    handler = handlers.get(str(message.get('operation')))
-    return None if handler is None else peer.answered(handler)
+    operation = str(message.get('operation'))
+    if operation not in _OPERATIONS:
+        return None
+
+    def work() -> peer.Message | None:
+        with peer.understood(operation):
+            return _OPERATIONS[operation](
+                local, peer.guest_of(message), message
+            )
+
+    return peer.answered(work)
+
+
+#: Carries out a message about a guest, by its UUID.
+_Handler = Callable[[LocalDriver, str, peer.Message], peer.Message | None]
+_OPERATIONS: dict[str, _Handler] = {
+    _CONFIG_DRIVE: lambda local, guest, message: local.write_config_drive(
+        guest, message['content']
+    ),
+    EXPECTED: lambda local, guest, message: {
+        'expected': local.is_expected(guest, message['source'])
+    },
+    _GUARDED: lambda local, guest, _message: {
+        'guarded': local.is_guarded(guest)
+    },
+    REMOVE_DELETED: lambda local, guest, _message: local.remove_deleted(guest),
+}

@@ -35,6 +35,9 @@ class Preparations:
         self._kept = kept_bases
         #: The bases of each guest, by UUID, that Nova prepares for just now.
         self._bases: dict[str, Bases] = {}
+        #: The source of each guest, and the paths of its bases, also after
+        #: the journal has taken the place of the note.
+        self._admitted: dict[str, tuple[str, frozenset[str]]] = {}
 
     @contextlib.contextmanager
     def begun(self, guest: str) -> Iterator[None]:
@@ -67,10 +70,9 @@ class Preparations:
         """
         made = {disk['path']: bases.request(disk, directory) for disk in disks}
         self._bases[instance.uuid] = made
-        self._expected.note(
-            *(instance.uuid, instance.host),
-            [base.path for base in made.values()],
-        )
+        paths = frozenset(base.path for base in made.values())
+        self._admitted[instance.uuid] = (instance.host, paths)
+        self._expected.note(instance.uuid, instance.host, sorted(paths))
         adopted = self._kept.adopt(
             instance.uuid,
             {
@@ -98,3 +100,21 @@ class Preparations:
                 reason='Nova is still making the bases of this guest.',
             )
         return self._expected.find(guest) == source
+
+    def admitted(self, guest: str, source: str) -> frozenset[str]:
+        """The paths of the bases that were made for a guest of a host.
+
+        :param guest: UUID
+        :param source: the host's name in Nova
+        :returns: empty if the guest is not expected from that host
+        """
+        host, paths = self._admitted.get(guest) or self._expected.bases(guest)
+        return paths if host == source else frozenset()
+
+    def forget(self, guest: str) -> None:
+        """Forget the bases of a guest, which Nova has removed.
+
+        :param guest: UUID
+        """
+        self._admitted.pop(guest, None)
+        self._expected.forget(guest)

@@ -33,6 +33,7 @@ from nova_blockcopy.nova import messages
 from nova_blockcopy.nova import preparation
 from nova_blockcopy.nova import request
 from nova_blockcopy.nova import settings
+from nova_blockcopy.nova import trust
 from nova_blockcopy.records import expected
 from nova_blockcopy.records import journal
 from nova_blockcopy.records import received
@@ -47,6 +48,7 @@ class Service:
     :param connect: returns Nova's own connection to libvirt
     :param uri: of that libvirt
     :param remove: removes everything of a deleted instance here, by UUID
+    :param endpoint: tells how this host's libvirt reaches an address
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Service:
         connect: hypervisor.Connect,
         uri: str,
         remove: Callable[[str], None],
+        endpoint: Callable[[str], model.Endpoint],
     ) -> None:
         self.settings = settings.read(uri)
         directory = self.settings.journal_dir
@@ -69,7 +72,11 @@ class Service:
         self._remove = remove
         self._here = hypervisor.Hypervisor(host, _translated(host, connect))
         self._readiness = readiness.Readiness(self._here, self.settings)
-        self._destination = dispatcher.Dispatcher(self._here, self.settings)
+        self._destination = dispatcher.Dispatcher(
+            self._here,
+            self.settings,
+            trust.Trust(host, self.preparations, endpoint),
+        )
 
     # -- both hosts ------------------------------------------------------
 
@@ -79,10 +86,11 @@ class Service:
         if ours is not None:
             return ours
         answer = self._destination.handle(message)
-        guest = str(message.get('guest'))
-        if os.path.exists(self.journal.path(guest)):
+        if 'error' not in answer and os.path.exists(
+            self.journal.path(message['guest'])
+        ):
             # from here on the journal guards the bases
-            self.expected.forget(guest)
+            self.expected.forget(message['guest'])
         return answer
 
     def is_guarded(self, guest: str) -> bool:
@@ -138,6 +146,20 @@ class Service:
         """
         return self.preparations.is_expected(guest, source)
 
+    def write_config_drive(self, guest: str, content: str) -> None:
+        """Fill the config drive of a guest that this host expects.
+
+        :param guest: UUID
+        :param content: as ``config_drive.pack`` returned it
+        :raises PeerError: Nova has not prepared this host for the guest
+        """
+        if self.expected.find(guest) is None:
+            raise exception.PeerError(
+                operation='write the config drive',
+                reason='Nova has not prepared this host for the guest.',
+            )
+        config_drive.write(guest, content)
+
     def reserve_images(self, guest: str) -> None:
         """Reserve the space of a guest's files that have come to this host.
 
@@ -162,7 +184,7 @@ class Service:
 
     def forget_bases(self, guest: str) -> None:
         """Forget a guest's bases: Nova has removed those that are not kept."""
-        self.expected.forget(guest)
+        self.preparations.forget(guest)
         if not self.kept.has(guest):
             received.Book(self.settings.journal_dir, guest).close()
 

@@ -51,6 +51,19 @@ class Expected:
             return None
         return str(found['source'])
 
+    def bases(self, guest: str) -> tuple[str, frozenset[str]]:
+        """The host that a guest is expected from, and the paths of the bases.
+
+        :param guest: UUID
+        :returns: empty if there is no note
+        :raises OSError: the note cannot be read
+        :raises ValueError: the note is not JSON
+        """
+        found = durable.read(self._path(guest))
+        if found is None:
+            return '', frozenset()
+        return str(found['source']), frozenset(found['paths'])
+
     def forget(self, guest: str) -> None:
         """Remove the note about a guest, if there is one."""
         durable.remove(self._path(guest))

@@ -5,16 +5,18 @@ import dataclasses
 
 from nova_blockcopy import conf
 from nova_blockcopy.host import hypervisor
+from nova_blockcopy.migration.destination import trust
 from nova_blockcopy.records import journal
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
-    """This host's libvirt, options and journal."""
+    """This host's libvirt, options and journal, and its trust in sources."""
 
     here: hypervisor.Hypervisor
     settings: conf.Settings
     journal: journal.Journal
+    trust: trust.Trust
 
     @property
     def name(self) -> str:

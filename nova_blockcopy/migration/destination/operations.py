@@ -19,6 +19,7 @@ from nova_blockcopy.host import firmware
 from nova_blockcopy.host import hypervisor
 from nova_blockcopy.host import qemu_log
 from nova_blockcopy.migration import peer
+from nova_blockcopy.migration import status
 from nova_blockcopy.migration.destination import base_set
 from nova_blockcopy.migration.destination import claims
 from nova_blockcopy.migration.destination import copying
@@ -234,9 +235,11 @@ class Operations:
 
         :param boot: the present boot id of the source
         :param endpoint: where this host's libvirt reaches the source
+        :raises Untrusted: this host may not send a guest there
         :raises PeerError: the source was rebooted
         """
         home = wire.unpack(endpoint, model.Endpoint)
+        self._host.trust.check_home(home)
         if self._page.record.boot not in ('', boot):
             raise exception.PeerError(
                 operation='give the guest back',
@@ -267,16 +270,18 @@ class Operations:
         work = self._worker.status()
         record = self._page.find()
         guest = self._host.here.find(self._page.guest)
-        if guest and record and work['done'] and record.state in _UNSURE:
+        if guest and record and work.done and record.state in _UNSURE:
             homecoming.note_pivoted(guest, self._page)
             record = self._page.find()
-        return {
-            'state': None if record is None else record.state,
-            'pivoted': [] if record is None else list(record.pivoted),
-            'power': guest.power() if guest else hypervisor.Power.OFF,
-            'disks': wire.pack(self._figures),
-            **work,
-        }
+        found = status.Status(
+            state=record.state if record else None,
+            pivoted=record.pivoted if record else (),
+            power=guest.power() if guest else hypervisor.Power.OFF,
+            disks=self._figures,
+            task=work,
+        )
+        answer: peer.Message = wire.pack(found)
+        return answer
 
     def qemu_log(self) -> peer.Message:
         """Tell the last lines of the guest's QEMU log on this host."""

@@ -52,6 +52,12 @@ def check(
     :param guest: UUID
     :raises Refused: the guest cannot come to this host
     """
+    host.trust.check_home(wanted.home)
+    host.trust.check_bases(
+        guest,
+        wanted.peer,
+        [request.path for request in wanted.bases.values()],
+    )
     _check_host(host, guest, wanted)
     _check_connections(host, wanted)
     if wanted.needs is not None:

@@ -9,6 +9,7 @@ from oslo_log import log as logging
 
 from nova_blockcopy import exception
 from nova_blockcopy.migration import peer
+from nova_blockcopy.migration import status
 from nova_blockcopy.runtime import task
 
 LOG = logging.getLogger(__name__)
@@ -80,13 +81,14 @@ class Worker:
 
         return self.begin('abort', abort)
 
-    def status(self) -> peer.Message:
-        """Return the part of the status that describes the last task."""
+    def status(self) -> status.Task:
+        """Describe the last task."""
         work = self._task
-        done = work is None or work.done
-        return {
-            'task': work.name if work else None,
-            'done': done,
-            'result': work.result if work and done else None,
-            'failure': peer.failure(work.failure) if work else None,
-        }
+        if work is None:
+            return status.Task(name=None, done=True)
+        return status.Task(
+            name=work.name,
+            done=work.done,
+            result=work.result if work.done else None,
+            failure=peer.failure(work.failure),
+        )

@@ -4,6 +4,7 @@
 import dataclasses
 from collections.abc import Mapping
 
+from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import plan
 
@@ -41,3 +42,39 @@ NOTHING = Offer(
     disks=(),
     selection=plan.Selection(moves=(), left_alone=()),
 )
+
+
+def check_answer(offer: Offer, moves: tuple[model.Move, ...]) -> None:
+    """Pass if a destination's answer is about the disks that were offered.
+
+    The source exports the image that a move names, and the switchover points
+    the guest's disks at these exports.
+
+    :param moves: the destination's answer
+    :raises PeerError: the answer is about something else
+    """
+    offered = [disk.disk for disk in offer.disks]
+    answered = [move.disk for move in moves]
+    wrong = offered != answered or any(
+        not _fits(move, disk, offer.bases[disk.disk])
+        for move, disk in zip(moves, offer.disks, strict=False)
+    )
+    if wrong:
+        raise exception.PeerError(
+            operation='prepare',
+            reason=f'it was asked for the disks {offered} and their bases, '
+            f'and its answer for {answered} differs. Nothing was changed. '
+            f'Check the destination host.',
+        )
+
+
+def _fits(
+    move: model.Move, disk: model.SourceDisk, request: model.BaseRequest
+) -> bool:
+    layered = disk.image.backing is not None and not request.whole
+    return (
+        move == plan.paired(disk, move.base, whole=request.whole)
+        and move.base.path == request.path
+        and move.base.format is (request.format or disk.image.format)
+        and (move.base.backing is not None) == layered
+    )

@@ -13,6 +13,7 @@ from nova_blockcopy import wire
 from nova_blockcopy.host import boot
 from nova_blockcopy.host import hypervisor
 from nova_blockcopy.migration import peer
+from nova_blockcopy.migration import status
 from nova_blockcopy.migration.source import offer as offers
 from nova_blockcopy.records import journal
 from nova_blockcopy.runtime import waiting
@@ -53,7 +54,7 @@ class RemoteDestination:
         :param dry_run: only check
         :raises Refused: a base does not fit; nothing was changed
         """
-        moves = self._run(
+        answer = self._run(
             'prepare',
             cancelled,
             name=self.guest,
@@ -73,14 +74,18 @@ class RemoteDestination:
             mode=offer.mode,
             dry_run=dry_run,
         )
-        return wire.unpack(moves, tuple[model.Move, ...])
+        with peer.understood('prepare'):
+            moves = wire.unpack(answer, tuple[model.Move, ...])
+        offers.check_answer(offer, moves)
+        return moves
 
     def received(self) -> dict[str, tuple[model.Extent, ...]]:
         """The extents of each base that an earlier attempt has filled."""
-        return wire.unpack(
-            self._ask('received')['extents'],
-            dict[str, tuple[model.Extent, ...]],
-        )
+        with peer.understood('received'):
+            return wire.unpack(
+                self._ask('received')['extents'],
+                dict[str, tuple[model.Extent, ...]],
+            )
 
     def seed(
         self,
@@ -108,9 +113,15 @@ class RemoteDestination:
         cancelled: threading.Event,
     ) -> list[str]:
         """Return the destination's checksums of parts of a seeded image."""
-        found: list[str] = self._run(
+        answer = self._run(
             'digest', cancelled, seed=_brief(seed), wanted=wire.pack(wanted)
         )
+        with peer.understood('digest'):
+            found = wire.unpack(answer, list[str])
+            if len(found) != len(wanted):
+                raise ValueError(
+                    f'{len(found)} checksums instead of {len(wanted)}'
+                )
         return found
 
     def apply(
@@ -203,23 +214,24 @@ class RemoteDestination:
 
     def state(self) -> states.State | None:
         """The state in the destination's journal; None without a journal."""
-        found = self._ask('status')['state']
-        return None if found is None else states.State(found)
+        return self._status().state
 
     def power(self) -> hypervisor.Power:
         """The state of the guest on the destination."""
-        return hypervisor.Power(self._ask('status')['power'])
+        return self._status().power
 
     def qemu_log(self) -> str:
         """The end of the log of the guest's QEMU on the destination."""
-        return str(self._ask('qemu_log')['log'])
+        with peer.understood('qemu_log'):
+            return str(self._ask('qemu_log')['log'])
 
     def firmware(self) -> dict[str, str]:
         """The state of the firmware of a guest that ended on the destination.
 
         Packed files; see :mod:`firmware`.
         """
-        return dict(self._ask('firmware')['files'])
+        with peer.understood('firmware'):
+            return wire.unpack(self._ask('firmware')['files'], dict[str, str])
 
     def pivoted(self, timeout: float) -> tuple[str, ...]:
         """Wait for the end of the last task; return the disks on their bases.
@@ -228,14 +240,14 @@ class RemoteDestination:
         :raises PeerError: the last task still runs
         """
         if not waiting.until(
-            lambda: bool(self._ask('status')['done']),
+            lambda: self._status().task.done,
             timeout=timeout,
             interval=self._interval,
         ):
             raise exception.PeerError(
                 operation='end its task', reason=f'{timeout} s have passed.'
             )
-        return tuple(self._ask('status')['pivoted'])
+        return self._status().pivoted
 
     def discard(self) -> None:
         """Have the destination forget a guest that did not come."""
@@ -262,25 +274,25 @@ class RemoteDestination:
     ) -> Any:
         self._ask(operation, **values)
         for pause in waiting.pauses(self._interval):
-            status = self._ask('status')
-            if status['task'] != operation:
+            now = self._status()
+            if now.task.name != operation:
                 raise exception.PeerError(
                     operation=operation,
                     reason='the destination was restarted meanwhile, and the '
                     'operation with it.',
                 )
-            if watch is not None and status['state'] is not None:
-                watch(
-                    states.State(status['state']),
-                    wire.unpack(
-                        status['disks'], tuple[model.DiskProgress, ...]
-                    ),
-                )
-            if status['done']:
-                peer.raise_failure(status['failure'])
-                return status['result']
+            if watch is not None and now.state is not None:
+                watch(now.state, now.disks)
+            if now.task.done:
+                peer.raise_failure(now.task.failure)
+                return now.task.result
             if cancelled.wait(pause):
                 raise exception.Aborted(guest=self.guest)
+
+    def _status(self) -> status.Status:
+        answer = self._ask('status')
+        with peer.understood('status'):
+            return wire.unpack(answer, status.Status)
 
     def _ask(self, operation: str, **values: Any) -> peer.Message:
         return peer.ask(

@@ -3,6 +3,7 @@
 
 import json
 import threading
+from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
@@ -12,6 +13,7 @@ from nova.objects import base as nova_base
 from nova.virt import virtapi  # type: ignore[attr-defined]
 from nova.virt.libvirt import host
 from oslo_config import fixture
+from oslo_utils import netutils
 
 from nova_blockcopy import model
 from nova_blockcopy import states
@@ -30,6 +32,11 @@ objects.register_all()
 HERE = 'host-a'
 THERE = 'host-b'
 VOLUME = '22222222-2222-3333-4444-555555555555'
+
+
+def endpoint_of(address: str) -> model.Endpoint:
+    host = netutils.escape_ipv6(address)
+    return model.Endpoint(uri=f'qemu+tcp://{host}/system')
 
 
 class TestCase(base.TestCase):
@@ -69,18 +76,24 @@ class TestCase(base.TestCase):
         )
 
     def service(
-        self, connection: fakes.Connection | None = None
+        self,
+        connection: fakes.Connection | None = None,
+        endpoint: Callable[[str], model.Endpoint] = endpoint_of,
     ) -> service.Service:
         known = connection or fakes.Connection()
         return service.Service(
-            HERE, lambda: known, 'qemu:///system', self.cleared.append
+            HERE,
+            lambda: known,
+            'qemu:///system',
+            self.cleared.append,
+            endpoint,
         )
 
     def make_driver(self, connection: fakes.Connection | None = None) -> Any:
         """The real driver, as if ``init_host`` had been called."""
         made = driver.BlockCopyLibvirtDriver(virtapi.VirtAPI())
         made._host = mock.create_autospec(host.Host, instance=True)
-        made._service = self.service(connection)
+        made._service = self.service(connection, made._endpoint)
         made._reconciler = mock.create_autospec(
             reconcile.Reconciler, instance=True
         )

@@ -55,24 +55,28 @@ class TestConfigDrive(base.TestCase):
     def test_it_travels_as_a_message(self):
         self.place.write_bytes(b'')
         engine = self.service()
-        self.assertEqual(
-            {},
-            engine.answer(
-                {
-                    'operation': 'config_drive',
-                    'guest': samples.UUID,
-                    'content': self.packed,
-                }
-            ),
-        )
+        engine.expected.note(samples.UUID, base.THERE, [str(self.place)])
+        self.assertEqual({}, self.send(engine))
         self.assertEqual(self.CONTENT, self.place.read_bytes())
 
-    def test_a_failure_travels_back(self):
-        answer = self.service().answer(
+    def test_a_guest_that_is_not_expected_keeps_its_own(self):
+        """Its host may be another one's victim."""
+        self.place.write_bytes(b'own')
+        answer = self.send(self.service())
+        self.assertIn('not prepared', answer['error']['message'])
+        self.assertEqual(b'own', self.place.read_bytes())
+
+    def send(self, engine):
+        return engine.answer(
             {
                 'operation': 'config_drive',
                 'guest': samples.UUID,
                 'content': self.packed,
             }
         )
+
+    def test_a_failure_travels_back(self):
+        engine = self.service()
+        engine.expected.note(samples.UUID, base.THERE, [str(self.folder)])
+        answer = self.send(engine)
         self.assertEqual('PeerError', answer['error']['class'])

@@ -15,6 +15,7 @@ COPY = {
     'synchronous_writes': False,
     'guest_bandwidth': 0,
 }
+STATUS = {'operation': 'status', 'guest': samples.UUID, 'migration': 'm1'}
 
 
 @ddt.ddt
@@ -69,13 +70,33 @@ class TestHandle(world.WorldTestCase):
 
     @ddt.data('guest', 'migration')
     def test_a_message_that_does_not_say_of_whom(self, missing):
-        message = {'operation': 'status', 'guest': 'x', 'migration': 'm1'}
+        message = dict(STATUS)
         del message[missing]
+        self.assertIn(missing, self.not_understood(message))
+
+    def not_understood(self, message):
         answer = self.destination.handle(message)
         error = self.refused(
             exception.PeerError, peer.raise_failure, answer['error']
         )
-        self.assertIn(missing, str(error))
+        return str(error)
+
+    @ddt.data(
+        ('guest', '../../etc/passwd'),
+        ('guest', 'AAAAAAAA-1111-2222-3333-444444444444'),
+        ('guest', f'{samples.UUID}/..'),
+        ('guest', 7),
+        ('guest', None),
+        ('migration', '../m1'),
+        ('migration', ''),
+        ('migration', 'm' * 65),
+        ('migration', ['m1']),
+    )
+    @ddt.unpack
+    def test_names_that_lead_elsewhere(self, field, value):
+        """The names become parts of paths."""
+        said = self.not_understood({**STATUS, field: value})
+        self.assertIn('not understood', said)
 
     @ddt.data(
         ('copy', COPY),
@@ -98,12 +119,11 @@ class TestHandle(world.WorldTestCase):
     def test_a_guest_that_nobody_knows(self):
         status = self.ask('status')
         self.assertEqual('off', status['power'])
-        self.assertTrue(status['done'])
+        self.assertTrue(status['task']['done'])
+        self.assertIsNone(status['task']['name'])
         self.assertEqual(
-            (None, None, [], []),
-            tuple(
-                status[key] for key in ('state', 'task', 'pivoted', 'disks')
-            ),
+            (None, [], []),
+            tuple(status[key] for key in ('state', 'pivoted', 'disks')),
         )
         for operation in ('discard', 'finish', 'discard'):
             self.assertEqual({}, self.ask(operation))
@@ -145,7 +165,7 @@ class TestHandle(world.WorldTestCase):
         self.restart_destination()
         status = self.ask('status')
         self.assertEqual('preparing', status['state'])
-        self.assertIsNone(status['task'])
+        self.assertIsNone(status['task']['name'])
         self.ask('discard')
         self.assertIsNone(self.record('b'))
 
