@@ -46,8 +46,9 @@ class TestTls(base.ModeTestCase):
 
     def test_a_certificate_for_another_address(self):
         made = self._set('block')
-        self._certify('192.0.2.9')
-        self.addCleanup(self._certify, self.lab.a.address)
+        here = self.lab.a
+        self.lab.certify(here, '192.0.2.9')
+        self.addCleanup(self.lab.certify, here, here.address)
         undone = self.assertRaises(
             exception.MigrationUndone, made.run, made.migration()
         )
@@ -57,12 +58,6 @@ class TestTls(base.ModeTestCase):
         )
         self.assertIn('ertificate does not match', str(undone))
         self.assert_intact(made, self.lab.a)
-
-    def _certify(self, address):
-        here = self.lab.a
-        self.lab.authority.certify(
-            here.outside(here.certificates), here.hostname, address
-        )
 
     def _assert_guarded(self, export):
         there = self.lab.b.home

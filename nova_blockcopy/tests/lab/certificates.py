@@ -6,6 +6,8 @@ import shutil
 import subprocess
 
 _DAYS = '2'
+#: Of a key, which QEMU reads through its group, as on real hosts.
+_MODE = 0o640
 #: Without this, openssl adds extensions of its own.
 _CONFIG = '[req]\ndistinguished_name = dn\n[dn]\n'
 
@@ -37,6 +39,8 @@ class Authority:
     ) -> None:
         """Make the certificates that a host's QEMU needs in both roles.
 
+        The group of the files may read the keys.
+
         :param directory: for the files; created if it does not exist
         :param name: the host's name
         :param address: the host's IP address
@@ -54,6 +58,7 @@ class Authority:
             *('-addext', 'keyUsage=critical,digitalSignature'),
             *('-addext', 'extendedKeyUsage=serverAuth,clientAuth'),
         )
+        key.chmod(_MODE)
         shutil.copy(key, directory / 'client-key.pem')
         shutil.copy(certificate, directory / 'client-cert.pem')
 

@@ -6,6 +6,7 @@ import functools
 import os
 import pathlib
 import subprocess
+import time
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ import psutil
 
 from nova_blockcopy.runtime import waiting
 from nova_blockcopy.tests.lab import namespaces
+from nova_blockcopy.tests.lab import utmp
 
 T = TypeVar('T')
 
@@ -44,14 +46,16 @@ _EVERYTHING = (
 )
 #: A guest that is not active, or not there.
 _GONE = (libvirt.VIR_ERR_OPERATION_INVALID, libvirt.VIR_ERR_NO_DOMAIN)
-#: libvirtd resolves these names at its start, even if qemu.conf sets others.
-_PASSWD = 'libvirt-qemu:x:64055:64055::/nonexistent:/usr/sbin/nologin\n'
-_GROUP = 'libvirt-qemu:x:64055:\nkvm:x:64056:\n'
+#: QEMU's user and group.
+USER, GROUP = 'libvirt-qemu', 'kvm'
+#: Lines for hosts on a machine that has no such user.
+_PASSWD = f'{USER}:x:64055:64055::/nonexistent:/usr/sbin/nologin\n'
+_GROUPS = f'{USER}:x:64055:\n{GROUP}:x:64056:\n'
 #: QEMU as another user, as distributions have it, or as root.
 _OWNERS = {
-    True: '''
-                user = "libvirt-qemu"
-                group = "kvm"
+    True: f'''
+                user = "{USER}"
+                group = "{GROUP}"
                 dynamic_ownership = 1
                 remember_owner = 1
             ''',
@@ -168,6 +172,12 @@ class Host:
                 f'The namespaces of host {self.name} cannot be set up; see '
                 f'the messages above.'
             )
+        self.note_boot()
+
+    def note_boot(self) -> None:
+        """Tell the next libvirtd that the host boots now."""
+        root = pathlib.Path(f'/proc/{self.pid}/root')
+        (root / utmp.PATH).write_bytes(utmp.boot(int(time.time())))
 
     def _mounts(self) -> dict[str, str]:
         files = {f'/etc/{name}': name for name in ('passwd', 'group', 'hosts')}
@@ -179,7 +189,7 @@ class Host:
             (self.directory / name).mkdir(parents=True, exist_ok=True)
         files = {
             'passwd': pathlib.Path('/etc/passwd').read_text() + _PASSWD,
-            'group': pathlib.Path('/etc/group').read_text() + _GROUP,
+            'group': pathlib.Path('/etc/group').read_text() + _GROUPS,
             'hosts': f'127.0.0.1 localhost\n{self.address} {self.hostname}\n',
             'etc/libvirtd.conf': f'''
                 listen_tls = 0

@@ -21,6 +21,9 @@ from nova_blockcopy.tests.lab import kernel
 from nova_blockcopy.tests.lab import root
 
 DEV = pathlib.Path('/dev')
+_LOOP_CONTROL = '/dev/loop-control'
+#: Attributes with the owners that libvirt remembers.
+_REMEMBERED = 'trusted.libvirt.security.'
 #: Must be on a file system with O_DIRECT, which not every tmpfs has.
 BASE = pathlib.Path('/var/tmp/nova-blockcopy-lab')
 #: Processes of a host that no migration starts.
@@ -93,6 +96,16 @@ class Lab:
         """The certificate authority that both hosts trust."""
         return certificates.Authority(self.directory / 'authority')
 
+    def certify(self, at: host.Host, address: str) -> None:
+        """Give a host its certificates, which QEMU may read.
+
+        :param address: the IP address that they are for
+        """
+        self.authority.certify(
+            at.outside(at.certificates), at.hostname, address
+        )
+        at.run('chgrp', '--recursive', host.GROUP, str(at.certificates))
+
     def up(self, *, owned: bool = True) -> None:
         """Start both hosts and connect them; a failure ends both again.
 
@@ -118,10 +131,7 @@ class Lab:
                 each.up()
                 # libvirt gives the files of a guest to QEMU's user
                 kernel.copy(each.outside(each.boot))
-                self.authority.certify(
-                    each.outside(each.certificates),
-                    *(each.hostname, each.address),
-                )
+                self.certify(each, each.address)
             self._connect()
             for each in self.hosts:
                 each.start_libvirtd()
@@ -224,8 +234,8 @@ def missing() -> list[str]:
             f'{root.VARIABLE} names {of}, which lacks {", ".join(lacking)}; '
             f'make a root with "tools/lab root debian-13".'
         )
-    if not os.path.exists('/dev/loop-control'):
-        found.append('This kernel has no loop devices (/dev/loop-control).')
+    if not os.path.exists(_LOOP_CONTROL):
+        found.append(f'This kernel has no loop devices ({_LOOP_CONTROL}).')
     if shutil.which('unshare') and subprocess.call(
         ['unshare', '--net', '--mount', '--uts', 'true'],
         stderr=subprocess.DEVNULL,
@@ -273,11 +283,22 @@ def attach(lab_directory: pathlib.Path, image: pathlib.Path) -> str:
 def detach(device: pathlib.Path) -> None:
     """Detach a loop device, if it is attached."""
     # the end of its last user may have detached the device
-    subprocess.run(
+    done = subprocess.run(
         ['losetup', '--detach', str(device)],
         check=False,
         stderr=subprocess.DEVNULL,
     )
+    if not done.returncode:
+        _take_back(device)
+
+
+def _take_back(device: pathlib.Path) -> None:
+    """Take a device from QEMU's user, if libvirtd has died before."""
+    usual = os.stat(_LOOP_CONTROL)
+    os.chown(device, usual.st_uid, usual.st_gid)
+    for name in os.listxattr(device):
+        if name.startswith(_REMEMBERED):
+            os.removexattr(device, name)
 
 
 def _remove(path: pathlib.Path) -> None:

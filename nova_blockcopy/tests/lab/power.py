@@ -68,6 +68,7 @@ class Supply:
         if first:
             self._host.run('mount', '--bind', str(self._boot_id), _BOOT_ID)
         self._host.run('rm', '-rf', *_FORGOTTEN)
+        self._host.note_boot()
         self._host.start_libvirtd()
         self._host.wait_for_libvirtd()
 
