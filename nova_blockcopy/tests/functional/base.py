@@ -21,12 +21,9 @@ _OPERATIONS = 20
 class TestCase(testtools.TestCase):
     """A test with two hosts; each gets them empty."""
 
-    #: Whether libvirt changes the owners of images, see ``lab.host.Host``.
-    owners = False
-
     def setUp(self):
         super().setUp()
-        self.hosts = self.useFixture(fixture.LabFixture(owners=self.owners))
+        self.hosts = self.useFixture(fixture.LabFixture())
         self.lab = self.hosts.lab
 
     def set_scene(self, *kinds, **options):

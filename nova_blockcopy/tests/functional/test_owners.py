@@ -13,8 +13,6 @@ _KINDS = ('block', 'raw', 'qcow2', 'layered')
 
 
 class TestOwners(base.ModeTestCase):
-    owners = True
-
     def owner(self, at, target, disks):
         """The owner of the file of a disk, and what libvirt remembers."""
         path = at.outside(disks[target].image.path)

@@ -8,24 +8,17 @@ import libvirt
 
 from nova_blockcopy.tests.lab import lab
 
-_shared: dict[bool, lab.Lab] = {}
+_shared: list[lab.Lab] = []
 
 
 class LabFixture(fixtures.Fixture):
-    """Gives a running lab as ``lab``, and empties its hosts after the test.
-
-    :param owners: see :class:`host.Host`
-    """
-
-    def __init__(self, *, owners: bool = False) -> None:
-        super().__init__()
-        self._owners = owners
+    """Gives a running lab as ``lab``, and empties its hosts after the test."""
 
     def _setUp(self) -> None:
         libvirt.registerErrorHandler(lambda *_ignored: None, None)
-        if self._owners not in _shared:
-            _shared[self._owners] = _bring_up(owners=self._owners)
-        self.lab = _shared[self._owners]
+        if not _shared:
+            _shared.append(_bring_up())
+        self.lab = _shared[0]
         self.addCleanup(self._empty)
 
     def litter(self) -> list[str]:
@@ -36,9 +29,9 @@ class LabFixture(fixtures.Fixture):
         self.lab.empty()
 
 
-def _bring_up(*, owners: bool) -> lab.Lab:
+def _bring_up() -> lab.Lab:
     lab.sweep()
-    it = lab.Lab(owners=owners)
+    it = lab.Lab()
     it.up()
     atexit.register(it.down)
     return it

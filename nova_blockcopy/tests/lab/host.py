@@ -51,20 +51,6 @@ USER, GROUP = 'libvirt-qemu', 'kvm'
 #: Lines for hosts on a machine that has no such user.
 _PASSWD = f'{USER}:x:64055:64055::/nonexistent:/usr/sbin/nologin\n'
 _GROUPS = f'{USER}:x:64055:\n{GROUP}:x:64056:\n'
-#: QEMU as another user, as distributions have it, or as root.
-_OWNERS = {
-    True: f'''
-                user = "{USER}"
-                group = "{GROUP}"
-                dynamic_ownership = 1
-                remember_owner = 1
-            ''',
-    False: '''
-                user = "root"
-                group = "root"
-                remember_owner = 0
-            ''',
-}
 #: libvirt probes QEMU at each call if QEMU's user cannot open the device
 #: (virQEMUCapsIsValid in qemu_capabilities.c). Distributions let the user.
 _OPEN_KVM = (
@@ -81,6 +67,9 @@ class LabError(Exception):
 class Host:
     """One of the two hosts.
 
+    QEMU is an ordinary user there. libvirt changes the owners of images, and
+    remembers them, as it does on hosts of distributions.
+
     :param name: 'a' or 'b'
     :param address: the IP address of the only network interface
     :param directory: the directory of the lab, for the host's directories
@@ -89,8 +78,6 @@ class Host:
     :param files: shell commands that mount the files of another system
     :param small: directories in ``home`` with a file system of their own, and
         its size in MiB
-    :param owners: QEMU is not root, so libvirt changes the owners of images
-        and remembers them
     """
 
     def __init__(
@@ -101,8 +88,6 @@ class Host:
         mounts: Mapping[str, str] | None = None,
         files: Sequence[str] = (),
         small: Mapping[str, int] | None = None,
-        *,
-        owners: bool = False,
     ) -> None:
         self.name = name
         self.hostname = f'lab-{name}'
@@ -116,7 +101,6 @@ class Host:
         self.directory = directory / name
         self._directories = {**_LIBVIRT, **(mounts or {})}
         self._files = files
-        self._owners = owners
         self.small = {self.home / k: v for k, v in (small or {}).items()}
         #: More variables in the environment of libvirtd and of the guests.
         self.variables: dict[str, str] = {}
@@ -144,7 +128,7 @@ class Host:
                 'mkdir /run/libvirt /run/lock /run/cgroup',
                 *self._files,
                 *_OWN_SYSFS,
-                *(_OPEN_KVM if self._owners else ()),
+                *_OPEN_KVM,
                 *(
                     f'mount --bind {self.directory}/{name} {path}'
                     for path, name in self._mounts().items()
@@ -202,7 +186,10 @@ class Host:
                 log_outputs = "2:file:/var/log/libvirt/libvirtd.log"
             ''',
             'etc/qemu.conf': f'''
-                {_OWNERS[self._owners]}
+                user = "{USER}"
+                group = "{GROUP}"
+                dynamic_ownership = 1
+                remember_owner = 1
                 security_driver = "none"
                 namespaces = []
                 cgroup_controllers = []

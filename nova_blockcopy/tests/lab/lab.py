@@ -72,7 +72,6 @@ class Lab:
     :param small: directories of each host's home that are file systems of
         their own, and their sizes in MiB. They need O_DIRECT on tmpfs, which
         Linux has from 6.6 on.
-    :param owners: see :class:`host.Host`
     """
 
     def __init__(
@@ -80,15 +79,13 @@ class Lab:
         name: str | None = None,
         mounts: Mapping[str, str] | None = None,
         small: Mapping[str, int] | None = None,
-        *,
-        owners: bool = False,
     ) -> None:
         self.name = name or uuid.uuid4().hex[:6]
         self.directory = BASE / self.name
         of = root.chosen()
         own = (self.directory, mounts, root.mounts(of) if of else (), small)
-        self.a = host.Host('a', '10.98.0.1', *own, owners=owners)
-        self.b = host.Host('b', '10.98.0.2', *own, owners=owners)
+        self.a = host.Host('a', '10.98.0.1', *own)
+        self.b = host.Host('b', '10.98.0.2', *own)
         self.hosts = (self.a, self.b)
 
     @property

@@ -11,7 +11,8 @@
  * Each read of an image fails with EIO while the file FAILING exists.
  *
  * HOME is the directory of the files, IMAGES that of the images below it, and
- * LOGS that of the logs. Loop devices count as images.
+ * LOGS that of the logs. Loop devices count as images. USER is the number of
+ * QEMU's user.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -22,6 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/fsuid.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -61,6 +63,22 @@ static int fails(int fd)
     return 1;
 }
 
+/*
+ * Each log belongs to QEMU's user, so QEMU can open the logs of others, too.
+ * Only root changes its user: the sandbox of QEMU forbids that.
+ */
+static int open_own(const char *name)
+{
+    int root = !geteuid(), log;
+
+    if (root)
+        setfsuid(USER);
+    log = open(name, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    if (root)
+        setfsuid(0);
+    return log;
+}
+
 /* the log of a file, locked; -1 if the file has none */
 static int open_log(int fd)
 {
@@ -74,7 +92,7 @@ static int open_log(int fd)
         abort();
     snprintf(name, sizeof(name), LOGS "/%lu-%lu",
              (unsigned long)found.st_dev, (unsigned long)found.st_ino);
-    log = open(name, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    log = open_own(name);
     if (log < 0 || flock(log, LOCK_EX))
         abort();
     return log;
