@@ -169,6 +169,16 @@ class CertificateError(Refused):
     )
 
 
+class PeerUnnamed(Refused):
+    """No certificate can be for the destination."""
+
+    msg_fmt = (
+        '%(host)s cannot tell which certificate the destination "%(peer)s" '
+        'has, so no export could be kept for that host alone. Name the '
+        'destination in the request.'
+    )
+
+
 class DestinationUnreachable(Refused):
     msg_fmt = (
         'The destination %(uri)s cannot be reached from %(host)s: %(reason)s'

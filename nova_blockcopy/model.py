@@ -99,11 +99,14 @@ class Encryption:
     """TLS for the exports, at one end of the connection.
 
     ``directory`` holds the certificates of this host, under the file names
-    that QEMU expects (``ca-cert.pem``, ``server-cert.pem``, ...).
+    that QEMU expects (``ca-cert.pem``, ``server-cert.pem``, ...). ``client``
+    is the common name of the only client that a server accepts. At the end of
+    the client it is empty.
     """
 
     directory: str
     side: Side
+    client: str = ''
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +120,7 @@ class Export:
     ``pid`` is the process of the server on the source host. ``address``
     is empty and ``port``, ``size_bytes`` and ``pid`` are 0 until the server
     runs. ``tls`` means that the connection is encrypted and that the server
-    accepts only clients with a certificate.
+    accepts only the certificate of the destination.
     """
 
     disk: str

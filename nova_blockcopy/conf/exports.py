@@ -21,9 +21,9 @@ the certificate is for a name, set the name here.
         'export_tls',
         default=False,
         help="""
-Encrypt exports with TLS, and serve only clients that have a certificate. Set
-the same value on both hosts. In nova-compute the default is ``[libvirt]
-live_migration_with_native_tls``.
+Encrypt exports with TLS 1.2 or newer, and serve only the destination of the
+migration, by the name in its certificate. Set the same value on both hosts. In
+nova-compute the default is ``[libvirt] live_migration_with_native_tls``.
 
 The engine also encrypts the live migrations of memory that it runs itself:
 those outside of Nova, and that of a guest that returns to its source.
@@ -32,6 +32,7 @@ Related options:
 
 * ``export_tls_dir``: the certificates of the server, and of the client that
   seeds
+* ``export_tls_client``: the name in the certificate of the destination
 * ``default_tls_x509_cert_dir`` or ``nbd_tls_x509_cert_dir`` in the
   ``qemu.conf`` of libvirt: the certificates of the guest's QEMU as a client
 * ``allow_plaintext``: for hosts without TLS
@@ -44,7 +45,19 @@ Related options:
 Directory of the certificates and keys for exports. The source needs
 ``ca-cert.pem``, ``server-cert.pem`` and ``server-key.pem``. In seeded mode the
 destination needs ``ca-cert.pem``, ``client-cert.pem`` and ``client-key.pem``.
-The source serves every client that has a certificate of this authority.
+""",
+    ),
+    cfg.StrOpt(
+        'export_tls_client',
+        default='{host}',
+        help="""
+Common name that the certificate of a destination must have, or this host does
+not serve it. ``{host}`` stands for the name of the destination, as
+``openstack compute service list`` shows it. ``{short}`` stands for the part of
+that name before the first dot. For example, ``{short}.storage.example.org``.
+
+The subject must have this common name once, and no other one. It may have
+other parts. Both QEMU and the client that seeds need such a certificate.
 """,
     ),
     cfg.BoolOpt(

@@ -5,6 +5,7 @@ import ipaddress
 from collections.abc import Mapping
 from typing import Any
 
+from nova_blockcopy import certificate
 from nova_blockcopy import exception
 
 #: A relative path depends on the directory that nova-compute was started in.
@@ -29,6 +30,14 @@ def check(values: Mapping[str, Any]) -> None:
             f'{values["export_address"]} stands for all addresses of this '
             f'host, and destinations cannot connect to it. Set one address of '
             f'the migration network.',
+        )
+    template = values['export_tls_client']
+    if not certificate.is_plain(certificate.common_name(template, 'host')):
+        raise _invalid(
+            'export_tls_client',
+            f'"{template}" can be no common name. Besides {{host}} and '
+            f'{{short}}, set only letters, digits, dots, hyphens, colons and '
+            f'underscores.',
         )
     if values['export_port_min'] > values['export_port_max']:
         raise _invalid(

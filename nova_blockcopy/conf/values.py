@@ -4,6 +4,7 @@
 import dataclasses
 
 from nova_blockcopy import bandwidth
+from nova_blockcopy import certificate
 from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy.conf import copies
@@ -35,6 +36,7 @@ class Settings:
     export_address: str
     export_tls: bool = False
     export_tls_dir: str = '/etc/pki/qemu'
+    export_tls_client: str = '{host}'
     allow_plaintext: bool = False
     export_port_min: int
     export_port_max: int
@@ -47,17 +49,29 @@ class Settings:
     switchover_timeout: int = 1800
 
     def encryption(
-        self, side: model.Side, *, tls: bool
+        self, side: model.Side, *, tls: bool, peer: str = ''
     ) -> model.Encryption | None:
         """Describe the encryption of an export; None for clear text.
 
         :param side: the end of the connection that this host is
         :param tls: whether the export is encrypted. A running export may
             differ from the present ``export_tls``.
+        :param peer: the name of the destination, for the end of the server
         """
         if not tls:
             return None
-        return model.Encryption(directory=self.export_tls_dir, side=side)
+        return model.Encryption(
+            directory=self.export_tls_dir,
+            side=side,
+            client=self.client_name(peer) if peer else '',
+        )
+
+    def client_name(self, peer: str) -> str:
+        """The common name that a destination's certificate must have.
+
+        :param peer: the name of the destination
+        """
+        return certificate.common_name(self.export_tls_client, peer)
 
     @property
     def copy(self) -> model.CopySettings:

@@ -21,6 +21,7 @@ from typing import Any
 import psutil
 from oslo_log import log as logging
 
+from nova_blockcopy import certificate
 from nova_blockcopy import conf
 from nova_blockcopy import exception
 from nova_blockcopy import model
@@ -52,11 +53,15 @@ class Exporter:
     def __init__(self, settings: conf.Settings) -> None:
         self._settings = settings
 
-    def start(self, planned: model.Export, image: model.Image) -> model.Export:
+    def start(
+        self, planned: model.Export, image: model.Image, peer: str = ''
+    ) -> model.Export:
         """Serve an image.
 
         :param planned: the export without an address. The name is no
             secret: qemu-nbd lists the name to each client that asks.
+        :param peer: the name of the destination. With TLS the server accepts
+            no other client, and does not start without a name.
         :returns: the export with address, port, size and server process
         :raises ExportError: no server could be started
         """
@@ -78,7 +83,7 @@ class Exporter:
                 size_bytes=size,
                 tls=wanted.export_tls,
             )
-            pid = self._serve(export, image)
+            pid = self._serve(export, image, peer)
             if pid is not None:
                 LOG.info('Disk %s is exported at port %d', export.disk, port)
                 return dataclasses.replace(export, pid=pid)
@@ -89,9 +94,12 @@ class Exporter:
             f'widen [blockcopy] export_port_min and export_port_max.',
         )
 
-    def revive(self, export: model.Export, image: model.Image) -> model.Export:
+    def revive(
+        self, export: model.Export, image: model.Image, peer: str = ''
+    ) -> model.Export:
         """Start a server that has ended again, at the same address and port.
 
+        :param peer: as for :meth:`start`
         :returns: the export with the server process
         :raises ExportError: the server could not be started
         """
@@ -100,7 +108,7 @@ class Exporter:
         LOG.warning(
             'The export of disk %s has ended; starting it again', export.disk
         )
-        pid = self._serve(export, image)
+        pid = self._serve(export, image, peer)
         if pid is None:
             raise exception.ExportError(
                 path=image.path,
@@ -134,7 +142,9 @@ class Exporter:
         """Tell whether the server of an export runs on this host."""
         return _server(export.name) is not None
 
-    def _serve(self, export: model.Export, image: model.Image) -> int | None:
+    def _serve(
+        self, export: model.Export, image: model.Image, peer: str
+    ) -> int | None:
         """Start a server and return the pid; None if the port is taken.
 
         The server bypasses the page cache, because the guest's QEMU may
@@ -142,9 +152,7 @@ class Exporter:
         """
         # only the content is read through headers
         wanted = header.layers(image) if export.content else []
-        encryption = self._settings.encryption(
-            model.Side.SERVER, tls=export.tls
-        )
+        encryption = self._encryption(export, peer)
         try:
             node = qemu.content(image) if export.content else qemu.top(image)
             _start(
@@ -169,6 +177,21 @@ class Exporter:
                 reason='qemu-nbd ended right after the start.',
             )
         return pid
+
+    def _encryption(
+        self, export: model.Export, peer: str
+    ) -> model.Encryption | None:
+        found = self._settings.encryption(
+            model.Side.SERVER, tls=export.tls, peer=peer
+        )
+        if found is not None and not certificate.is_plain(found.client):
+            # such a name would be a pattern, or would let everybody in
+            raise exception.ExportError(
+                path=export.disk,
+                reason=f'no certificate can be for the destination "{peer}"; '
+                f'give the destination a plain name.',
+            )
+        return found
 
 
 @privsep.entrypoint
@@ -301,7 +324,11 @@ def _argv(
     export: model.Export, node: str, encryption: model.Encryption | None
 ) -> tuple[str, ...]:
     tls = (
-        ('--object', qemu.credentials(encryption), '--tls-creds', qemu.TLS)
+        (
+            *('--object', qemu.credentials(encryption)),
+            *('--object', qemu.authorization(encryption.client)),
+            *('--tls-creds', qemu.TLS, '--tls-authz', qemu.AUTHORIZATION),
+        )
         if encryption
         else ()
     )

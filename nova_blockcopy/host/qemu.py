@@ -26,6 +26,10 @@ DRIVER = {
 _UNLOCKED = {'locking': 'off'}
 #: The id of the TLS credentials among the objects of a program.
 TLS = 'tls'
+#: The id of the rules for clients among the objects of a program.
+AUTHORIZATION = 'authz'
+#: The versions of TLS. QEMU's own default has TLS 1.0 and 1.1, too.
+_PRIORITY = 'NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2'
 
 
 def local(path: str) -> str:
@@ -126,5 +130,38 @@ def credentials(encryption: model.Encryption) -> str:
     """Return the value of ``--object`` for this host's certificates."""
     return (
         f'tls-creds-x509,id={TLS},endpoint={encryption.side},verify-peer=yes,'
-        f'dir={escaped(encryption.directory)}'
+        f'priority={_PRIORITY},dir={escaped(encryption.directory)}'
     )
+
+
+def authorization(common_name: str) -> str:
+    """Return the value of ``--object`` with the rules for clients.
+
+    A server accepts only certificates whose subject has exactly one common
+    name, which is this one, next to any other parts in any order.
+
+    The first rule that matches a subject counts. The text of the subject
+    comes from GnuTLS (qcrypto_tls_session_check_certificate in
+    crypto/tlssession.c), which writes a backslash before each comma and plus
+    sign of a value (str_escape in lib/x509/dn.c). So a bare comma always ends
+    a part.
+
+    :param common_name: has no character that GnuTLS escapes, or that stands
+        for others in a pattern; see :func:`certificate.is_plain`
+    """
+    own = f'CN={common_name}'
+    rules = (
+        ('deny', 'glob', '*CN=*CN=*'),
+        # a value of another part, such as "x,CN=name"
+        ('deny', 'glob', '*\\,CN=*'),
+        ('allow', 'exact', own),
+        ('allow', 'glob', f'{own},*'),
+        ('allow', 'glob', f'*,{own}'),
+        ('allow', 'glob', f'*,{own},*'),
+    )
+    listed = ''.join(
+        f',rules.{n}.policy={policy},rules.{n}.format={format_}'
+        f',rules.{n}.match={escaped(match)}'
+        for n, (policy, format_, match) in enumerate(rules)
+    )
+    return f'authz-list,id={AUTHORIZATION},policy=deny{listed}'

@@ -2,6 +2,7 @@
 """The exports of one migration. Each is in the journal before the start."""
 
 import secrets
+import urllib.parse
 
 from nova_blockcopy import exception
 from nova_blockcopy import model
@@ -22,6 +23,10 @@ class Exports:
     ) -> None:
         self._exporter = exporter
         self._ledger = ledger
+
+    @property
+    def _peer(self) -> str:
+        return peer_name(self._ledger.record.peer)
 
     def serve(
         self,
@@ -51,7 +56,7 @@ class Exports:
             writable=writable,
         )
         self._ledger.note(exports=(*others, planned))
-        started = self._exporter.start(planned, image)
+        started = self._exporter.start(planned, image, self._peer)
         self._ledger.note(exports=(*others, started))
         return started
 
@@ -93,7 +98,7 @@ class Exports:
         :raises ExportError: the server could not be started
         """
         reboot.check(self._ledger.record)
-        return self._exporter.revive(export, image)
+        return self._exporter.revive(export, image, self._peer)
 
     def revive_disks(self) -> None:
         """Serve the images of :meth:`serve_disks` again, as before.
@@ -137,3 +142,18 @@ class Exports:
 def name(migration: str, disk: str) -> str:
     """Make a name for an export that people can read, but not guess."""
     return f'{migration}-{disk}-{secrets.token_hex(16)}'
+
+
+def peer_name(peer: str) -> str:
+    """Return the name of a destination for the check of its certificate.
+
+    :param peer: the destination in the journal of the source: a name, or the
+        URI of its libvirt
+    :returns: '' if the URI names no host
+    """
+    if '://' not in peer:
+        return peer
+    try:
+        return urllib.parse.urlsplit(peer).hostname or ''
+    except ValueError:  # such as a broken address in brackets
+        return ''

@@ -54,9 +54,10 @@ class Request:
     reaches without a copy, each with the reason. ``home`` is the endpoint at
     which the destination's libvirt reaches this host, and ``destination`` is
     the endpoint for the other direction. ``peer`` is the caller's name for
-    the destination, for the journal. ``held`` leaves both journals open, in
-    state SETTLED, until the caller has done its own part. ``memo`` has the
-    caller's data for that part.
+    the destination, for the journal and for the check of the destination's
+    certificate; if it is empty, the host in the URI counts. ``held`` leaves
+    both journals open, in state SETTLED, until the caller has done its own
+    part. ``memo`` has the caller's data for that part.
     """
 
     guest: str
@@ -272,6 +273,7 @@ class Migration:
         ledger = ledgers.Ledger(
             journal.Journal(settings.journal_dir), self._record(guest)
         )
+        self._readiness.peer(ledger.record.peer)
         # last, because it may read whole backing files
         offer = self._readiness.offer(
             *(guest, selection, request.bases, self._mode, request.home),

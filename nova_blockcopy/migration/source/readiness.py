@@ -4,6 +4,7 @@
 from collections.abc import Iterable
 from collections.abc import Mapping
 
+from nova_blockcopy import certificate
 from nova_blockcopy import conf
 from nova_blockcopy import domxml
 from nova_blockcopy import drivers
@@ -16,6 +17,7 @@ from nova_blockcopy.host import hypervisor
 from nova_blockcopy.host import images
 from nova_blockcopy.host import sight
 from nova_blockcopy.migration.source import disturbance
+from nova_blockcopy.migration.source import exports
 from nova_blockcopy.migration.source import offer as offers
 
 #: A guest that its owner has paused arrives paused.
@@ -63,6 +65,18 @@ class Readiness:
             allow_plaintext=wanted.allow_plaintext,
         )
         export.check_certificates(self.host, wanted, model.Side.SERVER)
+
+    def peer(self, peer: str) -> None:
+        """Pass if exports can be kept for one destination.
+
+        :param peer: the destination, as in the journal
+        :raises PeerUnnamed: no certificate can be for such a name
+        """
+        wanted, name = self._settings, exports.peer_name(peer)
+        if wanted.export_tls and not (
+            name and certificate.is_plain(wanted.client_name(name))
+        ):
+            raise exception.PeerUnnamed(host=self.host, peer=peer)
 
     def disks(self, guest: hypervisor.Guest) -> dict[str, model.Disk]:
         """All disks of a guest, by target."""

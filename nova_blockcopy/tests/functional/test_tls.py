@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Exports by TLS: for hosts that have a certificate, and nobody else."""
+"""Exports by TLS: for the destination, by its certificate, and nobody else."""
 
 from nova_blockcopy import domxml
 from nova_blockcopy import exception
@@ -14,7 +14,7 @@ class TestTls(base.ModeTestCase):
             *kinds, export_tls=True, allow_plaintext=False, **options
         )
 
-    def test_only_hosts_with_a_certificate_reach_the_disks(self):
+    def test_only_the_destination_reaches_the_disks(self):
         made = self._set('block', 'layered')
         moving = made.migration()
         record = made.home.call(moving.run, states.State.SWITCHING)
@@ -61,7 +61,14 @@ class TestTls(base.ModeTestCase):
 
     def _assert_guarded(self, export):
         there = self.lab.b.home
-        trusting = there / 'trusting'
+        trusting, other = there / 'trusting', there / 'other'
+        # a console of the same host, say
+        self.lab.authority.certify(
+            self.lab.b.outside(other),
+            self.lab.b.hostname,
+            self.lab.b.address,
+            subject=f'/O={self.lab.b.hostname}/CN=console',
+        )
         strangers = certificates.Authority(self.lab.directory / 'strangers')
         own = self.lab.b.outside(there / 'stranger')
         strangers.certify(own, self.lab.b.hostname, self.lab.b.address)
@@ -71,6 +78,7 @@ class TestTls(base.ModeTestCase):
             self.lab.b.run('cp', str(authority), str(directory))
         self.assertTrue(self._reaches(export, self.lab.b.certificates))
         self.assertFalse(self._reaches(export))
+        self.assertFalse(self._reaches(export, other))
         self.assertFalse(self._reaches(export, trusting))
         self.assertFalse(self._reaches(export, there / 'stranger'))
 

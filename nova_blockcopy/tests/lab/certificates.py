@@ -35,7 +35,12 @@ class Authority:
         )
 
     def certify(
-        self, directory: pathlib.Path, name: str, address: str
+        self,
+        directory: pathlib.Path,
+        name: str,
+        address: str,
+        *,
+        subject: str = '',
     ) -> None:
         """Make the certificates that a host's QEMU needs in both roles.
 
@@ -44,6 +49,7 @@ class Authority:
         :param directory: for the files; created if it does not exist
         :param name: the host's name
         :param address: the host's IP address
+        :param subject: as openssl takes it; by default the name alone
         """
         directory.mkdir(parents=True, exist_ok=True)
         shutil.copy(self._certificate, directory)
@@ -51,7 +57,8 @@ class Authority:
             directory / f'server-{part}.pem' for part in ('key', 'cert')
         )
         self._request(
-            *('-subj', f'/CN={name}', '-keyout', key, '-out', certificate),
+            *('-subj', subject or f'/CN={name}', '-multivalue-rdn'),
+            *('-keyout', key, '-out', certificate),
             *('-CA', self._certificate, '-CAkey', self._key),
             *('-addext', f'subjectAltName=IP:{address}'),
             *('-addext', 'basicConstraints=critical,CA:FALSE'),

@@ -178,6 +178,7 @@ class Scene:
                 'bases': self.base_requests() if bases is None else bases,
                 'home': endpoint(self.home),
                 'destination': endpoint(self.away),
+                'peer': self.away.hostname,
                 **{k: v for k, v in changes.items() if k in fields},
             }
         )

@@ -657,12 +657,13 @@ class Exporter:
     """The NBD servers of a host, without any.
 
     ``log`` has what was done to which disk, ``started`` and ``revived`` have
-    the exports, each with its image.
+    the exports, each with its image. ``peers`` has the hosts that they serve.
     """
 
     def __init__(self) -> None:
         self.served: dict[str, model.Image] = {}
         self.log: list[str] = []
+        self.peers: set[str] = set()
         self.started: list[tuple[model.Export, model.Image]] = []
         self.revived: list[tuple[model.Export, model.Image]] = []
         self.on_start: Callable[[str], None] = lambda _disk: None
@@ -676,8 +677,11 @@ class Exporter:
             os.truncate(image.path, images.length(image.path) + 2**20)
         return images.length(image.path)
 
-    def start(self, planned: model.Export, image: model.Image) -> model.Export:
+    def start(
+        self, planned: model.Export, image: model.Image, peer: str = ''
+    ) -> model.Export:
         self.on_start(planned.disk)
+        self.peers.add(peer)
         self.log.append(f'start {planned.disk}')
         self.served[planned.name] = image
         started = dataclasses.replace(
@@ -693,9 +697,12 @@ class Exporter:
     def alive(self, export: model.Export) -> bool:
         return export.name in self.served
 
-    def revive(self, export: model.Export, image: model.Image) -> model.Export:
+    def revive(
+        self, export: model.Export, image: model.Image, peer: str = ''
+    ) -> model.Export:
         if self.alive(export):
             return export
+        self.peers.add(peer)
         self.log.append(f'revive {export.disk}')
         self.served[export.name] = image
         self.revived.append((export, image))

@@ -116,6 +116,9 @@ class TestSettings(base.TestCase):
         ('blockcopy', 'delta_dir', 'deltas'),
         ('blockcopy', 'journal_dir', './journal'),
         ('blockcopy', 'export_tls_dir', 'pki/qemu'),
+        ('blockcopy', 'export_tls_client', '*.example.org'),
+        ('blockcopy', 'export_tls_client', 'CN={host},O=x'),
+        ('blockcopy', 'export_tls_client', '{name}'),
         ('libvirt', 'block_migration_bandwidth', '-1'),
         ('libvirt', 'block_migration_bandwidth', str(2**43)),
     )

@@ -34,7 +34,7 @@ ENGINE = LAYERS[: LAYERS.index('nova')]
 #: file, process, thread, clock or connection is reached through them.
 PURE = {
     *('cattrs', 'collections', 'copy', 'dataclasses', 'enum', 'itertools'),
-    *('ipaddress', 'lxml', 'oslo_config', 'typing'),
+    *('ipaddress', 'lxml', 'oslo_config', 're', 'typing'),
 }
 #: Runs in a fresh interpreter: imports the modules that are its arguments.
 _IMPORT = """

@@ -479,6 +479,12 @@ class TestRequest(world.WorldTestCase):
             self.assertEqual('old', self.record(host).migration)
         self.assertEqual([], self.exporter.log)
 
+    @ddt.data(('', '127.0.0.1'), ('host-b', 'host-b'))
+    @ddt.unpack
+    def test_exports_are_for_the_destination_alone(self, peer, served):
+        self.migration(peer=peer).run()
+        self.assertEqual({served}, self.exporter.peers)
+
     def test_without_a_journal_nothing_is_done(self):
         (self.directory / 'a' / 'journal').write_text('in the way')
         self.refused(exception.JournalError, self.migration().run)

@@ -3,16 +3,20 @@
 
 import subprocess
 
+import ddt
+
 from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import plan
 from nova_blockcopy.host import images
+from nova_blockcopy.migration.source import exports
 from nova_blockcopy.migration.source import readiness
 from nova_blockcopy.tests.unit import base
 from nova_blockcopy.tests.unit import fakes
 from nova_blockcopy.tests.unit import samples
 
 
+@ddt.ddt
 class TestEncryption(base.TestCase):
     def setUp(self):
         super().setUp()
@@ -51,6 +55,24 @@ class TestEncryption(base.TestCase):
             self.assertIn(str(self.directory / name), str(error))
             (self.directory / name).touch()
         self.assertIsNotNone(self.find(**options))
+
+    @ddt.data('', '*', 'qemu:///system', 'qemu+tcp://[::1/system')
+    def test_the_destination_has_to_have_a_name(self, peer):
+        readiness.Readiness(self.here, self.settings()).peer(peer)
+        side = readiness.Readiness(self.here, self.settings(export_tls=True))
+        error = self.assertRaises(exception.PeerUnnamed, side.peer, peer)
+        self.assertIn(f'"{peer}"', str(error))
+
+    @ddt.data(
+        ('host-b', 'host-b'),
+        ('qemu+ssh://nova@host-b.example.org/system', 'host-b.example.org'),
+        ('qemu+tls://[2001:db8::1]:16514/system', '2001:db8::1'),
+    )
+    @ddt.unpack
+    def test_the_name_of_a_destination(self, peer, name):
+        self.assertEqual(name, exports.peer_name(peer))
+        side = readiness.Readiness(self.here, self.settings(export_tls=True))
+        side.peer(peer)
 
 
 class TestDescribe(base.TestCase):
