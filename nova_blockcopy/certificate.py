@@ -1,11 +1,54 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Certificates of the exports: whom they name."""
+"""Certificates of the exports: whom they name, and how long they are valid."""
 
+import dataclasses
 import re
 
+_DAY_S = 24 * 60 * 60
+#: A certificate that ends within so many days is worth a warning.
+WARNING_DAYS = 30
 #: No part of a name or address needs other characters. GnuTLS escapes none of
 #: these in a subject, and none stands for others in a pattern of QEMU.
 _PLAIN = re.compile(r'[A-Za-z0-9_.:-]+')
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Certificate:
+    """What a certificate says about itself.
+
+    ``begins_s`` and ``ends_s`` are seconds since the epoch. ``begins`` and
+    ``ends`` are the same times for people. ``common_names`` are those of the
+    subject.
+    """
+
+    begins_s: int
+    ends_s: int
+    begins: str
+    ends: str
+    common_names: tuple[str, ...] = ()
+
+
+def fault(known: Certificate, now_s: float) -> str | None:
+    """Say why a certificate cannot be used now; None if it can.
+
+    :param now_s: seconds since the epoch
+    """
+    if now_s > known.ends_s:
+        return f'it has expired on {known.ends}. Renew it.'
+    if now_s < known.begins_s:
+        return (
+            f'it is not valid before {known.begins}. Check the clock of the '
+            f'host, or renew the certificate.'
+        )
+    return None
+
+
+def days_left(known: Certificate, now_s: float) -> int:
+    """Return the whole days for which a certificate is still valid.
+
+    :param now_s: seconds since the epoch
+    """
+    return int((known.ends_s - now_s) // _DAY_S)
 
 
 def is_plain(name: str) -> bool:

@@ -169,6 +169,12 @@ class CertificateError(Refused):
     )
 
 
+class CertificateUnusable(Refused):
+    """QEMU will not accept a certificate of a host."""
+
+    msg_fmt = 'The certificate %(path)s on %(host)s cannot be used: %(reason)s'
+
+
 class PeerUnnamed(Refused):
     """No certificate can be for the destination."""
 

@@ -45,6 +45,10 @@ Related options:
 Directory of the certificates and keys for exports. The source needs
 ``ca-cert.pem``, ``server-cert.pem`` and ``server-key.pem``. In seeded mode the
 destination needs ``ca-cert.pem``, ``client-cert.pem`` and ``client-key.pem``.
+
+A migration is refused if one of these certificates has expired. In the last
+30 days of a certificate, each start of nova-compute and each migration writes
+a warning to the log.
 """,
     ),
     cfg.StrOpt(

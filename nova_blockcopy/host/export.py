@@ -10,7 +10,6 @@ import contextlib
 import dataclasses
 import errno
 import itertools
-import os
 import signal
 import socket
 from collections.abc import Iterable
@@ -223,34 +222,6 @@ def _start(
             prefix=scope.prefix(unpacked.name),
             timeout=timeout,
         )
-
-
-def check_certificates(
-    host: str, settings: conf.Settings, side: model.Side
-) -> None:
-    """Check that this host's certificates can be read, if it uses TLS.
-
-    QEMU checks the content of the certificates.
-
-    :param host: this host's name, for the message
-    :param side: the end of the exports that this host is
-    :raises CertificateError: a certificate or the key cannot be read
-    """
-    encryption = settings.encryption(side, tls=settings.export_tls)
-    if encryption is None:
-        return
-    for name in ('ca-cert.pem', f'{side}-cert.pem', f'{side}-key.pem'):
-        _check_readable(host, os.path.join(encryption.directory, name))
-
-
-@privsep.entrypoint
-def _check_readable(host: str, path: str) -> None:
-    try:
-        open(path, 'rb').close()
-    except OSError as e:
-        raise exception.CertificateError(
-            host=host, path=path, reason=e.strerror
-        ) from e
 
 
 @privsep.entrypoint

@@ -11,6 +11,7 @@ from nova_blockcopy import conf
 from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import plan
+from nova_blockcopy.host import certificates
 from nova_blockcopy.host import deltas
 from nova_blockcopy.host import directories
 from nova_blockcopy.host import hypervisor
@@ -64,6 +65,7 @@ class Service:
         _prepare_directories(self.settings)
         _report_scopes()
         _report_visibility()
+        certificates.report(host, self.settings)
         self.journal = journal.Journal(directory)
         self.expected = expected.Expected(directory)
         self.guard = guards.Guard(self.journal, self.expected)

@@ -9,8 +9,8 @@ from nova_blockcopy import conf
 from nova_blockcopy import model
 from nova_blockcopy import progress
 from nova_blockcopy.copies import seeder
+from nova_blockcopy.host import certificates
 from nova_blockcopy.host import deltas
-from nova_blockcopy.host import export
 from nova_blockcopy.host import header
 from nova_blockcopy.host import images
 from nova_blockcopy.migration.destination import claims
@@ -40,8 +40,9 @@ class BaseSet:
         :raises NoRoom: ``delta_dir`` has no room for deltas of later rounds
         :raises UnsafeDirectory: another user could replace ``delta_dir``
         :raises CertificateError: this host could not read encrypted exports
+        :raises CertificateUnusable: a certificate of this host has expired
         """
-        export.check_certificates(host, self._settings, model.Side.CLIENT)
+        certificates.check(host, self._settings, model.Side.CLIENT)
         deltas.prepare(self._settings.delta_dir)
         deltas.check_room(
             self._settings.delta_dir, self._settings.delta_min_free

@@ -12,7 +12,7 @@ from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import plan
 from nova_blockcopy.host import boot
-from nova_blockcopy.host import export
+from nova_blockcopy.host import certificates
 from nova_blockcopy.host import hypervisor
 from nova_blockcopy.host import images
 from nova_blockcopy.host import sight
@@ -64,7 +64,7 @@ class Readiness:
             tls=wanted.export_tls,
             allow_plaintext=wanted.allow_plaintext,
         )
-        export.check_certificates(self.host, wanted, model.Side.SERVER)
+        certificates.check(self.host, wanted, model.Side.SERVER)
 
     def peer(self, peer: str) -> None:
         """Pass if exports can be kept for one destination.

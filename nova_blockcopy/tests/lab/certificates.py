@@ -5,7 +5,8 @@ import pathlib
 import shutil
 import subprocess
 
-_DAYS = '2'
+#: Of less than a month, the engine would warn.
+_DAYS = 60
 #: Of a key, which QEMU reads through its group, as on real hosts.
 _MODE = 0o640
 #: Without this, openssl adds extensions of its own.
@@ -16,10 +17,12 @@ class Authority:
     """Signs the certificates of hosts.
 
     :param directory: for the authority's files; created if it does not exist
+    :param days: for which all certificates are valid
     """
 
-    def __init__(self, directory: pathlib.Path) -> None:
+    def __init__(self, directory: pathlib.Path, days: int = _DAYS) -> None:
         self._directory = directory
+        self._days = str(days)
         self._certificate = directory / 'ca-cert.pem'
         self._key = directory / 'ca-key.pem'
         self._config = directory / 'openssl.cnf'
@@ -74,7 +77,7 @@ class Authority:
             [
                 *('openssl', 'req', '-x509', '-config', self._config),
                 *('-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256'),
-                *('-noenc', '-days', _DAYS, *arguments),
+                *('-noenc', '-days', self._days, *arguments),
             ],
             check=True,
             capture_output=True,

@@ -195,6 +195,17 @@ class TestDirectories(base.TestCase):
         self.service()
         self.assertIn(words, log.output)
 
+    def test_it_starts_without_certificates(self):
+        self.conf.config(
+            group='blockcopy',
+            export_tls=True,
+            export_tls_dir=str(self.directory),
+        )
+        log = self.useFixture(fixtures.FakeLogger(level=logging.ERROR))
+        self.service()
+        self.assertIn('No disk can leave this host', log.output)
+        self.assertIn(f'{self.directory}/ca-cert.pem', log.output)
+
     def test_it_starts_without_a_helper(self):
         failure = exception.HelperError(section='s', reason='no sudo')
         for module, name in ((visibility, '_current'), (scope, 'obstacle')):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The source's side: judgements about XML, names, and its own images."""
 
+import shutil
 import subprocess
 
 import ddt
@@ -11,6 +12,7 @@ from nova_blockcopy import plan
 from nova_blockcopy.host import images
 from nova_blockcopy.migration.source import exports
 from nova_blockcopy.migration.source import readiness
+from nova_blockcopy.tests.lab import certificates
 from nova_blockcopy.tests.unit import base
 from nova_blockcopy.tests.unit import fakes
 from nova_blockcopy.tests.unit import samples
@@ -43,6 +45,10 @@ class TestEncryption(base.TestCase):
         )
 
     def test_certificates_have_to_be_there(self):
+        made = self.directory / 'made'
+        certificates.Authority(self.directory / 'authority').certify(
+            made, 'host-a', '127.0.0.1'
+        )
         options = {
             'export_tls': True,
             'export_tls_dir': str(self.directory),
@@ -53,7 +59,7 @@ class TestEncryption(base.TestCase):
                 exception.CertificateError, self.find, **options
             )
             self.assertIn(str(self.directory / name), str(error))
-            (self.directory / name).touch()
+            shutil.copy(made / name, self.directory)
         self.assertIsNotNone(self.find(**options))
 
     @ddt.data('', '*', 'qemu:///system', 'qemu+tcp://[::1/system')

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The files of this host for exports with TLS, looked at before their use."""
+
+import os
+import shutil
+import ssl
+import time
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+
+from oslo_log import log as logging
+
+from nova_blockcopy import certificate
+from nova_blockcopy import conf
+from nova_blockcopy import exception
+from nova_blockcopy import model
+from nova_blockcopy import wire
+from nova_blockcopy.host import command
+from nova_blockcopy.runtime import privsep
+
+LOG = logging.getLogger(__name__)
+
+#: Prints the times, and each part of the subject on a line of its own.
+_SHOW = (
+    *('openssl', 'x509', '-noout', '-startdate', '-enddate'),
+    *('-subject', '-nameopt', 'sep_multiline,sname,utf8,esc_ctrl', '-in'),
+)
+#: What cannot be done without the certificates of each side.
+HINDERED = {
+    model.Side.SERVER: 'No disk can leave this host',
+    model.Side.CLIENT: 'No disk can be seeded on this host',
+}
+#: Seconds that openssl may take.
+_TIMEOUT = 10
+
+
+def check(host: str, settings: conf.Settings, side: model.Side) -> None:
+    """Check this host's certificates and its key before a migration.
+
+    The log has the remarks of :func:`examine`.
+
+    :param host: this host's name
+    :param side: the end of the exports that this host is
+    :raises CertificateError: a file cannot be read
+    :raises CertificateUnusable: a certificate is none, or is not valid now
+    """
+    for remark in examine(host, settings, side):
+        LOG.warning('%s', remark)
+
+
+def report(host: str, settings: conf.Settings) -> None:
+    """Log what is wrong with the certificates, at the start of nova-compute.
+
+    :param host: this host's name
+    """
+    for side, hindered in HINDERED.items():
+        try:
+            check(host, settings, side)
+        except (
+            exception.CertificateError,
+            exception.CertificateUnusable,
+            exception.HelperError,
+        ) as e:
+            LOG.error('%s: %s', hindered, e)
+
+
+def examine(
+    host: str, settings: conf.Settings, side: model.Side
+) -> tuple[str, ...]:
+    """Look at this host's certificates and its key, if it uses TLS.
+
+    Of a file with several certificates, the first is looked at.
+
+    :param host: this host's name
+    :param side: the end of the exports that this host is
+    :returns: what will soon be wrong, or may be
+    :raises CertificateError: a file cannot be read
+    :raises CertificateUnusable: a certificate is none, or is not valid now
+    """
+    encryption = settings.encryption(side, tls=settings.export_tls)
+    if encryption is None:
+        return ()
+    authority, own, key = (
+        os.path.join(encryption.directory, name)
+        for name in ('ca-cert.pem', f'{side}-cert.pem', f'{side}-key.pem')
+    )
+    for path in (authority, own, key):
+        _check_readable(host, path)
+    packed = {path: _look(host, path) for path in (authority, own)}
+    if None in packed.values():
+        return (
+            'Nobody checks whether certificates have expired, because the '
+            'program openssl is missing. Install it.',
+        )
+    known = {
+        path: wire.unpack(value, certificate.Certificate)
+        for path, value in packed.items()
+    }
+    now_s = time.time()
+    for path, found in known.items():
+        reason = certificate.fault(found, now_s)
+        if reason is not None:
+            raise exception.CertificateUnusable(
+                host=host, path=path, reason=reason
+            )
+    wanted = settings.client_name(host) if side is model.Side.CLIENT else None
+    return (
+        *_ending(known, now_s),
+        *_named(own, known[own].common_names, wanted),
+    )
+
+
+def _ending(
+    known: Mapping[str, certificate.Certificate], now_s: float
+) -> Iterator[str]:
+    for path, found in known.items():
+        left = certificate.days_left(found, now_s)
+        if left < certificate.WARNING_DAYS:
+            yield (
+                f'The certificate {path} expires in {left} days, on '
+                f'{found.ends}. Renew it, or no disk can move afterwards.'
+            )
+
+
+def _named(
+    path: str, names: Sequence[str], wanted: str | None
+) -> Iterator[str]:
+    if wanted is not None and tuple(names) != (wanted,):
+        yield (
+            f'The certificate {path} is for "{", ".join(names)}", but the '
+            f'exports of other hosts serve this host only as "{wanted}". Make '
+            f'another certificate, or set [blockcopy] export_tls_client on '
+            f'all hosts.'
+        )
+
+
+@privsep.entrypoint
+def _check_readable(host: str, path: str) -> None:
+    try:
+        open(path, 'rb').close()
+    except OSError as e:
+        raise exception.CertificateError(
+            host=host, path=path, reason=e.strerror
+        ) from e
+
+
+@privsep.entrypoint
+def _look(host: str, path: str) -> Any:
+    """Return a packed :class:`certificate.Certificate`.
+
+    :returns: None if openssl is not installed; QEMU looks later then
+    :raises CertificateUnusable: the file holds no certificate
+    """
+    if shutil.which(_SHOW[0]) is None:
+        return None
+    try:
+        return wire.pack(_parsed(command.run(*_SHOW, path, timeout=_TIMEOUT)))
+    except (command.CommandFailed, KeyError, ValueError) as e:
+        raise exception.CertificateUnusable(
+            host=host,
+            path=path,
+            reason=f'openssl cannot read it ({str(e).splitlines()[0]}). Put '
+            f'a certificate in the PEM format there.',
+        ) from e
+
+
+def _parsed(text: str) -> certificate.Certificate:
+    """Read what openssl shows of a certificate.
+
+    :raises KeyError: a line is missing
+    :raises ValueError: a time is in another format
+    """
+    lines = [line.strip().partition('=') for line in text.splitlines()]
+    times = {
+        key: value for key, _equals, value in lines if key.startswith('not')
+    }
+    begins, ends = times['notBefore'], times['notAfter']
+    return certificate.Certificate(
+        begins_s=ssl.cert_time_to_seconds(begins),
+        ends_s=ssl.cert_time_to_seconds(ends),
+        begins=begins,
+        ends=ends,
+        common_names=tuple(
+            value for key, _equals, value in lines if key == 'CN'
+        ),
+    )
