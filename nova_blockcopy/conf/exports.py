@@ -70,7 +70,9 @@ other parts. Both QEMU and the client that seeds need such a certificate.
         help="""
 Let this host export disks in clear text if ``export_tls`` is off. Any program
 that can reach an export can then read and write the disk. Set this option only
-if all hosts on the network of the exports are hypervisors.
+if all hosts on the network of the exports are hypervisors. Each such export is
+a warning in the log. Seeded data are compared in full, whatever ``verify``
+says.
 """,
     ),
     cfg.PortOpt(

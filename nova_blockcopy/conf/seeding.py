@@ -126,6 +126,8 @@ checksums of its own images. If a checksum differs, the migration is undone.
 a network that alters data. It finds one hole of 4 MiB in 100 GiB in 3 of 1000
 cases, so set ``full`` if you do not trust the storage. A delta of a further
 round is compared in full with ``sample``, too.
+
+Without ``export_tls``, everything is compared: this option counts as ``full``.
 """,
     ),
     cfg.BoolOpt(

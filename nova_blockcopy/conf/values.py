@@ -73,6 +73,16 @@ class Settings:
         """
         return certificate.common_name(self.export_tls_client, peer)
 
+    def verification(self, *, tls: bool) -> model.Verify:
+        """How much of the seeded data is compared.
+
+        Without TLS everything is compared, whatever ``verify`` says, because
+        others on the network can alter what is copied.
+
+        :param tls: whether the export is encrypted that the data came from
+        """
+        return self.verify if tls else model.Verify.FULL
+
     @property
     def copy(self) -> model.CopySettings:
         """The parameters of the copies; all share the ``bandwidth``."""

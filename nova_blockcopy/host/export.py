@@ -175,6 +175,14 @@ class Exporter:
                 path=export.disk,
                 reason='qemu-nbd ended right after the start.',
             )
+        if encryption is None:
+            LOG.warning(
+                'Disk %s is exported in clear text at port %d of %s: every '
+                'program that can connect to this port can read and write the '
+                'disk. To encrypt exports, set [blockcopy] export_tls on all '
+                'hosts.',
+                *(export.disk, export.port, export.address),
+            )
         return pid
 
     def _encryption(

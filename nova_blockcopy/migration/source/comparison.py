@@ -50,13 +50,15 @@ class Comparison:
     def verify(self, seed: model.Seed) -> None:
         """Compare a seeded image, as far as ``[blockcopy] verify`` asks.
 
+        Data that came in clear text are compared in full.
+
         A delta is compared in full or not at all. A wrong byte of its
         metadata could damage any part of the base, and nothing compares the
         base again after the merge.
 
         :raises VerifyFailed: the base differs from the source image
         """
-        verify = self.settings.verify
+        verify = self.settings.verification(tls=seed.export.tls)
         if seed.delta and verify is model.Verify.SAMPLE:
             verify = model.Verify.FULL
         wanted = {

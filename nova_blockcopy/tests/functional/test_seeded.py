@@ -202,9 +202,15 @@ class TestVerify(SeededTestCase):
                 f.seek(100 * base.MIB)
                 f.write(b'damaged')
 
-        for verify in ('full', 'sample'):  # of a disk that small, all
+        for tls, verify in (
+            (True, 'full'),
+            (True, 'sample'),  # of a disk that small, all
+            (False, 'none'),  # in clear text, all of any disk
+        ):
             self._refused(
-                *self._damaged('block', damage=damage, verify=verify)
+                *self._damaged(
+                    'block', damage=damage, export_tls=tls, verify=verify
+                )
             )
 
     def test_it_is_noticed_in_what_travels_by_content(self):
@@ -233,6 +239,7 @@ class TestBandwidth(SeededTestCase):
             interval=0.1,
             region=base.MIB,
             block_migration_bandwidth=16,
+            export_tls=True,  # without it, all is compared
             verify='none',
         )
         times: dict[states.State, float] = {}

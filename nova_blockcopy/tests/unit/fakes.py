@@ -658,12 +658,14 @@ class Exporter:
 
     ``log`` has what was done to which disk, ``started`` and ``revived`` have
     the exports, each with its image. ``peers`` has the hosts that they serve.
+    ``tls`` means that the exports are encrypted.
     """
 
     def __init__(self) -> None:
         self.served: dict[str, model.Image] = {}
         self.log: list[str] = []
         self.peers: set[str] = set()
+        self.tls = False
         self.started: list[tuple[model.Export, model.Image]] = []
         self.revived: list[tuple[model.Export, model.Image]] = []
         self.on_start: Callable[[str], None] = lambda _disk: None
@@ -686,6 +688,7 @@ class Exporter:
         self.served[planned.name] = image
         started = dataclasses.replace(
             planned,
+            tls=self.tls,
             address='192.0.2.1',
             port=50000 + len(self.served),
             pid=1,

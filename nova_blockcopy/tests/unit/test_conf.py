@@ -84,6 +84,12 @@ class TestSettings(base.TestCase):
         self.assertIs(model.Mode.SEEDED, settings.mode)
         self.assertIs(model.Verify.FULL, settings.verify)
 
+    @ddt.data(*model.Verify)
+    def test_clear_text_is_compared_in_full(self, verify):
+        settings = conf.settings(self.options(), verify=verify)
+        self.assertIs(verify, settings.verification(tls=True))
+        self.assertIs(model.Verify.FULL, settings.verification(tls=False))
+
     def test_overrides_are_taken_and_checked_alike(self):
         options = self.options('[blockcopy]\ncall_timeout = 5\n')
         settings = conf.settings(options, call_timeout='7', granularity=1024)

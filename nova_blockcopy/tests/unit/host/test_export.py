@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import fcntl
 import json
+import logging
 import os
 import signal
 import socket
@@ -12,6 +13,7 @@ import struct
 import subprocess
 from unittest import mock
 
+import fixtures
 import psutil
 
 from nova_blockcopy import exception
@@ -291,3 +293,13 @@ class TestExporter(base.TestCase):
             self.exporter.start, servers.planned(self.name), image
         )
         self.assertIn('host_device', said)
+
+    def test_clear_text_is_worth_a_warning(self):
+        log = self.useFixture(fixtures.FakeLogger(level=logging.WARNING))
+        started = self.start()
+        said = f'vda is exported in clear text at port {started.port}'
+        self.assertEqual(1, log.output.count(said))
+        self.kill(started)
+        revived = self.exporter.revive(started, self.image)
+        self.addCleanup(self.kill, revived)
+        self.assertEqual(2, log.output.count(said))

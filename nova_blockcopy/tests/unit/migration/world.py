@@ -33,6 +33,7 @@ from nova_blockcopy.migration.source import readiness
 from nova_blockcopy.migration.source import remote
 from nova_blockcopy.records import journal
 from nova_blockcopy.runtime import children
+from nova_blockcopy.tests.lab import certificates
 from nova_blockcopy.tests.unit import base
 from nova_blockcopy.tests.unit import fakes
 from nova_blockcopy.tests.unit import samples
@@ -193,6 +194,15 @@ class WorldTestCase(base.TestCase):
             **self.options,
         }
         return samples.settings(self.directory / name, **options)
+
+    def encrypt(self):
+        """Have both hosts use TLS, with certificates of one authority."""
+        made = self.directory / 'pki'
+        authority = certificates.Authority(self.directory / 'authority')
+        authority.certify(made, 'host', '127.0.0.1')
+        self.exporter.tls = True
+        encrypted = {'export_tls': True, 'export_tls_dir': str(made)}
+        self.options = {**self.options, **encrypted}
 
     def restart_destination(self):
         """The process on host b forgets what it has in memory."""

@@ -116,16 +116,34 @@ class TestRounds(SeedingTestCase):
     @ddt.data('none', 'sample', 'full')
     def test_what_arrives_is_compared(self, verify):
         self.options = {'verify': verify}
+        self.encrypt()
         self.migration().run()
         self.assert_arrived()
         self.assertEqual(
             0 if verify == 'none' else 2, self.asked.count('digest')
         )
 
+    @ddt.data('none', 'sample')
+    def test_all_that_arrives_in_clear_text_is_compared(self, verify):
+        nothing = fixtures.MockPatchObject(extents, 'sample', lambda _size: ())
+        self.useFixture(nothing)
+        self.options = {'verify': verify}
+        self.damage('vdb', 500_000)
+        error = self.undone()
+        self.assertIsInstance(error.__cause__, exception.VerifyFailed)
+
+    def test_a_sample_leaves_the_rest_out(self):
+        nothing = fixtures.MockPatchObject(extents, 'sample', lambda _size: ())
+        self.useFixture(nothing)
+        self.encrypt()
+        self.migration().run()
+        self.assert_arrived()
+        self.assertNotIn('digest', self.asked)
+
     @ddt.data('sample', 'full')
     def test_what_arrives_damaged_is_refused(self, verify):
         self.options = {'verify': verify}
-
+        self.encrypt()
         self.damage('vdb', 500_000)
         error = self.undone()
         self.assertIsInstance(error.__cause__, exception.VerifyFailed)
@@ -137,6 +155,7 @@ class TestRounds(SeedingTestCase):
             'max_remote_window': 0,
             'seed_rounds': 2,
         }
+        self.encrypt()
         self.writes(900_000)
         victim = self.directory / 'b' / 'victim'
         evil = self.path('a', 'evil')
@@ -172,6 +191,7 @@ class TestRounds(SeedingTestCase):
             'max_remote_window': 0,
             'seed_rounds': 2,
         }
+        self.encrypt()
         self.writes(900_000)
         landing = self.directory / 'b' / 'deltas'
 
@@ -234,6 +254,7 @@ class TestRounds(SeedingTestCase):
     @ddt.data('sample', 'full')
     def test_the_message_names_the_place(self, verify):
         self.options = {'verify': verify}
+        self.encrypt()
         self.replace('nova_blockcopy.extents.UNIT', 65536)
         self.replace('nova_blockcopy.extents.BATCH', 3)
 
