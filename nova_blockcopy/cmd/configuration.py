@@ -10,6 +10,7 @@ import dataclasses
 import importlib.metadata
 import importlib.util
 import os
+import socket
 from collections.abc import Sequence
 
 from oslo_config import cfg
@@ -28,6 +29,7 @@ _DRIVER = cfg.StrOpt('compute_driver')
 NOVA_OPTS: dict[str, list[cfg.Opt]] = {
     '': [
         _DRIVER,
+        cfg.StrOpt('host', default=socket.gethostname()),
         cfg.StrOpt('pybasedir', default=''),
         cfg.StrOpt('state_path', default='$pybasedir'),
         cfg.StrOpt('my_ip', default='127.0.0.1'),

@@ -15,6 +15,7 @@ from nova_blockcopy.cmd import configuration
 from nova_blockcopy.cmd import engine_options
 from nova_blockcopy.cmd import helper
 from nova_blockcopy.cmd import journals
+from nova_blockcopy.cmd import network
 from nova_blockcopy.cmd import places
 from nova_blockcopy.cmd import subject
 from nova_blockcopy.cmd import versions
@@ -32,6 +33,22 @@ def _driver(host: subject.Host) -> upgradecheck.Result:
 
 def _options(host: subject.Host) -> upgradecheck.Result:
     return engine_options.result(host.name, host.settings)
+
+
+@subject.as_nova_compute
+@subject.with_helper
+@subject.with_settings
+def _certificates(
+    host: subject.Host, settings: conf.Settings
+) -> upgradecheck.Result:
+    return network.certificates_of(host.options.host, settings)
+
+
+@subject.with_settings
+def _firewall(
+    _host: subject.Host, settings: conf.Settings
+) -> upgradecheck.Result:
+    return network.firewall(settings, network.look(settings.export_address))
 
 
 @subject.as_nova_compute
@@ -87,6 +104,8 @@ def _versions(
 _CHECKS: tuple[tuple[str, subject.Check], ...] = (
     ('Compute driver', _driver),
     ('Options', subject.with_files(_options)),
+    ('Certificates', subject.with_files(_certificates)),
+    ('Firewall of the exports', subject.with_files(_firewall)),
     ('Privsep helper', subject.with_files(_helper)),
     ('Exporters outlive nova-compute', subject.with_files(_exporters)),
     ('Journal directory', subject.with_files(_journal_dir)),

@@ -37,9 +37,11 @@ from nova_blockcopy.runtime import waiting
 LOG = logging.getLogger(__name__)
 
 #: Connections to one server at a time. The guest needs one, and each worker
-#: that seeds needs one. A client may connect again before the server notices
-#: that its old connection is dead.
-_CLIENTS = 20
+#: that seeds needs one. All others are for strangers, who hold a connection
+#: without a certificate until QEMU drops them, after 10 s
+#: (NBD_DEFAULT_HANDSHAKE_MAX_SECS in include/block/nbd.h). A server may have
+#: 1024 files open by default.
+_CLIENTS = 500
 
 
 class Exporter:

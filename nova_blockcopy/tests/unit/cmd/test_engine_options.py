@@ -42,4 +42,4 @@ class TestOptions(base.CommandTestCase):
         )
         tls = '[libvirt]\nlive_migration_with_native_tls = true'
         said = self.check(self.file(f'{plain}\n{tls}'))
-        self.assertEqual(base.SUCCESS, said.code)
+        self.assert_said(said, _CHECK, base.SUCCESS)

@@ -10,6 +10,8 @@ from nova_blockcopy.tests.unit.cmd import base
 _ALL = [
     'Compute driver',
     'Options',
+    'Certificates',
+    'Firewall of the exports',
     'Privsep helper',
     'Exporters outlive nova-compute',
     'Journal directory',

@@ -303,3 +303,16 @@ class TestExporter(base.TestCase):
         revived = self.exporter.revive(started, self.image)
         self.addCleanup(self.kill, revived)
         self.assertEqual(2, log.output.count(said))
+
+    def test_strangers_who_wait_keep_nobody_out(self):
+        started = self.start()
+        for _each in range(60):
+            stranger = socket.create_connection(
+                (started.address, started.port), timeout=5
+            )
+            self.addCleanup(stranger.close)
+            # the server says hello only to whom it has a place for
+            self.assertEqual(b'NBDMAGIC', stranger.recv(8))
+        self.assertNotIn(
+            'verification failed', self.qemu_io(started, 'read -P 0x78 0 1M')
+        )
