@@ -34,6 +34,8 @@ LOG = logging.getLogger(__name__)
 _PATIENCE = 20
 #: Seconds between two attempts.
 _PAUSE = 10
+#: The name of the thread that settles in the background.
+THREAD = 'nova-blockcopy-settle'
 #: Errors that are logged without a traceback.
 _EXPECTED = (exception.BlockCopyError, compat.NovaException)
 
@@ -127,9 +129,7 @@ class Reconciler:
 
     @staticmethod
     def _start(work: Callable[[], None]) -> None:
-        threading.Thread(
-            target=work, name='nova-blockcopy-settle', daemon=True
-        ).start()
+        threading.Thread(target=work, name=THREAD, daemon=True).start()
 
     def _try(self, guest: str) -> bool:
         """Settle a guest's migration.

@@ -4,6 +4,7 @@
 import contextlib
 import datetime
 import functools
+import threading
 from typing import Any
 from unittest import mock
 
@@ -21,6 +22,7 @@ from nova_blockcopy.nova import compat
 from nova_blockcopy.nova import handshake
 from nova_blockcopy.nova import reconcile
 from nova_blockcopy.records import journal
+from nova_blockcopy.runtime import waiting
 from nova_blockcopy.tests.nova import base
 from nova_blockcopy.tests.unit import fakes
 from nova_blockcopy.tests.unit import samples
@@ -112,6 +114,21 @@ class ReconcileTestCase(base.TestCase):
             self.useFixture(
                 fixtures.MonkeyPatch(f'{patient.__name__}._PAUSE', 0)
             )
+        # the last one, so that it comes first: a thread that goes on would
+        # log into the next test
+        self.addCleanup(self.end_settlements)
+
+    def end_settlements(self) -> None:
+        """End the attempts in the background, and wait for their threads."""
+
+        def have_ended() -> bool:
+            # an attempt that is under way may write to its journal once more
+            for guest in self.engine.journal.guests():
+                self.engine.journal.close(guest)
+            names = [thread.name for thread in threading.enumerate()]
+            return reconcile.THREAD not in names
+
+        self.assertTrue(waiting.until(have_ended, timeout=30))
 
     @contextlib.contextmanager
     def conf_of_there(self):
