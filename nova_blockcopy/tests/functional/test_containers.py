@@ -20,6 +20,7 @@ import testtools
 import nova_blockcopy
 from nova_blockcopy.runtime import waiting
 from nova_blockcopy.tests.functional import base
+from nova_blockcopy.tests.lab import tied
 from nova_blockcopy.tests.unit.host import servers
 
 _SECONDS = 60
@@ -95,12 +96,12 @@ class ContainerTestCase(testtools.TestCase):
         """Start a QEMU outside, with a disk that its guest writes to."""
         monitor = str(self.folder / 'monitor')
         guest = subprocess.Popen(
-            [
+            tied.tied(
                 *('qemu-system-x86_64', '-S', '-machine', 'pc,accel=tcg'),
                 *('-nodefaults', '-display', 'none', '-m', '16'),
                 *('-drive', f'file={path},format=raw,if=virtio'),
                 *('-qmp', f'unix:{monitor},server=on,wait=off'),
-            ]
+            )
         )
         self.addCleanup(guest.wait)
         self.addCleanup(guest.kill)
@@ -194,10 +195,10 @@ class TestExporter(ContainerTestCase):
     def test_it_ends_with_the_container(self):
         port = servers.free_port()
         container = subprocess.Popen(
-            [
+            tied.tied(
                 *(*_CONTAINER, sys.executable, '-c', _EXPORT),
                 *(str(self.folder), self.image(), str(port)),
-            ],
+            ),
             stdout=subprocess.PIPE,
             text=True,
         )

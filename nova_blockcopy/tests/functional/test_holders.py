@@ -12,6 +12,7 @@ import testtools
 from nova_blockcopy import exception
 from nova_blockcopy.host import holders
 from nova_blockcopy.runtime import waiting
+from nova_blockcopy.tests.lab import tied
 
 _SECONDS = 30
 
@@ -31,12 +32,12 @@ class TestDeadFileSystem(testtools.TestCase):
         real, shown = self.image('real'), self.image('shown')
         before = os.stat(shown).st_dev
         server = subprocess.Popen(
-            [
+            tied.tied(
                 *('qemu-storage-daemon', '--blockdev'),
                 f'driver=file,node-name=real,filename={real}',
                 '--export',
                 f'type=fuse,id=it,node-name=real,mountpoint={shown}',
-            ]
+            )
         )
         self.addCleanup(server.wait)
         self.addCleanup(server.kill)

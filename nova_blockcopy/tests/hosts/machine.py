@@ -9,6 +9,7 @@ import fixtures
 from nova_blockcopy.runtime import waiting
 from nova_blockcopy.tests.hosts import image
 from nova_blockcopy.tests.lab import host
+from nova_blockcopy.tests.lab import tied
 from nova_blockcopy.tests.unit.host import servers
 
 #: Seconds. Another machine and tests may use the same cores.
@@ -59,7 +60,7 @@ class Machine(fixtures.Fixture):
                 lambda: _listens(self._folder / 'wire'), timeout=_BOOT
             )
         process = subprocess.Popen(
-            ['setpriv', '--pdeathsig', 'KILL', *self._argv(overlay, volume)],
+            tied.tied(*self._argv(overlay, volume)),
             stdin=subprocess.DEVNULL,
         )
         self.addCleanup(process.wait)

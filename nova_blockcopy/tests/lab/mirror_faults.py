@@ -26,6 +26,7 @@ from typing import Any
 
 from nova_blockcopy.runtime import waiting
 from nova_blockcopy.tests.lab import gate
+from nova_blockcopy.tests.lab import tied
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -107,12 +108,12 @@ class Daemon:
         chardev = f'socket,id=c,path={self._qmp}'
         with self._log.open('wb') as log:
             self._process = subprocess.Popen(
-                [
+                tied.tied(
                     'qemu-storage-daemon',
                     *('--chardev', f'{chardev},server=on,wait=off'),
                     *('--monitor', 'chardev=c'),
                     *('--nbd-server', f'addr.type=unix,addr.path={self._nbd}'),
-                ],
+                ),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

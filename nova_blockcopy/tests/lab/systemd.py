@@ -14,6 +14,7 @@ import psutil
 
 from nova_blockcopy.runtime import waiting
 from nova_blockcopy.tests.lab import host
+from nova_blockcopy.tests.lab import tied
 
 _SECONDS = 30
 _UNITS = '/run/units'
@@ -43,12 +44,11 @@ class Systemd(fixtures.Fixture):
         group = self._group()
         join = f'echo $$ > {group}/cgroup.procs; exec "$@"'
         self._outer = subprocess.Popen(
-            [
-                *('setpriv', '--pdeathsig', 'KILL'),
+            tied.tied(
                 *('sh', '-c', join, 'sh', 'unshare', '--mount', '--pid'),
                 *('--fork', '--kill-child', '--cgroup', '--uts', '--ipc'),
                 *('--mount-proc', 'sh', '-c', _BEGIN, 'sh', _program()),
-            ],
+            ),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
