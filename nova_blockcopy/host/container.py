@@ -63,6 +63,11 @@ def extend(image: model.Image, timeout: int) -> int:
         return _lengthen(image.path, _whole(wanted + _LEAST_RESERVE, cluster))
 
 
+def padded(size: int) -> int:
+    """Return the bytes of an export of so many bytes: whole sectors. Pure."""
+    return _whole(size, _SECTOR)
+
+
 def _whole(size: int, unit: int) -> int:
     return size + -size % unit
 
@@ -103,7 +108,7 @@ def _lengthen(path: str, size: int) -> int:
     :returns: the length in bytes
     """
     present = images.length(path)
-    wanted = _whole(max(size, present), _SECTOR)
+    wanted = padded(max(size, present))
     if wanted == present:
         return present
     try:

@@ -105,10 +105,11 @@ def ask(
     return answer
 
 
-def answered(work: Callable[[], Message | None]) -> Message:
+def answered(operation: str, work: Callable[[], Message | None]) -> Message:
     """Carry out a message. An error becomes the answer."""
     try:
-        return work() or {}
+        with understood(operation):
+            return work() or {}
     except exception.BlockCopyError as e:
         return {'error': failure(e)}
 

@@ -69,13 +69,10 @@ def answer(message: peer.Message, local: LocalDriver) -> peer.Message | None:
     if operation not in _OPERATIONS:
         return None
 
-    def work() -> peer.Message | None:
-        with peer.understood(operation):
-            return _OPERATIONS[operation](
-                local, peer.guest_of(message), message
-            )
-
-    return peer.answered(work)
+    handler = _OPERATIONS[operation]
+    return peer.answered(
+        operation, lambda: handler(local, peer.guest_of(message), message)
+    )
 
 
 #: Carries out a message about a guest, by its UUID.

@@ -44,12 +44,8 @@ class Expected:
         :raises OSError: the note cannot be read
         :raises ValueError: the note is not JSON
         """
-        found = durable.read(self._path(guest))
-        if found is None or not any(
-            os.path.lexists(path) for path in found['paths']
-        ):
-            return None
-        return str(found['source'])
+        source, paths = self.bases(guest)
+        return source if any(map(os.path.lexists, paths)) else None
 
     def bases(self, guest: str) -> tuple[str, frozenset[str]]:
         """The host that a guest is expected from, and the paths of the bases.

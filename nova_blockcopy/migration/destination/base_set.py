@@ -194,11 +194,11 @@ class BaseSet:
 
         :raises PeerError: the seed does not fit the journal
         """
-        claims.check(seed, record, tls=self._settings.export_tls)
-        (base,) = (m.base for m in record.moves if m.disk == seed.disk)
+        tls = self._settings.export_tls
+        target = claims.accepted(seed, record, tls=tls).base
         if seed.delta:
-            base = model.overlay(self._landing(seed.disk), base)
-        return dataclasses.replace(seed, target=base)
+            target = model.overlay(self._landing(seed.disk), target)
+        return dataclasses.replace(seed, target=target)
 
     def clear(self, moves: tuple[model.Move, ...]) -> None:
         """Remove the deltas of later rounds that were not merged."""

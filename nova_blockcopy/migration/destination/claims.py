@@ -5,39 +5,46 @@ Nova's bus does not tell which host has sent a message. So a message decides
 neither the image that it is about, nor the encryption.
 """
 
+import itertools
 from collections.abc import Iterator
 
 from nova_blockcopy import exception
 from nova_blockcopy import extents
 from nova_blockcopy import model
+from nova_blockcopy.host import container
 from nova_blockcopy.records import journal
 
-_SECTOR = 512
 
-
-def check(seed: model.Seed, record: journal.Record, *, tls: bool) -> None:
-    """Pass if a seed fits the journal of this host.
+def accepted(
+    seed: model.Seed, record: journal.Record, *, tls: bool
+) -> model.Move:
+    """Return this host's own move for a seed that fits the journal.
 
     :param seed: as the source sent it
     :param tls: this host's ``export_tls``
     :raises PeerError: the seed does not fit
     """
-    sizes = {move.disk: move.size_bytes for move in record.moves}
-    reason = next(_differences(seed, sizes.get(seed.disk), tls=tls), None)
-    if reason is None:
-        reason = next(_outside(seed, record), None)
+    moves = {move.disk: move for move in record.moves}
+    move = moves.get(seed.disk)
+    if move is None:
+        raise _refused(f'disk {seed.disk!r} does not move')
+    reasons = itertools.chain(
+        _differences(seed, tls=tls), _outside(seed, move)
+    )
+    reason = next(reasons, None)
     if reason is not None:
-        raise exception.PeerError(
-            operation='seed',
-            reason=f'{reason}. Nothing was written. Check the source host.',
-        )
+        raise _refused(reason)
+    return move
 
 
-def _differences(
-    seed: model.Seed, size: int | None, *, tls: bool
-) -> Iterator[str]:
-    if size is None:
-        yield f'disk {seed.disk!r} does not move'
+def _refused(reason: str) -> exception.PeerError:
+    return exception.PeerError(
+        operation='seed',
+        reason=f'{reason}. Nothing was written. Check the source host.',
+    )
+
+
+def _differences(seed: model.Seed, *, tls: bool) -> Iterator[str]:
     if seed.export.tls != tls:
         ours, theirs = ('on', 'off') if tls else ('off', 'on')
         yield f'export_tls is {ours} here, and {theirs} for the export'
@@ -48,17 +55,14 @@ def _differences(
         )
 
 
-def _outside(seed: model.Seed, record: journal.Record) -> Iterator[str]:
+def _outside(seed: model.Seed, move: model.Move) -> Iterator[str]:
     """Yield lengths that the image cannot have.
 
     A qcow2 file may be longer than its disk, or shorter.
     """
-    (move,) = (move for move in record.moves if move.disk == seed.disk)
     raw = move.base.format is model.ImageFormat.RAW and not seed.delta
-    # an export ends at a whole sector
-    longest = move.size_bytes + -move.size_bytes % _SECTOR
     if (raw or seed.by_content) and not (
-        move.size_bytes <= seed.size_bytes <= longest
+        move.size_bytes <= seed.size_bytes <= container.padded(move.size_bytes)
     ):
         yield (
             f'disk {seed.disk} has {move.size_bytes} bytes, and the export '

@@ -55,19 +55,16 @@ class Dispatcher:
                     reason='the destination does not know this operation; '
                     'run the same version of nova-blockcopy on both hosts.',
                 )
-            with peer.understood(operation):
-                guest, migration = (
-                    peer.guest_of(message),
-                    peer.migration_of(message),
-                )
-                answer: peer.Message = getattr(
-                    self._operations(guest, migration), operation
-                )(**values)
+            guest = peer.guest_of(message)
+            migration = peer.migration_of(message)
+            answer: peer.Message = getattr(
+                self._operations(guest, migration), operation
+            )(**values)
             if operation in ('discard', 'finish'):
                 self._forget(migration)
             return answer
 
-        return peer.answered(work)
+        return peer.answered(operation, work)
 
     def _operations(self, guest: str, migration: str) -> operations.Operations:
         with self._lock:

@@ -57,7 +57,7 @@ class TestAsk(base.TestCase):
 
     def test_what_is_done_is_answered(self):
         done = []
-        self.assertEqual({}, peer.answered(lambda: done.append(1)))
+        self.assertEqual({}, peer.answered('work', lambda: done.append(1)))
         self.assertEqual([1], done)
 
     def test_what_fails_is_answered_too(self):
@@ -67,6 +67,6 @@ class TestAsk(base.TestCase):
         error = self.assertRaises(
             exception.TooLate,
             peer.raise_failure,
-            peer.answered(work)['error'],
+            peer.answered('work', work)['error'],
         )
         self.assertIn('no.', str(error))

@@ -33,7 +33,7 @@ class TestSeeds(base.TestCase):
             'size_bytes': SIZE,
             **changes,
         }
-        claims.check(
+        claims.accepted(
             model.Seed(**values), samples.record(moves=(move,)), tls=tls
         )
 
