@@ -32,6 +32,7 @@ NOVA_OPTS: dict[str, list[cfg.Opt]] = {
         cfg.StrOpt('host', default=socket.gethostname()),
         cfg.StrOpt('pybasedir', default=''),
         cfg.StrOpt('state_path', default='$pybasedir'),
+        cfg.StrOpt('instances_path', default='$state_path/instances'),
         cfg.StrOpt('my_ip', default='127.0.0.1'),
         cfg.StrOpt('rootwrap_config', default='/etc/nova/rootwrap.conf'),
     ],
@@ -139,4 +140,6 @@ def settings(options: cfg.ConfigOpts) -> conf.Settings:
     uri = options.libvirt.connection_uri or _URIS.get(
         options.libvirt.virt_type, _USUAL_URI
     )
-    return conf.settings(options, connection_uri=uri)
+    found = conf.settings(options, connection_uri=uri)
+    nova_defaults.check(options, found)
+    return found

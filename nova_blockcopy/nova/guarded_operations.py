@@ -62,7 +62,11 @@ class GuardedOperations(compat.LibvirtDriver):  # type: ignore[misc]
     def _remove_deleted(self, uuid: str) -> None:
         """Remove the disks and interfaces of an instance that was deleted.
 
-        :raises MigrationError: the instance is not deleted
+        Another host can order this. So neither the guest may be here, nor a
+        journal that needs the disks.
+
+        :raises MigrationError: the instance is not deleted, its guest is
+            here, or the journal forbids it
         """
         context = database.admin_context(read_deleted=True)
         instance = database.instance(context, uuid)
@@ -70,6 +74,12 @@ class GuardedOperations(compat.LibvirtDriver):  # type: ignore[misc]
             raise compat.MigrationError(
                 reason=f'instance {uuid} is not deleted.'
             )
+        if self.instance_exists(instance):
+            raise compat.MigrationError(
+                reason=f'the guest of instance {uuid} is on this host. Nova '
+                f'removes it here (running_deleted_instance_action).'
+            )
+        self._service.guard.check_removal(instance)
         super().cleanup(context, instance, instance.get_network_info())
 
     def _cleanup_lvm(self, instance: Any, block_device_info: Any) -> None:

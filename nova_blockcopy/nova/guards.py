@@ -6,9 +6,7 @@ delete, start or copy an instance could hit the only good disks, or disks
 that are not complete.
 """
 
-import contextlib
 from collections.abc import Callable
-from collections.abc import Iterator
 from typing import Any
 
 from nova_blockcopy import exception
@@ -108,19 +106,6 @@ class Guard:
     ) -> None:
         self._journal = records
         self._expected = notes
-        self._removable: set[str] = set()
-
-    @contextlib.contextmanager
-    def removable(self, guest: str) -> Iterator[None]:
-        """Let Nova remove a deleted instance in spite of the journal.
-
-        :param guest: UUID
-        """
-        self._removable.add(guest)
-        try:
-            yield
-        finally:
-            self._removable.remove(guest)
 
     def record(self, guest: str) -> journal.Record | None:
         """The record that forbids something with a guest, if there is one.
@@ -128,8 +113,6 @@ class Guard:
         :param guest: UUID
         :raises JournalError: the journal cannot be read
         """
-        if guest in self._removable:
-            return None
         return self._journal.find(guest)
 
     def check_removal(self, instance: Any) -> None:

@@ -112,8 +112,7 @@ class Service:
         :raises PeerError: the instance is not deleted, or Nova fails
         """
         try:
-            with self.guard.removable(guest):
-                self._remove(guest)
+            self._remove(guest)
         except compat.NovaException as e:
             raise exception.PeerError(
                 operation=messages.REMOVE_DELETED, reason=e

@@ -15,6 +15,9 @@ def read(uri: str) -> conf.Settings:
     """The settings of this host. A value in nova.conf wins over a default.
 
     :param uri: the libvirt that Nova uses
+    :raises InvalidOption: a value is out of its bounds
     """
     nova_defaults.set_defaults(compat.CONF)
-    return conf.settings(compat.CONF, connection_uri=uri)
+    settings = conf.settings(compat.CONF, connection_uri=uri)
+    nova_defaults.check(compat.CONF, settings)
+    return settings

@@ -3,6 +3,7 @@
 
 import ddt
 
+from nova_blockcopy import exception
 from nova_blockcopy.tests.nova import base
 
 
@@ -41,3 +42,20 @@ class TestSettings(base.TestCase):
             ('/j', '203.0.113.1'),
             (settings.journal_dir, settings.export_address),
         )
+
+    @ddt.data(
+        ('delta_dir', 'instances_path', '/n/instances'),
+        ('delta_dir', 'state_path', '/n/./'),
+        ('journal_dir', 'instances_path', '/n/instances'),
+        ('journal_dir', 'state_path', '/n'),
+    )
+    @ddt.unpack
+    def test_a_directory_that_nova_has_files_in(self, name, other, path):
+        self.conf.config(state_path='/n/state', instances_path='/n/instances')
+        self.conf.config(
+            group='blockcopy', delta_dir='/d/deltas', journal_dir='/d/journal'
+        )
+        self.conf.config(group='blockcopy', **{name: path})
+        error = self.assertRaises(exception.InvalidOption, self.service)
+        self.assertIn(f'[blockcopy] {name}', str(error))
+        self.assertIn(f'({other})', str(error))

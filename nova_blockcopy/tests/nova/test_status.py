@@ -14,8 +14,10 @@ from nova_blockcopy.cmd import configuration
 from nova_blockcopy.cmd import helper
 from nova_blockcopy.tests.nova import base
 
-#: A default of this host.
-_OWN = {'my_ip'}
+#: The tests have other values of these.
+_PATHS = ('state_path', 'instances_path')
+#: The first is a default of this host.
+_OWN = {'my_ip', *_PATHS}
 
 
 @ddt.ddt
@@ -33,17 +35,18 @@ class TestOptions(base.TestCase):
             ours = options[group] if group else options
             theirs = nova.conf.CONF[group] if group else nova.conf.CONF
             for opt in opts:
-                if opt.dest not in {'state_path', *_OWN}:
+                if opt.dest not in _OWN:
                     self.conf.conf.clear_override(opt.dest, group or None)
                     self.assertEqual(
                         theirs[opt.dest], ours[opt.dest], opt.dest
                     )
 
-    def test_the_state_path(self):
-        self.conf.conf.clear_override('state_path')
-        self.assertEqual(
-            nova.conf.CONF.state_path, self.options('').state_path
-        )
+    def test_the_paths(self):
+        for path in _PATHS:
+            self.conf.conf.clear_override(path)
+        ours = self.options('')
+        for path in _PATHS:
+            self.assertEqual(nova.conf.CONF[path], ours[path])
 
     @ddt.data('kvm', 'qemu', 'lxc', 'parallels')
     def test_the_libvirt(self, kind):

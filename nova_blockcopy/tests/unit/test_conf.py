@@ -119,8 +119,30 @@ class TestSettings(base.TestCase):
         ('blockcopy', 'export_address', 'not an address'),
         ('blockcopy', 'export_address', '0.0.0.0'),
         ('blockcopy', 'export_address', '::'),
+        ('blockcopy', 'export_address', '::ffff:0.0.0.0'),
+        ('blockcopy', 'export_address', '0x0'),
+        ('blockcopy', 'export_address', '224.0.0.1'),
+        ('blockcopy', 'export_address', 'ff02::1'),
+        ('blockcopy', 'export_address', '169.254.169.254'),
+        ('blockcopy', 'export_address', '0xA9FEA9FE'),
+        ('blockcopy', 'export_address', 'fe80::1'),
+        ('blockcopy', 'export_address', '255.255.255.255'),
+        ('blockcopy', 'export_address', '240.0.0.1'),
         ('blockcopy', 'delta_dir', 'deltas'),
+        ('blockcopy', 'delta_dir', '/var/lib/x/../../../tmp'),
+        ('blockcopy', 'delta_dir', '/'),
+        ('blockcopy', 'delta_dir', '//'),
+        ('blockcopy', 'delta_dir', '/tmp'),
+        ('blockcopy', 'delta_dir', '/./var//tmp/'),
+        ('blockcopy', 'delta_dir', '/dev/shm'),
+        ('blockcopy', 'delta_dir', '/run/nova/deltas'),
+        ('blockcopy', 'delta_dir', '/var/lib/nova-blockcopy/journal'),
+        ('blockcopy', 'delta_dir', '/var/lib/nova-blockcopy/journal/x'),
         ('blockcopy', 'journal_dir', './journal'),
+        ('blockcopy', 'journal_dir', '/etc/.'),
+        ('blockcopy', 'journal_dir', '/var/lib'),
+        ('blockcopy', 'journal_dir', '/sys/journal'),
+        ('blockcopy', 'journal_dir', '/var/lib/nova-blockcopy/deltas/x'),
         ('blockcopy', 'export_tls_dir', 'pki/qemu'),
         ('blockcopy', 'export_tls_client', '*.example.org'),
         ('blockcopy', 'export_tls_client', 'CN={host},O=x'),
@@ -135,6 +157,23 @@ class TestSettings(base.TestCase):
         said = self.refused(self.options(), **{name: value})
         self.assertIn(f'[{group}] {name}', said)
         self.assertIn(value, said)
+
+    @ddt.data(
+        ('export_address', '192.0.2.1'),
+        ('export_address', '127.0.0.1'),
+        ('export_address', '2001:db8::1'),
+        ('export_address', '::1'),
+        ('export_address', '0xstorage'),
+        ('export_address', 'host-a.example.org'),
+        ('delta_dir', '/mnt/deltas'),
+        ('delta_dir', '/var/lib/nova-blockcopy/deltas..'),
+        ('delta_dir', '/var/lib/nova-blockcopy/journals'),
+        ('journal_dir', '/var/lib/journal'),
+    )
+    @ddt.unpack
+    def test_a_place_that_the_engine_can_have(self, name, value):
+        settings = conf.settings(self.options(), **{name: value})
+        self.assertEqual(value, getattr(settings, name))
 
     @ddt.data(0, 512, 4096, 64 * MIB)
     def test_a_granularity_that_qemu_takes(self, value):
