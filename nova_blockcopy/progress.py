@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The progress of one migration: state, bytes, rate and time left. Pure."""
+"""The progress of one migration: state, bytes, rates and time left. Pure."""
 
 import collections
 import dataclasses
 from collections.abc import Callable
 from collections.abc import Iterable
 
+from nova_blockcopy import forecast as forecasts
 from nova_blockcopy import model
 from nova_blockcopy import states
 
@@ -21,12 +22,18 @@ _WINDOW = 5.0
 class Progress:
     """How far a migration is.
 
-    ``rate`` is in bytes/s, for all disks together.
+    ``rate`` is in bytes/s, for all disks together, and ``rates`` has that of
+    each disk. ``limit`` is the bandwidth limit for all disks together, in
+    bytes/s; 0 = no limit. ``forecast`` is the last one of the remote window;
+    only the source has one, and only in seeded mode.
     """
 
     state: states.State
     disks: tuple[model.DiskProgress, ...] = ()
     rate: float = 0.0
+    rates: dict[str, float] = dataclasses.field(default_factory=dict)
+    limit: int = 0
+    forecast: forecasts.Forecast | None = None
 
     @property
     def processed_bytes(self) -> int:
@@ -43,9 +50,12 @@ class Progress:
     @property
     def time_left_s(self) -> float | None:
         """Seconds until all bytes are copied at this rate; None if unknown."""
-        if not self.remaining_bytes:
-            return 0.0
-        return self.remaining_bytes / self.rate if self.rate else None
+        return _time_left_s(self.remaining_bytes, self.rate)
+
+    def time_left_of(self, disk: model.DiskProgress) -> float | None:
+        """The same for one disk at its own rate."""
+        left = disk.total_bytes - disk.processed_bytes
+        return _time_left_s(left, self.rates.get(disk.disk, 0.0))
 
     def __str__(self) -> str:
         """The progress in words, for logs."""
@@ -58,17 +68,42 @@ class Progress:
         return copied if left is None else f'{copied}, {left:.0f} s left'
 
 
-class Meter:
-    """Computes the progress from successive figures. Runs on the source.
+def _time_left_s(left: int, rate: float) -> float | None:
+    if left <= 0:
+        return 0.0
+    return left / rate if rate else None
 
-    A migration has one meter.
+
+class _Window:
+    """The bytes of the last seconds, and their rate."""
+
+    def __init__(self) -> None:
+        self._seen: collections.deque[tuple[float, int]] = collections.deque()
+
+    def rate(self, now: float, processed: int) -> float:
+        """Take in a figure, and return the rate in bytes/s."""
+        self._seen.append((now, processed))
+        # a rate needs two points, however old the first one is
+        while len(self._seen) > 2 and now - self._seen[0][0] > _WINDOW:
+            self._seen.popleft()
+        (began, first), (ended, last) = self._seen[0], self._seen[-1]
+        if ended <= began:
+            return 0.0
+        return max(0.0, (last - first) / (ended - began))
+
+
+class Meter:
+    """Computes the progress from successive figures.
+
+    A migration has one meter on each host.
 
     :param clock: returns seconds that never go back (``time.monotonic``)
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._seen: collections.deque[tuple[float, int]] = collections.deque()
+        self._all = _Window()
+        self._windows: dict[str, _Window] = {}
         self._disks: dict[str, model.DiskProgress] = {}
         self._last: dict[str, model.DiskProgress] = {}
         #: Bytes that finished rounds of seeding have copied, by disk. The
@@ -87,16 +122,19 @@ class Meter:
         now = self._clock()
         for disk in disks:
             self._take(disk)
-        processed = sum(d.processed_bytes for d in self._disks.values())
-        self._seen.append((now, processed))
-        # a rate needs two points, however old the first one is
-        while len(self._seen) > 2 and now - self._seen[0][0] > _WINDOW:
-            self._seen.popleft()
+        disks = tuple(self._disks.values())
         return Progress(
-            state=state, disks=tuple(self._disks.values()), rate=self._rate()
+            state=state,
+            disks=disks,
+            rate=self._all.rate(now, sum(d.processed_bytes for d in disks)),
+            rates={
+                d.disk: self._windows[d.disk].rate(now, d.processed_bytes)
+                for d in disks
+            },
         )
 
     def _take(self, disk: model.DiskProgress) -> None:
+        self._windows.setdefault(disk.disk, _Window())
         last = self._last.get(disk.disk)
         if last is not None and not disk.total_bytes:
             disk = dataclasses.replace(
@@ -112,9 +150,3 @@ class Meter:
             processed_bytes=before + disk.processed_bytes,
             total_bytes=before + disk.total_bytes,
         )
-
-    def _rate(self) -> float:
-        (began, first), (ended, last) = self._seen[0], self._seen[-1]
-        if ended <= began:
-            return 0.0
-        return max(0.0, (last - first) / (ended - began))

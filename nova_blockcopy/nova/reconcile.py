@@ -9,6 +9,7 @@ If a migration cannot be settled yet, mostly because the other host does not
 answer, the thread tries again.
 """
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from nova_blockcopy.nova import guards
 from nova_blockcopy.nova import service
 from nova_blockcopy.nova import settlement
 from nova_blockcopy.records import journal
+from nova_blockcopy.records import report
 
 LOG = logging.getLogger(__name__)
 
@@ -51,6 +53,7 @@ class Reconciler:
 
     def __init__(self, engine: service.Service, manager: Any) -> None:
         self._journal = engine.journal
+        self._reports = report.Reports(engine.settings.journal_dir)
         self._settler = settlement.Settler(engine, manager)
         #: The guests, by UUID, whose journal could not be read.
         self.unreadable: set[str] = set()
@@ -181,5 +184,13 @@ class Reconciler:
                 *(guest, dest, e),
                 exc_info=not isinstance(e, _EXPECTED),
             )
+            self._report(guest, str(e))
             return False
         return True
+
+    def _report(self, guest: str, reason: str) -> None:
+        """Leave the reason for the commands of an operator."""
+        with contextlib.suppress(exception.JournalError):
+            record = self._journal.find(guest)
+            if record is not None:
+                self._reports.fail(guest, record.migration, reason)

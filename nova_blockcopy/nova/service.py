@@ -8,9 +8,11 @@ from typing import Any
 from oslo_log import log as logging
 
 from nova_blockcopy import conf
+from nova_blockcopy import events
 from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import plan
+from nova_blockcopy import progress
 from nova_blockcopy.host import certificates
 from nova_blockcopy.host import deltas
 from nova_blockcopy.host import directories
@@ -21,7 +23,6 @@ from nova_blockcopy.host import visibility
 from nova_blockcopy.migration import peer
 from nova_blockcopy.migration.destination import dispatcher
 from nova_blockcopy.migration.source import migration
-from nova_blockcopy.migration.source import monitor
 from nova_blockcopy.migration.source import readiness
 from nova_blockcopy.migration.source import recovery
 from nova_blockcopy.migration.source import remote
@@ -252,12 +253,13 @@ class Service:
         asked: request.LiveMigrationRequest,
         channel: peer.Channel,
         switch: Callable[..., switch_over.Switch],
-        listener: monitor.Listener,
+        listener: Callable[[progress.Progress], None],
     ) -> migration.Migration:
         """The engine's migration, which is yet to run.
 
         :param channel: to the destination
         :param switch: makes the switchover for the ``disks`` that move
+        :param listener: called with the figures; must return quickly
         :raises BlockCopyError: with the reason; no disk has moved
         """
         guest = self._readiness.guest(asked.guest)
@@ -273,7 +275,7 @@ class Service:
             self._here,
             channel,
             self.settings,
-            listener=listener,
+            observers=[events.on_progress(listener)],
             switch=switch(disks=tuple(wanted.bases)),
         )
 

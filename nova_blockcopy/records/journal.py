@@ -11,6 +11,7 @@ import datetime
 import json
 import os
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 from nova_blockcopy import exception
@@ -18,6 +19,7 @@ from nova_blockcopy import model
 from nova_blockcopy import states
 from nova_blockcopy import wire
 from nova_blockcopy.records import durable
+from nova_blockcopy.records import report
 
 #: The version of the format. Version 1 had an overlay for each disk on the
 #: destination, and a state "flattening" in which the overlay was merged.
@@ -183,8 +185,9 @@ class Journal:
         return self._write(changed, note)
 
     def close(self, guest: str) -> None:
-        """Remove the record of a guest, if there is one."""
+        """Remove the record of a guest, if there is one, and its report."""
         durable.remove(self.path(guest))
+        report.Reports(str(self._directory)).remove(guest)
 
     def tidy(self) -> None:
         """Remove the temporary files of killed writers.
@@ -221,6 +224,7 @@ class Page:
     """The record of one migration in the journal of this host.
 
     Each access reads the file, because an operator may have removed it.
+    ``told`` hears of each entry.
 
     :param guest: UUID
     :param migration: the id of the migration; the page ignores the record of
@@ -230,6 +234,7 @@ class Page:
     def __init__(self, journal: Journal, guest: str, migration: str) -> None:
         self.guest = guest
         self.migration = migration
+        self.told: Callable[[Record], None] = lambda _record: None
         self._journal = journal
 
     def find(self) -> Record | None:
@@ -259,13 +264,15 @@ class Page:
 
     def open(self, record: Record) -> None:
         """Write the first entry of the record; see :meth:`Journal.open`."""
-        self._journal.open(record)
+        self.told(self._journal.open(record))
 
     def note(
         self, state: states.State, note: str = '', **changes: Any
     ) -> Record:
         """Write the record with a new state; see :meth:`Journal.write`."""
-        return self._journal.write(self.record, state, note, **changes)
+        written = self._journal.write(self.record, state, note, **changes)
+        self.told(written)
+        return written
 
     def close(self) -> None:
         """Remove the record of the guest."""

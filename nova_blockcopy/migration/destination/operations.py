@@ -9,6 +9,7 @@ must survive this process.
 import threading
 from typing import Any
 
+from nova_blockcopy import events
 from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import needs
@@ -18,6 +19,7 @@ from nova_blockcopy.host import checksums
 from nova_blockcopy.host import firmware
 from nova_blockcopy.host import hypervisor
 from nova_blockcopy.host import qemu_log
+from nova_blockcopy.migration import monitor
 from nova_blockcopy.migration import peer
 from nova_blockcopy.migration import status
 from nova_blockcopy.migration.destination import base_set
@@ -47,6 +49,8 @@ class Operations:
     def __init__(self, host: hosts.Host, guest: str, migration: str) -> None:
         self._host = host
         self._page = journal.Page(host.journal, guest, migration)
+        self._monitor = monitor.reporting(host.settings.journal_dir)
+        self._page.told = self._monitor.enter
         self._bases = base_set.BaseSet(host.settings, guest, migration)
         self._worker = worker.Worker(guest)
         self._copying: copying.Copying | None = None
@@ -110,6 +114,7 @@ class Operations:
 
         :param bandwidth: bytes/s for all disks together; 0 = no limit
         """
+        self._monitor.limit = bandwidth
         wanted = wire.unpack(seeds, tuple[model.Seed, ...])
         record = self._page.note(states.State.SEEDING)
 
@@ -161,6 +166,7 @@ class Operations:
         :param guest_bandwidth: bytes/s that the guest may write to all disks
             together meanwhile; 0 = no limit
         """
+        self._monitor.limit = bandwidth
         self._copying = copies = copying.Copying(
             self._host,
             self._page,
@@ -180,6 +186,7 @@ class Operations:
 
     def set_bandwidth(self, *, bandwidth: int) -> peer.Message:
         """Change the limit of all copies; bytes/s, 0 lifts the limit."""
+        self._monitor.limit = bandwidth
         self._bases.set_limit(bandwidth)
         if self._copying is not None:
             self._copying.group.set_limit(bandwidth)
@@ -311,7 +318,7 @@ class Operations:
                 )
             if record is not None:
                 self._forget(record)
-                self._leave(keep=keep)
+                self._leave(events.Outcome.UNDONE, keep=keep)
         return {}
 
     def finish(self, *, keep: bool = False) -> peer.Message:
@@ -324,7 +331,7 @@ class Operations:
         if record is not None:
             states.check(record.state, states.State.ENDED)
             self._bases.forget()
-            self._leave(keep=keep)
+            self._leave(events.Outcome.COMPLETED, keep=keep)
         return {}
 
     def _forget(self, record: journal.Record) -> None:
@@ -335,11 +342,12 @@ class Operations:
         way_back.forget_dead(guest, record.moves)
         self._bases.clear(record.moves)
 
-    def _leave(self, *, keep: bool) -> None:
+    def _leave(self, how: events.Outcome, *, keep: bool) -> None:
         if keep:
             self._page.note(states.State.SETTLED)
         else:
             self._page.close()
+        self._monitor.end(how)
 
     def _open(
         self,
@@ -365,6 +373,7 @@ class Operations:
             )
 
     def _watch(
-        self, _state: states.State, disks: tuple[model.DiskProgress, ...]
+        self, state: states.State, disks: tuple[model.DiskProgress, ...]
     ) -> None:
         self._figures = disks
+        self._monitor.watch(state, disks)

@@ -9,6 +9,7 @@ from nova_blockcopy import model
 from nova_blockcopy import states
 from nova_blockcopy.host import export
 from nova_blockcopy.host import hypervisor
+from nova_blockcopy.migration import monitor
 from nova_blockcopy.migration import pauses
 from nova_blockcopy.migration.source import comparison
 from nova_blockcopy.migration.source import exports
@@ -16,7 +17,6 @@ from nova_blockcopy.migration.source import freeze
 from nova_blockcopy.migration.source import ledger as ledgers
 from nova_blockcopy.migration.source import lookout
 from nova_blockcopy.migration.source import merge
-from nova_blockcopy.migration.source import monitor
 from nova_blockcopy.migration.source import offer as offers
 from nova_blockcopy.migration.source import pace
 from nova_blockcopy.migration.source import remote

@@ -5,6 +5,7 @@ from typing import Any
 
 from nova_blockcopy import model
 from nova_blockcopy import states
+from nova_blockcopy.migration import monitor
 from nova_blockcopy.records import journal as journals
 
 
@@ -12,13 +13,18 @@ class Ledger:
     """The record of one migration, which only the steps of it write.
 
     :param record: the present record, or the first record of a new migration
+    :param told: hears of each entry
     """
 
     def __init__(
-        self, journal: journals.Journal, record: journals.Record
+        self,
+        journal: journals.Journal,
+        record: journals.Record,
+        told: monitor.Monitor,
     ) -> None:
         self.record = record
         self._journal = journal
+        self._told = told
 
     @property
     def path(self) -> str:
@@ -32,6 +38,7 @@ class Ledger:
         :raises JournalError: the journal cannot be read or written
         """
         self.record = self._journal.open(self.record)
+        self._told.enter(self.record)
 
     def note(
         self,
@@ -49,6 +56,7 @@ class Ledger:
         self.record = self._journal.write(
             self.record, state or self.record.state, note, **changes
         )
+        self._told.enter(self.record)
 
     def close(self) -> None:
         """Remove the journal's file; ``record`` keeps the last value."""

@@ -9,6 +9,7 @@ import functools
 import threading
 import uuid
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Mapping
 from typing import Any
 from typing import NoReturn
@@ -17,8 +18,8 @@ from typing import TypeVar
 from oslo_log import log as logging
 
 from nova_blockcopy import conf
+from nova_blockcopy import events
 from nova_blockcopy import exception
-from nova_blockcopy import forecast
 from nova_blockcopy import model
 from nova_blockcopy import plan
 from nova_blockcopy import progress
@@ -28,11 +29,12 @@ from nova_blockcopy.host import deltas
 from nova_blockcopy.host import hypervisor
 from nova_blockcopy.host import reach
 from nova_blockcopy.host import rehearsal
+from nova_blockcopy.migration import monitor
 from nova_blockcopy.migration import peer
+from nova_blockcopy.migration import progress_log
 from nova_blockcopy.migration.source import itinerary
 from nova_blockcopy.migration.source import ledger as ledgers
 from nova_blockcopy.migration.source import modes
-from nova_blockcopy.migration.source import monitor
 from nova_blockcopy.migration.source import obituary
 from nova_blockcopy.migration.source import pace
 from nova_blockcopy.migration.source import readiness
@@ -85,7 +87,7 @@ class Migration:
 
     :param here: this host's libvirt
     :param channel: to the destination
-    :param listener: called with each new progress; must return quickly
+    :param observers: called with each event
     :param switch: moves the guest's memory, for a caller that has a live
         migration already; without it, libvirt's peer-to-peer migration moves
         the memory
@@ -98,7 +100,7 @@ class Migration:
         channel: peer.Channel,
         settings: conf.Settings,
         *,
-        listener: monitor.Listener = lambda _progress: None,
+        observers: Iterable[events.Observer] = (),
         switch: switch_over.Switch | None = None,
     ) -> None:
         self._request = request
@@ -106,7 +108,7 @@ class Migration:
         self._readiness = readiness.Readiness(here, settings)
         self._channel = channel
         self._settings = settings
-        self._listener = listener
+        self._observers = tuple(observers)
         self._switch = switch
         self._pace = pace.Pace(copy=settings.copy.bandwidth)
         self._door = threading.Lock()
@@ -118,7 +120,11 @@ class Migration:
         self.id = str(uuid.uuid4())
         self._mode = mode
         self._pace.guest = 0
-        self._monitor = monitor.Monitor(self._request.guest, self._listener)
+        self._monitor = monitor.reporting(
+            self._settings.journal_dir,
+            [progress_log.ProgressLog(), *self._observers],
+            self._pace.copy,
+        )
         self._parts: itinerary.Parts | None = None
         self._steps: dict[states.State, steps.Step] = {}
         self._ahead = list(modes.ORDER[mode])
@@ -137,11 +143,6 @@ class Migration:
     def progress(self) -> progress.Progress:
         """The present progress of the migration."""
         return self._monitor.progress
-
-    @property
-    def forecast(self) -> forecast.Forecast | None:
-        """The last forecast of the remote window; None in direct mode."""
-        return self._monitor.forecast
 
     def plan(self) -> Plan:
         """Check the migration on both hosts, and change nothing.
@@ -223,7 +224,7 @@ class Migration:
         except BaseException as e:  # an interrupt undoes all steps, too
             self._give_up(parts, e)
         if not self._ahead:
-            self._settle(parts, aborted=False)
+            self._settle(parts, events.Outcome.COMPLETED)
         return parts.ledger.record
 
     def close(self) -> None:
@@ -252,7 +253,7 @@ class Migration:
         :param mib_per_s: MiB/s; 0 lifts the limit
         :raises InvalidOption: the limit is negative or too large
         """
-        self._pace.copy = conf.bytes_per_s(mib_per_s)
+        self._pace.copy = self._monitor.limit = conf.bytes_per_s(mib_per_s)
         if self._parts is not None:
             self._parts.destination.set_bandwidth(self._pace.copy)
 
@@ -271,7 +272,9 @@ class Migration:
             guest.host, request.destination.uri, settings.call_timeout
         )
         ledger = ledgers.Ledger(
-            journal.Journal(settings.journal_dir), self._record(guest)
+            journal.Journal(settings.journal_dir),
+            self._record(guest),
+            self._monitor,
         )
         self._readiness.peer(ledger.record.peer)
         # last, because it may read whole backing files
@@ -328,7 +331,6 @@ class Migration:
             self._decided = state not in states.REVERSIBLE
         parts.ledger.note(state, authority=step.authority)
         self._begun.append(step)
-        self._monitor.watch(state)
         LOG.info('Guest %s: %s', parts.guest.name, state)
         step.execute()
 
@@ -344,14 +346,15 @@ class Migration:
             ended = obituary.of(
                 parts.guest, parts.destination, parts.ledger.record
             )
-            steps.take_back(self._begun, parts.ledger, self._monitor)
+            steps.take_back(self._begun, parts.ledger)
             aborted = isinstance(error, exception.Aborted)
-            self._settle(parts, aborted=aborted)
+            how = events.Outcome.ABORTED if aborted else events.Outcome.UNDONE
+            self._settle(parts, how, str(error))
         except Exception as e:  # any failure ends the undo
             self._stick(parts, state, e, error)
         if isinstance(error, exception.Refused) and len(self._begun) == 1:
             raise error  # the destination refused; nothing was changed
-        if _has_ended(parts.guest):
+        if obituary.has_ended(parts.guest):
             raise exception.GuestEnded(
                 obituary=ended or f'Guest "{name}" has ended.',
                 home=parts.guest.host,
@@ -366,33 +369,30 @@ class Migration:
         error: Exception,
         cause: BaseException,
     ) -> NoReturn:
+        reason = f'{cause} Then: {error}'
         try:
-            parts.ledger.note(states.State.STUCK, f'{cause} Then: {error}')
+            parts.ledger.note(states.State.STUCK, reason)
         except exception.JournalError as e:  # the journal itself may fail
             LOG.error('%s', e)
-        self._monitor.watch(states.State.STUCK)
+            self._monitor.watch(states.State.STUCK)
+        self._monitor.end(events.Outcome.STUCK, reason)
         raise exception.MigrationStuck(
             guest=parts.guest.name,
             state=state,
-            reason=f'{cause} Then: {error}',
+            reason=reason,
             path=parts.ledger.path,
         ) from cause
 
-    def _settle(self, parts: itinerary.Parts, *, aborted: bool) -> None:
+    def _settle(
+        self, parts: itinerary.Parts, how: events.Outcome, reason: str = ''
+    ) -> None:
         ledger = parts.ledger
         if not ledger.record.held:
             ledger.close()
             self._monitor.watch(states.State.ENDED)
-            return
-        if ledger.record.state in states.REVERSIBLE:
-            ledger.note(states.State.UNDOING, 'no step was begun')
-        ledger.note(states.State.SETTLED, aborted=aborted)
-        self._monitor.watch(states.State.SETTLED)
-
-
-def _has_ended(guest: hypervisor.Guest) -> bool:
-    """Tell whether a guest is off; False if libvirt does not answer."""
-    try:
-        return guest.power() is hypervisor.Power.OFF
-    except exception.HypervisorError:
-        return False
+        else:
+            if ledger.record.state in states.REVERSIBLE:
+                ledger.note(states.State.UNDOING, 'no step was begun')
+            aborted = how is events.Outcome.ABORTED
+            ledger.note(states.State.SETTLED, aborted=aborted)
+        self._monitor.end(how, reason)

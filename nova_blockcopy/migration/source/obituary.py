@@ -42,3 +42,11 @@ def _remote_log(destination: remote.RemoteDestination) -> str:
         return destination.qemu_log()
     except exception.BlockCopyError as e:
         return f'({e})'
+
+
+def has_ended(guest: hypervisor.Guest) -> bool:
+    """Tell whether a guest is off; False if libvirt does not answer."""
+    try:
+        return guest.power() is hypervisor.Power.OFF
+    except exception.HypervisorError:
+        return False

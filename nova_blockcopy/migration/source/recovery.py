@@ -13,15 +13,16 @@ import threading
 from oslo_log import log as logging
 
 from nova_blockcopy import conf
+from nova_blockcopy import events
 from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import states
 from nova_blockcopy.host import hypervisor
+from nova_blockcopy.migration import monitor
 from nova_blockcopy.migration import peer
 from nova_blockcopy.migration.source import itinerary
 from nova_blockcopy.migration.source import ledger as ledgers
 from nova_blockcopy.migration.source import modes
-from nova_blockcopy.migration.source import monitor
 from nova_blockcopy.migration.source import obituary
 from nova_blockcopy.migration.source import pace
 from nova_blockcopy.migration.source import reboot
@@ -67,11 +68,18 @@ def settle(
         side = model.Role.DESTINATION
     else:
         begun = [all_steps[state] for state in modes.begun(record)]
-        steps.take_back(begun, parts.ledger, parts.monitor)
+        steps.take_back(begun, parts.ledger)
         side = model.Role.SOURCE
     parts.ledger.note(states.State.SETTLED)
+    parts.monitor.end(_outcome(side, record))
     LOG.warning('Guest %s now uses the disks of the %s', record.name, side)
     return side
+
+
+def _outcome(side: model.Role, record: journal.Record) -> events.Outcome:
+    if side is model.Role.DESTINATION:
+        return events.Outcome.COMPLETED
+    return events.Outcome.ABORTED if record.aborted else events.Outcome.UNDONE
 
 
 def _is_over_there(parts: itinerary.Parts) -> bool:
@@ -138,14 +146,19 @@ def _parts(
             path=record.guest,
             reason='it does not name the address of this host.',
         )
+    told = monitor.reporting(
+        settings.journal_dir, limit=settings.copy.bandwidth
+    )
     return itinerary.Parts(
         guest=hypervisor.Guest(here, record.name, record.guest),
         connect=here.connect,
         destination=remote.RemoteDestination(
             channel, record, settings.poll_interval
         ),
-        ledger=ledgers.Ledger(journal.Journal(settings.journal_dir), record),
-        monitor=monitor.Monitor(record.name, lambda _progress: None),
+        ledger=ledgers.Ledger(
+            journal.Journal(settings.journal_dir), record, told
+        ),
+        monitor=told,
         pace=pace.Pace(copy=settings.copy.bandwidth),
         home=record.home,
         settings=settings,

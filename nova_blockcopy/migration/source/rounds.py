@@ -12,11 +12,11 @@ from nova_blockcopy import forecast
 from nova_blockcopy import model
 from nova_blockcopy import states
 from nova_blockcopy.host import images
+from nova_blockcopy.migration import monitor
 from nova_blockcopy.migration.source import comparison
 from nova_blockcopy.migration.source import exports
 from nova_blockcopy.migration.source import ledger as ledgers
 from nova_blockcopy.migration.source import lookout
-from nova_blockcopy.migration.source import monitor
 from nova_blockcopy.migration.source import pace
 from nova_blockcopy.migration.source import remote
 

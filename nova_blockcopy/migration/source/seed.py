@@ -12,11 +12,11 @@ from nova_blockcopy import forecast
 from nova_blockcopy import states
 from nova_blockcopy.host import deltas
 from nova_blockcopy.host import hypervisor
+from nova_blockcopy.migration import monitor
 from nova_blockcopy.migration.source import exports
 from nova_blockcopy.migration.source import freeze
 from nova_blockcopy.migration.source import ledger as ledgers
 from nova_blockcopy.migration.source import merge
-from nova_blockcopy.migration.source import monitor
 from nova_blockcopy.migration.source import pace
 from nova_blockcopy.migration.source import remote
 from nova_blockcopy.migration.source import rounds

@@ -30,11 +30,11 @@ from nova_blockcopy import model
 from nova_blockcopy import states
 from nova_blockcopy.host import hypervisor
 from nova_blockcopy.host import rehearsal
+from nova_blockcopy.migration import monitor
 from nova_blockcopy.migration.source import exports
 from nova_blockcopy.migration.source import ledger as ledgers
 from nova_blockcopy.migration.source import lookout
 from nova_blockcopy.migration.source import merge
-from nova_blockcopy.migration.source import monitor
 from nova_blockcopy.migration.source import obituary
 from nova_blockcopy.migration.source import offer as offers
 from nova_blockcopy.migration.source import pace
@@ -143,7 +143,6 @@ class CopyDisks(Step):
             'The copies start again, because an export has ended: %s',
         )
         self.ledger.note(states.State.READY)
-        self.monitor.watch(states.State.READY)
 
     def _copy(self) -> None:
         self.destination.copy(
@@ -258,14 +257,11 @@ def _repeat(
             return
 
 
-def take_back(
-    begun: Iterable[Step], ledger: ledgers.Ledger, told: monitor.Monitor
-) -> None:
+def take_back(begun: Iterable[Step], ledger: ledgers.Ledger) -> None:
     """Undo steps, the last one first. The first failure ends the undo."""
     for step in reversed(tuple(begun)):
         if states.can_undo(ledger.record.state):
             ledger.note(states.State.UNDOING, f'undo {step.state}')
-            told.watch(states.State.UNDOING)
         step.undo()
 
 

@@ -40,7 +40,7 @@ class TestRounds(SeededTestCase):
         forecasts: dict[states.State, forecast.Forecast | None] = {}
 
         def listen(now):
-            forecasts[now.state] = moving.forecast
+            forecasts[now.state] = moving.progress.forecast
 
         moving = made.migration(listen)
         record = made.run(moving)

@@ -17,6 +17,7 @@ from typing import Any
 from oslo_config import cfg
 
 from nova_blockcopy import conf
+from nova_blockcopy import events
 from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import progress
@@ -148,7 +149,7 @@ class Agent:
             self._here,
             self._channel,
             self._settings(mode=order['mode']),
-            listener=listen,
+            observers=[events.on_progress(listen)],
         )
         try:
             moving.run()

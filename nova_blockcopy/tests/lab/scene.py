@@ -16,6 +16,7 @@ from typing import Any
 from oslo_config import cfg
 
 from nova_blockcopy import conf
+from nova_blockcopy import events
 from nova_blockcopy import model
 from nova_blockcopy import plan
 from nova_blockcopy import progress
@@ -202,7 +203,7 @@ class Scene:
             hypervisor.Hypervisor(self.home.hostname, connect),
             peer.InProcess(answer),
             settings(self.home, **options),
-            listener=listener,
+            observers=[events.on_progress(listener)],
         )
 
     def settle(self) -> model.Role | None:

@@ -106,3 +106,10 @@ class TestMeter(base.TestCase):
         self.read(disk(processed=10, total=1000))
         now = self.read(disk(processed=20, total=2000))
         self.assertEqual(1980, now.remaining_bytes)
+
+    def test_each_disk_has_a_rate_of_its_own(self):
+        self.read(disk('vda', 0), disk('vdb', 500))
+        now = self.read(disk('vda', 100), disk('vdb', 500), after=2)
+        self.assertEqual({'vda': 50.0, 'vdb': 0.0}, now.rates)
+        self.assertEqual(18.0, now.time_left_of(now.disks[0]))
+        self.assertIsNone(now.time_left_of(now.disks[1]))

@@ -14,6 +14,7 @@ import fixtures
 import libvirt
 
 from nova_blockcopy import domxml
+from nova_blockcopy import events
 from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import plan
@@ -267,7 +268,7 @@ class WorldTestCase(base.TestCase):
             self.a.hypervisor('host-a'),
             self.channel(),
             self.host_settings('a'),
-            listener=self._listen,
+            observers=[events.on_progress(self._listen)],
             switch=switch,
         )
         self.running = made

@@ -76,7 +76,7 @@ class TestRounds(SeedingTestCase):
             self.asked,
         )
         self.assertEqual(model.Role.DESTINATION, record.authority)
-        self.assertIsNotNone(self.running.forecast)
+        self.assertIsNotNone(self.running.progress.forecast)
         (snapshot,) = self.a.snapshots
         self.assertTrue(
             snapshot[1] & libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_ATOMIC
@@ -337,7 +337,7 @@ class TestCopies(SeedingTestCase):
         (message,) = said
         self.assertFalse(message['synchronous_writes'])
         # half of what is copied meanwhile
-        rate = migration.forecast.rate
+        rate = migration.progress.forecast.rate
         self.assertEqual(int(rate / 2), message['guest_bandwidth'])
         machine = self.b.machines[samples.UUID]
         self.assertEqual(set(self.disks), set(machine.limits))

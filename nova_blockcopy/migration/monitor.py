@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tells the observers of one migration what happens on this host."""
+
+import collections
+import dataclasses
+import threading
+import time
+from collections.abc import Iterable
+
+from oslo_log import log as logging
+
+from nova_blockcopy import events
+from nova_blockcopy import forecast
+from nova_blockcopy import model
+from nova_blockcopy import progress
+from nova_blockcopy import states
+from nova_blockcopy.records import journal
+from nova_blockcopy.records import report
+
+LOG = logging.getLogger(__name__)
+
+
+def reporting(
+    directory: str, observers: Iterable[events.Observer] = (), limit: int = 0
+) -> 'Monitor':
+    """A monitor that keeps a report next to the journal.
+
+    :param directory: the directory of the journals
+    :param observers: more of them
+    :param limit: bytes/s for all disks together; 0 = no limit
+    """
+    reporter = report.Reporter(report.Reports(directory))
+    return Monitor([reporter, *observers], limit)
+
+
+class Monitor:
+    """Turns journal entries and figures into events. Thread-safe.
+
+    The first entry of the journal that it sees is the first event.
+
+    :param observers: called with each event
+    :param limit: bytes/s for all disks together; 0 = no limit
+    """
+
+    def __init__(
+        self, observers: Iterable[events.Observer], limit: int = 0
+    ) -> None:
+        self.progress = progress.Progress(
+            state=states.State.PREPARING, limit=limit
+        )
+        #: The limit as it is now; bytes/s, 0 = no limit.
+        self.limit = limit
+        self._observers = tuple(observers)
+        self._subject: events.Subject | None = None
+        self._state = states.State.PREPARING
+        self._ended = False
+        self._meter = progress.Meter(time.monotonic)
+        self._phases: dict[states.State, float] = collections.defaultdict(
+            float
+        )
+        self._since = time.monotonic()
+        self._door = threading.RLock()
+
+    def enter(self, record: journal.Record) -> None:
+        """Take an entry of the journal, as soon as it is written."""
+        with self._door:
+            if self._ended:
+                return
+            if self._subject is None:
+                self._begin(record)
+            elif record.state is self._state:
+                return
+            else:
+                self._change(self._subject, record)
+            self.watch(record.state)
+
+    def watch(
+        self,
+        state: states.State,
+        disks: tuple[model.DiskProgress, ...] = (),
+    ) -> None:
+        """Take a state and the figures of disks."""
+        with self._door:
+            self.progress = dataclasses.replace(
+                self._meter.read(state, disks),
+                limit=self.limit,
+                forecast=self.progress.forecast,
+            )
+            if self._subject is not None and not self._ended:
+                self._tell(
+                    events.Progressed(
+                        subject=self._subject, progress=self.progress
+                    )
+                )
+
+    def foresee(self, found: forecast.Forecast) -> None:
+        """Take a forecast of the remote window."""
+        with self._door:
+            self.progress = dataclasses.replace(self.progress, forecast=found)
+
+    def end(
+        self,
+        outcome: events.Outcome,
+        reason: str = '',
+        longest_stop_s: float | None = None,
+    ) -> None:
+        """Tell that the engine has come to its end, once."""
+        with self._door:
+            if self._subject is None or self._ended:
+                return
+            self._ended = True
+            self._count()
+            self._tell(
+                events.Ended(
+                    subject=self._subject,
+                    outcome=outcome,
+                    reason=reason,
+                    copied_bytes=self.progress.processed_bytes,
+                    phases=dict(self._phases),
+                    longest_stop_s=longest_stop_s,
+                )
+            )
+
+    def _begin(self, record: journal.Record) -> None:
+        self._subject = events.Subject(
+            migration=record.migration,
+            guest=record.guest,
+            name=record.name,
+            role=record.role,
+            mode=record.mode,
+            peer=record.peer,
+        )
+        self._state = record.state
+        self._since = time.monotonic()
+        self._tell(
+            events.Started(
+                subject=self._subject,
+                state=record.state,
+                limit=self.limit,
+            )
+        )
+
+    def _change(self, subject: events.Subject, record: journal.Record) -> None:
+        self._count()
+        before, self._state = self._state, record.state
+        self._tell(
+            events.PhaseChanged(
+                subject=subject,
+                before=before,
+                state=record.state,
+                note=record.history[-1].note if record.history else '',
+            )
+        )
+
+    def _count(self) -> None:
+        now = time.monotonic()
+        self._phases[self._state] += now - self._since
+        self._since = now
+
+    def _tell(self, event: events.Event) -> None:
+        for observer in self._observers:
+            try:
+                observer(event)
+            except Exception:  # an observer must not end the migration
+                LOG.exception(
+                    'Guest %s: an observer failed at %s',
+                    *(event.subject.name, type(event).__name__),
+                )
