@@ -79,9 +79,11 @@ def settings(conf: cfg.ConfigOpts, **overrides: Any) -> Settings:
                 else:
                     values[opt.dest] = conf[group][opt.dest]
             except (ValueError, cfg.ConfigFileValueError) as e:
+                # that of oslo.config begins with the place, as a tuple
+                fault = e.__context__ or e
                 raise exception.InvalidOption(
                     option=f'[{group}] {opt.dest}',
-                    reason=f'{given}{e}.',
+                    reason=f'{given}{str(fault).rstrip(".")}.',
                 ) from e
     if overrides:
         raise exception.InvalidOption(

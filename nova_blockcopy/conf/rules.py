@@ -46,6 +46,13 @@ def check(values: Mapping[str, Any]) -> None:
             'the value is above export_port_max. Set it to export_port_max '
             'or less.',
         )
+    if values['poll_interval'] > values['stall_timeout']:
+        _require(
+            'poll_interval',
+            f'{values["poll_interval"]} s is longer than stall_timeout '
+            f'({values["stall_timeout"]} s), so each copy would count as '
+            f'stalled. Set less than stall_timeout.',
+        )
 
 
 def check_nova(

@@ -113,7 +113,10 @@ def _prepare(
             with contextlib.suppress(FileNotFoundError):
                 _restrict(str(each), mode if each.is_dir() else _FILE)
     except OSError as e:
-        raise unsafe(reason=f'{e.filename}: {e.strerror}.') from e
+        raise unsafe(
+            reason=f'{e.filename}: {e.strerror}. Make this directory, or name '
+            f'another one.'
+        ) from e
 
 
 def look(path: str) -> Place:

@@ -22,7 +22,7 @@ from nova_blockcopy.nova import reconcile
 from nova_blockcopy.nova import service
 from nova_blockcopy.nova import settings
 from nova_blockcopy.nova import source_hooks
-from nova_blockcopy.runtime import children
+from nova_blockcopy.nova import startup
 
 LOG = logging.getLogger(__name__)
 
@@ -46,9 +46,9 @@ class BlockCopyLibvirtDriver(
     def init_host(self, host: str) -> None:
         """Start the engine, and reconcile what a crash has left.
 
-        :raises ChildrenIgnored: this process ignores SIGCHLD
+        :raises SystemExit: an option of this host cannot be used
         """
-        children.check()
+        startup.require(self._uri())
         super().init_host(host)
         self._service = service.Service(
             host,

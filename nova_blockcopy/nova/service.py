@@ -7,15 +7,12 @@ from typing import Any
 
 from oslo_log import log as logging
 
-from nova_blockcopy import conf
 from nova_blockcopy import events
 from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import plan
 from nova_blockcopy import progress
 from nova_blockcopy.host import certificates
-from nova_blockcopy.host import deltas
-from nova_blockcopy.host import directories
 from nova_blockcopy.host import hypervisor
 from nova_blockcopy.host import images
 from nova_blockcopy.host import scope
@@ -63,7 +60,6 @@ class Service:
     ) -> None:
         self.settings = settings.read(uri)
         directory = self.settings.journal_dir
-        _prepare_directories(self.settings)
         _report_scopes()
         _report_visibility()
         certificates.report(host, self.settings)
@@ -278,23 +274,6 @@ class Service:
             observers=[events.on_progress(listener)],
             switch=switch(disks=tuple(wanted.bases)),
         )
-
-
-def _prepare_directories(options: conf.Settings) -> None:
-    """Make the directories of this host, or make them safe again.
-
-    A ``delta_dir`` that cannot be used is found again by each migration, which
-    then uses direct mode. So nova-compute starts without the directory.
-
-    :raises UnsafeDirectory: ``journal_dir`` cannot be relied on
-    """
-    directories.prepare(
-        options.journal_dir, 'journal_dir', directories.PRIVATE
-    )
-    try:
-        deltas.prepare(options.delta_dir)
-    except (exception.UnsafeDirectory, exception.HelperError) as e:
-        LOG.error('Guests cannot be seeded: %s', e)
 
 
 def _report_scopes() -> None:

@@ -27,6 +27,7 @@ from nova_blockcopy.nova import channel
 from nova_blockcopy.nova import compat
 from nova_blockcopy.nova import driver
 from nova_blockcopy.nova import reconcile
+from nova_blockcopy.nova import startup
 from nova_blockcopy.tests.nova import base
 from nova_blockcopy.tests.nova import driver_base
 from nova_blockcopy.tests.unit import fakes
@@ -133,10 +134,8 @@ class TestChildren(base.TestCase):
         self.fake_nova('init_host', side_effect=AssertionError)
         self.ignore_children()
         made = driver.BlockCopyLibvirtDriver(mock.Mock())
-        error = self.assertRaises(
-            exception.ChildrenIgnored, made.init_host, base.HERE
-        )
-        self.assertIn('ignores the signal SIGCHLD', str(error))
+        self.assertRaises(SystemExit, made.init_host, base.HERE)
+        self.assertIn('ignores the signal SIGCHLD', self.log.output)
 
 
 @ddt.ddt
@@ -152,21 +151,24 @@ class TestDirectories(base.TestCase):
             group='blockcopy', **{option: str(self.open / option)}
         )
 
+    def prepare(self):
+        startup.check('qemu:///system')
+
     def test_a_journal_that_others_can_replace(self):
         self.use('journal_dir')
-        error = self.assertRaises(exception.UnsafeDirectory, self.service)
+        error = self.assertRaises(exception.UnsafeDirectory, self.prepare)
         self.assertIn(f'chmod go-w {self.open}', str(error))
 
     def test_deltas_that_others_can_replace(self):
         """Other guests need the guards of the service."""
         self.use('delta_dir')
         log = self.useFixture(fixtures.FakeLogger(level=logging.ERROR))
-        made = self.service()
+        self.prepare()
         self.assertIn(f'chmod go-w {self.open}', log.output)
         self.assertRaises(
             exception.UnsafeDirectory,
             deltas.prepare,
-            made.settings.delta_dir,
+            self.service().settings.delta_dir,
         )
 
     @ddt.data(
@@ -206,7 +208,7 @@ class TestDirectories(base.TestCase):
         self.assertIn('No disk can leave this host', log.output)
         self.assertIn(f'{self.directory}/ca-cert.pem', log.output)
 
-    def test_it_starts_without_a_helper(self):
+    def test_the_log_tells_that_the_helper_has_ended(self):
         failure = exception.HelperError(section='s', reason='no sudo')
         for module, name in ((visibility, '_current'), (scope, 'obstacle')):
             self.fake(module, name, side_effect=failure)
@@ -217,6 +219,7 @@ class TestDirectories(base.TestCase):
     @ddt.data(('journal_dir', 0o700), ('delta_dir', 0o711))
     @ddt.unpack
     def test_their_rights(self, option, mode):
+        self.prepare()
         path = getattr(self.service().settings, option)
         self.assertEqual(mode, stat.S_IMODE(os.stat(path).st_mode))
 

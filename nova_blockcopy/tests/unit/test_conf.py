@@ -98,6 +98,11 @@ class TestSettings(base.TestCase):
         )
         self.assertEqual(5, conf.settings(options).call_timeout)
 
+    def test_looks_that_are_too_rare(self):
+        text = '[blockcopy]\npoll_interval = 30\nstall_timeout = 20\n'
+        said = self.refused(self.options(text))
+        self.assertIn('[blockcopy] poll_interval', said)
+
     @ddt.data(
         ('blockcopy', 'granularity', '511'),
         ('blockcopy', 'granularity', '513'),
@@ -136,7 +141,6 @@ class TestSettings(base.TestCase):
         ('blockcopy', 'delta_dir', '/./var//tmp/'),
         ('blockcopy', 'delta_dir', '/dev/shm'),
         ('blockcopy', 'delta_dir', '/run/nova/deltas'),
-        ('blockcopy', 'delta_dir', '/var/lib/nova-blockcopy/journal'),
         ('blockcopy', 'delta_dir', '/var/lib/nova-blockcopy/journal/x'),
         ('blockcopy', 'journal_dir', './journal'),
         ('blockcopy', 'journal_dir', '/etc/.'),
