@@ -11,8 +11,6 @@ import dataclasses
 import time
 from collections.abc import Callable
 
-from oslo_log import log as logging
-
 from nova_blockcopy import domxml
 from nova_blockcopy import exception
 from nova_blockcopy import mirror
@@ -20,6 +18,7 @@ from nova_blockcopy import model
 from nova_blockcopy.drivers import contract
 from nova_blockcopy.host import apparmor
 from nova_blockcopy.host import hypervisor
+from nova_blockcopy.runtime import log as logging
 from nova_blockcopy.runtime import waiting
 
 LOG = logging.getLogger(__name__)
@@ -237,9 +236,8 @@ class CopyJob(Job):
         if 0 < granularity < limits.granularity:
             granularity = limits.granularity
             LOG.info(
-                'Disk %s of guest %s is copied with granularity %d, because '
-                '%s',
-                *(self.disk, self._guest.name, granularity, limits.reason),
+                'Disk %s is copied with granularity %d, because %s',
+                *(self.disk, granularity, limits.reason),
             )
         self._driver.start(
             self._guest.uuid,

@@ -14,8 +14,6 @@ import time
 from collections.abc import Callable
 from collections.abc import Iterable
 
-from oslo_log import log as logging
-
 from nova_blockcopy import conf
 from nova_blockcopy import exception
 from nova_blockcopy import extents
@@ -24,6 +22,7 @@ from nova_blockcopy import progress
 from nova_blockcopy import states
 from nova_blockcopy.host import command
 from nova_blockcopy.host import transfer
+from nova_blockcopy.runtime import log as logging
 
 LOG = logging.getLogger(__name__)
 
@@ -124,7 +123,7 @@ class Seeder:
         workers = self._settings.seed_workers
         with concurrent.futures.ThreadPoolExecutor(workers) as pool:
             for _worker in range(workers):
-                pool.submit(self._guarded)
+                pool.submit(logging.carried(self._guarded))
             try:
                 self._follow(cancelled, watch)
             finally:
@@ -173,8 +172,9 @@ class Seeder:
         try:
             self._carry()
         except Exception as e:  # a thread's entry: no caller would see it
-            LOG.exception('A worker that seeds failed unexpectedly')
-            self._fail(exception.SeedFailed(disk='-', reason=e))
+            LOG.exception('A worker that seeds has failed unexpectedly')
+            disks = ', '.join(work.seed.disk for work in self._works)
+            self._fail(exception.SeedFailed(disk=disks, reason=e))
 
     def _carry(self) -> None:
         while (taken := self._take()) is not None:

@@ -10,14 +10,13 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
-from oslo_log import log as logging
-
 from nova_blockcopy import certificate
 from nova_blockcopy import conf
 from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import wire
 from nova_blockcopy.host import command
+from nova_blockcopy.runtime import log as logging
 from nova_blockcopy.runtime import privsep
 
 LOG = logging.getLogger(__name__)

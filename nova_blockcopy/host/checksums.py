@@ -40,7 +40,9 @@ def of(
     found = []
     for part in wanted:
         if cancelled.is_set():
-            raise exception.Aborted(guest=image.path)
+            raise exception.Aborted(
+                f'The reading of {image.path} was aborted on request.'
+            )
         found.append(
             _content(image, part, timeout)
             if by_content

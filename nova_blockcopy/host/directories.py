@@ -17,10 +17,9 @@ import stat
 from collections.abc import Collection
 from collections.abc import Iterator
 
-from oslo_log import log as logging
-
 from nova_blockcopy import exception
 from nova_blockcopy.records import durable
+from nova_blockcopy.runtime import log as logging
 from nova_blockcopy.runtime import privsep
 
 LOG = logging.getLogger(__name__)

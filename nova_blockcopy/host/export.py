@@ -18,7 +18,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import psutil
-from oslo_log import log as logging
 
 from nova_blockcopy import certificate
 from nova_blockcopy import conf
@@ -31,6 +30,7 @@ from nova_blockcopy.host import header
 from nova_blockcopy.host import images
 from nova_blockcopy.host import qemu
 from nova_blockcopy.host import scope
+from nova_blockcopy.runtime import log as logging
 from nova_blockcopy.runtime import privsep
 from nova_blockcopy.runtime import waiting
 
@@ -86,7 +86,6 @@ class Exporter:
             )
             pid = self._serve(export, image, peer)
             if pid is not None:
-                LOG.info('Disk %s is exported at port %d', export.disk, port)
                 return dataclasses.replace(export, pid=pid)
         raise exception.ExportError(
             path=image.path,
@@ -177,14 +176,12 @@ class Exporter:
                 path=export.disk,
                 reason='qemu-nbd ended right after the start.',
             )
-        if encryption is None:
-            LOG.warning(
-                'Disk %s is exported in clear text at port %d of %s: every '
-                'program that can connect to this port can read and write the '
-                'disk. To encrypt exports, set [blockcopy] export_tls on all '
-                'hosts.',
-                *(export.disk, export.port, export.address),
-            )
+        LOG.debug(
+            'Disk %s is exported %s at port %d of %s',
+            export.disk,
+            'in clear text' if encryption is None else 'by TLS',
+            *(export.port, export.address),
+        )
         return pid
 
     def _encryption(

@@ -10,12 +10,12 @@ import threading
 
 import libvirt
 import libvirt_qemu
-from oslo_log import log as logging
 
 from nova_blockcopy import conf
 from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy.host import hypervisor
+from nova_blockcopy.runtime import log as logging
 from nova_blockcopy.runtime import task
 from nova_blockcopy.runtime import waiting
 

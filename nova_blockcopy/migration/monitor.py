@@ -7,15 +7,15 @@ import threading
 import time
 from collections.abc import Iterable
 
-from oslo_log import log as logging
-
 from nova_blockcopy import events
 from nova_blockcopy import forecast
 from nova_blockcopy import model
 from nova_blockcopy import progress
 from nova_blockcopy import states
+from nova_blockcopy.migration import progress_log
 from nova_blockcopy.records import journal
 from nova_blockcopy.records import report
+from nova_blockcopy.runtime import log as logging
 
 LOG = logging.getLogger(__name__)
 
@@ -23,14 +23,14 @@ LOG = logging.getLogger(__name__)
 def reporting(
     directory: str, observers: Iterable[events.Observer] = (), limit: int = 0
 ) -> 'Monitor':
-    """A monitor that keeps a report next to the journal.
+    """A monitor that keeps a report next to the journal, and a log.
 
     :param directory: the directory of the journals
     :param observers: more of them
     :param limit: bytes/s for all disks together; 0 = no limit
     """
     reporter = report.Reporter(report.Reports(directory))
-    return Monitor([reporter, *observers], limit)
+    return Monitor([progress_log.ProgressLog(), reporter, *observers], limit)
 
 
 class Monitor:
@@ -162,7 +162,4 @@ class Monitor:
             try:
                 observer(event)
             except Exception:  # an observer must not end the migration
-                LOG.exception(
-                    'Guest %s: an observer failed at %s',
-                    *(event.subject.name, type(event).__name__),
-                )
+                LOG.exception('An observer failed at %s', type(event).__name__)

@@ -16,9 +16,8 @@ from collections.abc import Iterator
 from typing import Any
 from typing import Protocol
 
-from oslo_log import log as logging
-
 from nova_blockcopy import exception
+from nova_blockcopy.runtime import log as logging
 
 LOG = logging.getLogger(__name__)
 
@@ -75,6 +74,15 @@ def migration_of(message: Message) -> str:
     if not isinstance(migration, str) or not _ID.fullmatch(migration):
         raise ValueError(f'{migration!r} is no id of a migration')
     return migration
+
+
+def about(message: Message) -> contextlib.AbstractContextManager[None]:
+    """Have the lines about a message name its guest, if it has one."""
+    try:
+        guest = guest_of(message)
+    except (LookupError, ValueError):
+        guest = None
+    return logging.about(guest)
 
 
 @contextlib.contextmanager

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The progress of a migration in the log of nova-compute."""
+"""The progress of a migration in the log of nova-compute, on both hosts."""
 
 import time
 
-from oslo_log import log as logging
-
 from nova_blockcopy import events
+from nova_blockcopy.runtime import log as logging
 
 LOG = logging.getLogger(__name__)
 
@@ -27,4 +26,4 @@ class ProgressLog:
             and now - self._logged_at >= _INTERVAL
         ):
             self._logged_at = now
-            LOG.info('Guest %s: %s', event.subject.name, event.progress)
+            LOG.info('%s', event.progress)

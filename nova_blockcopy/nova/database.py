@@ -4,6 +4,8 @@
 import datetime
 from typing import Any
 
+from oslo_context import context as oslo_context
+
 from nova_blockcopy.nova import compat
 
 _IN_PROGRESS = ['preparing', 'running']
@@ -15,9 +17,26 @@ IDLE = (None, compat.MIGRATING, compat.DELETING)
 def admin_context(*, read_deleted: bool = False) -> Any:
     """A context for requests of nova-compute itself.
 
+    It has the id of the request that this thread works for, if there is one.
+
     :param read_deleted: also find instances that were deleted
     """
-    return compat.get_admin_context('yes' if read_deleted else 'no')
+    made = compat.get_admin_context('yes' if read_deleted else 'no')
+    current = oslo_context.get_current()
+    if current is not None:
+        made.request_id = current.request_id
+    return made
+
+
+def begin_request(request_id: str = '') -> None:
+    """Have the lines and messages of this thread belong to one request.
+
+    :param request_id: that of an earlier request that is gone on with; a new
+        one without it
+    """
+    made = compat.get_admin_context()
+    made.request_id = request_id or oslo_context.generate_request_id()
+    made.update_store()
 
 
 def instance(context: Any, uuid: str) -> Any:

@@ -4,18 +4,20 @@
 import functools
 from typing import Any
 
-from oslo_log import log as logging
-
 from nova_blockcopy import exception
+from nova_blockcopy.migration import peer
 from nova_blockcopy.nova import bases
 from nova_blockcopy.nova import channel
 from nova_blockcopy.nova import compat
 from nova_blockcopy.nova import handshake
 from nova_blockcopy.nova import service
+from nova_blockcopy.nova import tagging
+from nova_blockcopy.runtime import log as logging
 
 LOG = logging.getLogger(__name__)
 
 
+@tagging.tagged
 class DestinationHooks(compat.LibvirtDriver):  # type: ignore[misc]
     """The mixin for the bases, the messages and the rollback."""
 
@@ -79,7 +81,8 @@ class DestinationHooks(compat.LibvirtDriver):  # type: ignore[misc]
         message = data.get(channel.KEY)
         if message is None:
             return super().check_instance_shared_storage_remote(context, data)
-        return self._service.answer(message)
+        with peer.about(message):
+            return self._service.answer(message)
 
     def post_live_migration_at_destination(
         self,

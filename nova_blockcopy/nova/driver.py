@@ -10,8 +10,6 @@ import functools
 import importlib.metadata
 from typing import Any
 
-from oslo_log import log as logging
-
 from nova_blockcopy.nova import compat
 from nova_blockcopy.nova import contract
 from nova_blockcopy.nova import destination_hooks
@@ -23,6 +21,7 @@ from nova_blockcopy.nova import service
 from nova_blockcopy.nova import settings
 from nova_blockcopy.nova import source_hooks
 from nova_blockcopy.nova import startup
+from nova_blockcopy.runtime import log as logging
 
 LOG = logging.getLogger(__name__)
 

@@ -9,16 +9,17 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from oslo_log import log as logging
-
 from nova_blockcopy.nova import compat
 from nova_blockcopy.nova import database
 from nova_blockcopy.nova import evacuation
 from nova_blockcopy.nova import service
+from nova_blockcopy.nova import tagging
+from nova_blockcopy.runtime import log as logging
 
 LOG = logging.getLogger(__name__)
 
 
+@tagging.tagged
 class GuardedOperations(compat.LibvirtDriver):  # type: ignore[misc]
     """The mixin for the removal, start and use of an instance."""
 

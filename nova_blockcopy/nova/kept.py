@@ -16,13 +16,12 @@ import threading
 import time
 from collections.abc import Mapping
 
-from oslo_log import log as logging
-
 from nova_blockcopy import model
 from nova_blockcopy import wire
 from nova_blockcopy.nova import compat
 from nova_blockcopy.records import durable
 from nova_blockcopy.records import received
+from nova_blockcopy.runtime import log as logging
 
 LOG = logging.getLogger(__name__)
 
@@ -87,9 +86,9 @@ class Kept:
                 shutil.rmtree(self._folder(guest), ignore_errors=True)
                 home.rename(self._folder(guest))
         LOG.info(
-            'Instance %s: its seeded bases are kept on this host for %d s, '
-            'for another attempt',
-            *(guest, seconds),
+            'The seeded bases are kept on this host for %d s, for another '
+            'attempt',
+            seconds,
         )
         self._schedule(guest, until)
 
@@ -148,7 +147,9 @@ class Kept:
 
     def _schedule(self, guest: str, until: float) -> None:
         timer = threading.Timer(
-            max(0.0, until - time.time()), self._expire, [guest, until]
+            max(0.0, until - time.time()),
+            logging.carried(self._expire),
+            [guest, until],
         )
         timer.daemon = True
         timer.start()
@@ -157,8 +158,9 @@ class Kept:
         with self._lock:
             if self._read(guest).until != until:
                 return
-            LOG.info('Instance %s: its kept bases are removed', guest)
-            self.drop(guest)
+            with logging.about(guest):
+                LOG.info('The kept bases are removed')
+                self.drop(guest)
 
     def _read(self, guest: str) -> _Note:
         path = str(self._note(guest))
@@ -168,10 +170,11 @@ class Kept:
         except (OSError, ValueError) as e:
             # nova-compute must start, and no volume is removed by a guess
             LOG.error(
-                'Instance %s: the note %s of its kept bases cannot be read '
-                '(%s). If Nova has the instance on another host, remove the '
-                'volumes that it has here, and then the note.',
-                *(guest, path, e),
+                'The note %s of kept bases cannot be read (%s). If Nova has '
+                'the instance on another host, remove the volumes that it '
+                'has here, and then the note.',
+                *(path, e),
+                instance={'uuid': guest},
             )
             return _Note()
 

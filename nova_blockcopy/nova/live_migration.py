@@ -17,7 +17,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import libvirt
-from oslo_log import log as logging
 
 from nova_blockcopy import exception
 from nova_blockcopy import progress
@@ -26,6 +25,7 @@ from nova_blockcopy.migration.source import migration as engine
 from nova_blockcopy.nova import compat
 from nova_blockcopy.nova import memo
 from nova_blockcopy.records import journal
+from nova_blockcopy.runtime import log as logging
 
 LOG = logging.getLogger(__name__)
 
@@ -87,9 +87,12 @@ class LiveMigration:
         try:
             migration.run()
         except (exception.Refused, exception.MigrationUndone) as e:
-            LOG.warning('%s', e)
             aborted = isinstance(e.__cause__, exception.Aborted)
+            (LOG.info if aborted else LOG.warning)('%s', e)
             self._end(Outcome.ABORTED if aborted else Outcome.UNDONE, e)
+        except exception.MigrationStuck as e:
+            LOG.error('%s', e)
+            self._end(Outcome.STUCK, e)
         except Exception as e:  # whatever it is, Nova must not clean up
             LOG.exception('The migration is stuck')
             self._end(Outcome.STUCK, e)
@@ -279,7 +282,8 @@ class _Figures:
             if self._saves:
                 return
             self._saves = True
-        threading.Thread(target=self._save, name=SAVER, daemon=True).start()
+        save = logging.carried(self._save)
+        threading.Thread(target=save, name=SAVER, daemon=True).start()
 
     def _save(self) -> None:
         """Save the latest figures, until there are no later ones."""

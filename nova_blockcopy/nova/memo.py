@@ -13,6 +13,7 @@ from nova_blockcopy.nova import compat
 
 _ACTIVE = 'active'
 _VM_STATE = 'vm_state'
+_REQUEST = 'request_id'
 _MIGRATE_DATA = 'migrate_data'
 _BLOCK_DEVICES = 'source_bdms'
 
@@ -21,18 +22,21 @@ _BLOCK_DEVICES = 'source_bdms'
 class Memo:
     """The facts about one live migration. Runs on the source.
 
-    ``vm_state`` is the instance's from before the migration. ``migrate_data``
-    is Nova's data of the migration. ``source_bdms`` are the block device
-    mappings with the connections of this host. The last two are None if the
-    journal has none.
+    ``vm_state`` is the instance's from before the migration. ``request_id``
+    is that of the user's request. ``migrate_data`` is Nova's data of the
+    migration. ``source_bdms`` are the block device mappings with the
+    connections of this host. The last two are None if the journal has none.
     """
 
     vm_state: str = _ACTIVE
+    request_id: str = ''
     migrate_data: Any = None
     source_bdms: Any = None
 
 
-def make(instance: Any, migrate_data: Any, post_method: Any) -> Memo:
+def make(
+    context: Any, instance: Any, migrate_data: Any, post_method: Any
+) -> Memo:
     """The facts about a live migration that begins.
 
     ``ComputeManager._do_live_migration`` reads the block device mappings
@@ -43,6 +47,7 @@ def make(instance: Any, migrate_data: Any, post_method: Any) -> Memo:
     """
     return Memo(
         vm_state=instance.vm_state,
+        request_id=context.request_id,
         migrate_data=migrate_data,
         source_bdms=getattr(post_method, 'keywords', {}).get(_BLOCK_DEVICES),
     )
@@ -54,9 +59,15 @@ def pack(memo: Memo) -> dict[str, Any]:
     context = compat.get_admin_context()
     return {
         _VM_STATE: memo.vm_state,
+        _REQUEST: memo.request_id,
         _MIGRATE_DATA: packed(context, memo.migrate_data),
         _BLOCK_DEVICES: packed(context, memo.source_bdms),
     }
+
+
+def request_id(packed: dict[str, Any]) -> str:
+    """The id of the user's request; empty if the journal does not have it."""
+    return str(packed.get(_REQUEST, ''))
 
 
 def unpack(context: Any, packed: dict[str, Any]) -> Memo:
@@ -67,6 +78,7 @@ def unpack(context: Any, packed: dict[str, Any]) -> Memo:
     unpacked = compat.NovaObjectSerializer().deserialize_entity
     return Memo(
         vm_state=packed.get(_VM_STATE, _ACTIVE),
+        request_id=request_id(packed),
         migrate_data=unpacked(context, packed.get(_MIGRATE_DATA)),
         source_bdms=unpacked(context, packed.get(_BLOCK_DEVICES)),
     )

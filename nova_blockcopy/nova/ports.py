@@ -11,9 +11,8 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from oslo_log import log as logging
-
 from nova_blockcopy.nova import compat
+from nova_blockcopy.runtime import log as logging
 
 LOG = logging.getLogger(__name__)
 

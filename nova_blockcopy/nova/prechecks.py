@@ -13,12 +13,14 @@ from nova_blockcopy import states
 from nova_blockcopy.nova import compat
 from nova_blockcopy.nova import handshake
 from nova_blockcopy.nova import service
+from nova_blockcopy.nova import tagging
 from nova_blockcopy.runtime import waiting
 
 #: Seconds that a settled migration gets to close its journal.
 _CLOSING = 10
 
 
+@tagging.tagged
 class Prechecks(compat.LibvirtDriver):  # type: ignore[misc]
     """The mixin for the checks, in the order in which Nova calls them.
 

@@ -16,17 +16,19 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from typing import Any
 
-from oslo_log import log as logging
-
 from nova_blockcopy import exception
 from nova_blockcopy import model
+from nova_blockcopy import states
 from nova_blockcopy.nova import compat
 from nova_blockcopy.nova import database
 from nova_blockcopy.nova import guards
+from nova_blockcopy.nova import memo
+from nova_blockcopy.nova import patience as patiences
 from nova_blockcopy.nova import service
 from nova_blockcopy.nova import settlement
 from nova_blockcopy.records import journal
 from nova_blockcopy.records import report
+from nova_blockcopy.runtime import log as logging
 
 LOG = logging.getLogger(__name__)
 
@@ -34,8 +36,9 @@ LOG = logging.getLogger(__name__)
 #: gives a service 90 s to start (DefaultTimeoutStartSec), and Nova needs
 #: time, too.
 _PATIENCE = 20
-#: Seconds between two attempts.
+#: Seconds between two attempts, after the first one and at most.
 _PAUSE = 10
+_LONGEST = 60
 #: The name of the thread that settles in the background.
 THREAD = 'nova-blockcopy-settle'
 #: Errors that are logged without a traceback.
@@ -63,6 +66,7 @@ class Reconciler:
         #: destination may have made bases for them.
         self._unbegun: dict[str, Any] = {}
         self._works = False
+        self._patience: dict[str, patiences.Patience] = {}
 
     def run(self, patience: float = _PATIENCE) -> set[str]:
         """Try to settle each migration once, in the background.
@@ -72,6 +76,7 @@ class Reconciler:
             attempt, or whose first attempt is not over
         """
         self._journal.tidy()
+        self._patience.clear()
         journals = self._journal.guests()
         self._unbegun = {
             each.instance_uuid: each
@@ -135,20 +140,42 @@ class Reconciler:
         threading.Thread(target=work, name=THREAD, daemon=True).start()
 
     def _try(self, guest: str) -> bool:
-        """Settle a guest's migration.
+        """Settle a guest's migration, unless its last attempt was just now.
 
         :returns: False if another attempt is needed
         """
+        patience = self._patience.setdefault(
+            guest, patiences.Patience(_PAUSE, _LONGEST)
+        )
+        if not patience.over:
+            return False
+        with logging.about(guest), patience.lines.another():
+            settled = self._try_now(guest)
+        if settled:
+            del self._patience[guest]
+        else:
+            patience.failed()
+        return settled
+
+    def _try_now(self, guest: str) -> bool:
+        database.begin_request()
         try:
             record = self._journal.find(guest)
         except exception.JournalError as e:  # which no time will heal
-            LOG.error('The migration of instance %s: %s', guest, e)
+            LOG.error('The migration cannot be settled: %s', e)
             self.unreadable.add(guest)
             return True
         if record is None:
             return self._try_unbegun(guest)
+        database.begin_request(memo.request_id(record.memo))
         if record.role is model.Role.DESTINATION:
             return self._try_here(record)
+        if record.state is not states.State.SETTLED:
+            LOG.warning(
+                'The migration to %s has stopped in state %s, and is settled '
+                'now',
+                *(record.peer, record.state),
+            )
         return self._attempt(
             *(guest, record.peer), lambda: self._settler.settle(record)
         )
@@ -176,13 +203,20 @@ class Reconciler:
     ) -> bool:
         try:
             action()
-        except Exception as e:  # the host must come up for its other guests
+        except _EXPECTED as e:
             LOG.warning(
-                'The migration of instance %s to %s cannot be settled yet and '
-                'will be tried again. Until then nothing of it is started or '
-                'removed. Reason: %s',
-                *(guest, dest, e),
-                exc_info=not isinstance(e, _EXPECTED),
+                'The migration to %s cannot be settled yet and will be tried '
+                'again. Until then nothing of it is started or removed. '
+                'Reason: %s',
+                *(dest, e),
+            )
+            self._report(guest, str(e))
+            return False
+        except Exception as e:  # the host must come up for its other guests
+            LOG.exception(
+                'The attempt to settle the migration to %s has failed '
+                'unexpectedly, and will be repeated',
+                dest,
             )
             self._report(guest, str(e))
             return False

@@ -5,8 +5,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from oslo_log import log as logging
-
+from nova_blockcopy import conf
 from nova_blockcopy import events
 from nova_blockcopy import exception
 from nova_blockcopy import model
@@ -36,6 +35,7 @@ from nova_blockcopy.nova import trust
 from nova_blockcopy.records import expected
 from nova_blockcopy.records import journal
 from nova_blockcopy.records import received
+from nova_blockcopy.runtime import log as logging
 
 LOG = logging.getLogger(__name__)
 
@@ -63,6 +63,7 @@ class Service:
         _report_scopes()
         _report_visibility()
         certificates.report(host, self.settings)
+        _report_clear_text(self.settings)
         self.journal = journal.Journal(directory)
         self.expected = expected.Expected(directory)
         self.guard = guards.Guard(self.journal, self.expected)
@@ -273,6 +274,18 @@ class Service:
             self.settings,
             observers=[events.on_progress(listener)],
             switch=switch(disks=tuple(wanted.bases)),
+        )
+
+
+def _report_clear_text(options: conf.Settings) -> None:
+    """Log whether the disks of this host travel in clear text."""
+    if not options.export_tls and options.allow_plaintext:
+        LOG.warning(
+            'The disks of this host are exported in clear text ([blockcopy] '
+            'allow_plaintext). While a guest moves, every program that can '
+            'connect to %s can read and write its disks. To encrypt exports, '
+            'set [blockcopy] export_tls on all hosts.',
+            options.export_address,
         )
 
 

@@ -8,8 +8,6 @@ destination (``novas_part``).
 
 from typing import Any
 
-from oslo_log import log as logging
-
 from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy.nova import channel
@@ -19,6 +17,7 @@ from nova_blockcopy.nova import messages
 from nova_blockcopy.nova import novas_part
 from nova_blockcopy.nova import service
 from nova_blockcopy.records import journal
+from nova_blockcopy.runtime import log as logging
 
 LOG = logging.getLogger(__name__)
 
@@ -101,9 +100,9 @@ class Settler:
             self._engine.remove_deleted(record.guest)
         self._engine.close(settled, to)
         LOG.warning(
-            'Instance %s was deleted during its migration. Its guest is on '
+            'The instance was deleted during its migration. Its guest is on '
             'the %s, where Nova removes it',
-            *(record.guest, settled.authority),
+            settled.authority,
         )
 
     def roll_back_here(self, record: journal.Record) -> None:
@@ -154,16 +153,14 @@ class Settler:
         latest = database.latest_migration(context, guest)
         if instance.host != compat.CONF.host or latest.id != migration.id:
             LOG.error(
-                'Instance %s has been migrated since an attempt to migrate it '
-                'to %s, which made bases there. Remove these bases by hand',
-                *(guest, dest),
+                'The instance has been migrated since an attempt to migrate '
+                'it to %s, which made bases there. Remove these bases by hand',
+                dest,
             )
             return
         _check_idle(instance)
         LOG.warning(
-            'Instance %s: its migration to %s had not begun, and is rolled '
-            'back',
-            *(guest, dest),
+            'The migration to %s had not begun, and is rolled back', dest
         )
         self._novas.roll_back(context, instance, migration)
 

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any
 
 import libvirt
-from oslo_log import log as logging
 
 from nova_blockcopy import exception
 from nova_blockcopy import model
@@ -24,6 +23,8 @@ from nova_blockcopy.nova import reconcile
 from nova_blockcopy.nova import request
 from nova_blockcopy.nova import service
 from nova_blockcopy.nova import switch
+from nova_blockcopy.nova import tagging
+from nova_blockcopy.runtime import log as logging
 
 LOG = logging.getLogger(__name__)
 
@@ -31,6 +32,7 @@ LOG = logging.getLogger(__name__)
 _LiveMigration = live_migration.LiveMigration
 
 
+@tagging.tagged
 class SourceHooks(compat.LibvirtDriver):  # type: ignore[misc]
     """The mixin for the live migration, its abort and its rollback."""
 
@@ -66,7 +68,7 @@ class SourceHooks(compat.LibvirtDriver):  # type: ignore[misc]
         if migrate_data is None or not handshake.agreed(migrate_data):
             migrate()
             return
-        facts = memo.make(instance, migrate_data, post_method)
+        facts = memo.make(context, instance, migrate_data, post_method)
         current = _LiveMigration(migrate_data.migration, facts)
         self._live_migrations[instance.uuid] = current
         try:

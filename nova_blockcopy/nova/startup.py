@@ -12,8 +12,6 @@ import os
 import stat
 import sys
 
-from oslo_log import log as logging
-
 from nova_blockcopy import conf
 from nova_blockcopy import drivers
 from nova_blockcopy import exception
@@ -22,6 +20,7 @@ from nova_blockcopy.host import directories
 from nova_blockcopy.host import hypervisor
 from nova_blockcopy.nova import settings
 from nova_blockcopy.runtime import children
+from nova_blockcopy.runtime import log as logging
 
 LOG = logging.getLogger(__name__)
 
@@ -32,13 +31,10 @@ def require(uri: str) -> None:
     :param uri: of Nova's libvirt
     :raises SystemExit: an option of this host cannot be used
     """
-    fault = ''
     try:
         check(uri)
     except exception.BlockCopyError as e:
-        fault = str(e)
-    if fault:  # oslo.log repeats an error that is being handled
-        LOG.critical('nova-compute cannot start: %s', fault)
+        LOG.critical('nova-compute cannot start: %s', e)
         sys.exit(1)
 
 

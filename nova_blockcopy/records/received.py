@@ -12,12 +12,11 @@ import threading
 import time
 from collections.abc import Iterable
 
-from oslo_log import log as logging
-
 from nova_blockcopy import extents
 from nova_blockcopy import model
 from nova_blockcopy import wire
 from nova_blockcopy.records import durable
+from nova_blockcopy.runtime import log as logging
 
 LOG = logging.getLogger(__name__)
 

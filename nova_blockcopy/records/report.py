@@ -15,12 +15,11 @@ import pathlib
 import threading
 import time
 
-from oslo_log import log as logging
-
 from nova_blockcopy import events
 from nova_blockcopy import progress
 from nova_blockcopy import wire
 from nova_blockcopy.records import durable
+from nova_blockcopy.runtime import log as logging
 
 LOG = logging.getLogger(__name__)
 

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Work on a separate thread, so that the caller can go on at once.
 
-The destination answers a message while its work goes on in a task.
+The destination answers a message while its work goes on in a task. The lines
+of a task have the guest and the request id of the thread that began it.
 """
 
 import threading
 from collections.abc import Callable
 from typing import Any
 
-from oslo_log import log as logging
-
 from nova_blockcopy import exception
+from nova_blockcopy.runtime import log as logging
 
 LOG = logging.getLogger(__name__)
 
@@ -36,7 +36,9 @@ class Task:
         self._work = work
         self._cancelled = threading.Event()
         self._thread = threading.Thread(
-            target=self._run, name=f'blockcopy-{name}', daemon=True
+            target=logging.carried(self._run),
+            name=f'blockcopy-{name}',
+            daemon=True,
         )
         self._thread.start()
 

@@ -64,7 +64,8 @@ class Dispatcher:
                 self._forget(migration)
             return answer
 
-        return peer.answered(operation, work)
+        with peer.about(message):
+            return peer.answered(operation, work)
 
     def _operations(self, guest: str, migration: str) -> operations.Operations:
         with self._lock:

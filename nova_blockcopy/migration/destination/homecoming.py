@@ -6,8 +6,6 @@ Here the authoritative copy changes from the source to this host.
 
 import threading
 
-from oslo_log import log as logging
-
 from nova_blockcopy import domxml
 from nova_blockcopy import exception
 from nova_blockcopy import model
@@ -17,6 +15,7 @@ from nova_blockcopy import transplant
 from nova_blockcopy.host import hypervisor
 from nova_blockcopy.migration.destination import copying
 from nova_blockcopy.records import journal
+from nova_blockcopy.runtime import log as logging
 
 LOG = logging.getLogger(__name__)
 
@@ -53,8 +52,8 @@ def come_home(
         if not page.record.pivoted or (refused and not again):
             raise
         LOG.warning(
-            'Guest %s: copying the disks again that did not pivot: %s',
-            *(guest.name, e),
+            'The disks that did not pivot are copied again: %s',
+            e,
         )
         _follow(copies, page, cancelled, watch)
     copies.pauses.end()  # an earlier attempt may have left the guest paused

@@ -52,7 +52,7 @@ class Operations:
         self._monitor = monitor.reporting(host.settings.journal_dir)
         self._page.told = self._monitor.enter
         self._bases = base_set.BaseSet(host.settings, guest, migration)
-        self._worker = worker.Worker(guest)
+        self._worker = worker.Worker()
         self._copying: copying.Copying | None = None
         self._figures: tuple[model.DiskProgress, ...] = ()
         #: Keeps a task from opening the journal after a discard.

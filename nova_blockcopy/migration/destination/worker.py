@@ -5,11 +5,10 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from oslo_log import log as logging
-
 from nova_blockcopy import exception
 from nova_blockcopy.migration import peer
 from nova_blockcopy.migration import status
+from nova_blockcopy.runtime import log as logging
 from nova_blockcopy.runtime import task
 
 LOG = logging.getLogger(__name__)
@@ -19,13 +18,9 @@ _INSISTED = ('pivot',)
 
 
 class Worker:
-    """Runs the tasks that the source orders for one migration.
+    """Runs the tasks that the source orders for one migration."""
 
-    :param guest: UUID, for logs
-    """
-
-    def __init__(self, guest: str) -> None:
-        self._guest = guest
+    def __init__(self) -> None:
         self._task: task.Task | None = None
 
     def begin(
@@ -47,8 +42,11 @@ class Worker:
         def logged(cancelled: threading.Event) -> Any:
             try:
                 return work(cancelled)
+            except exception.Aborted as e:
+                LOG.info('Task %s has ended: %s', name, e)
+                raise
             except exception.BlockCopyError as e:
-                LOG.warning('Guest %s: %s failed: %s', self._guest, name, e)
+                LOG.warning('Task %s has failed: %s', name, e)
                 raise
 
         self._task = task.Task(name, logged)

@@ -5,14 +5,13 @@ import dataclasses
 import threading
 from collections.abc import Iterator
 
-from oslo_log import log as logging
-
 from nova_blockcopy import conf
 from nova_blockcopy import exception
 from nova_blockcopy import extents
 from nova_blockcopy import model
 from nova_blockcopy.host import checksums
 from nova_blockcopy.migration.source import remote
+from nova_blockcopy.runtime import log as logging
 from nova_blockcopy.runtime import task
 
 LOG = logging.getLogger(__name__)

@@ -5,8 +5,30 @@ from typing import Any
 
 from nova_blockcopy import model
 from nova_blockcopy import states
+from nova_blockcopy.host import boot
+from nova_blockcopy.host import hypervisor
 from nova_blockcopy.migration import monitor
 from nova_blockcopy.records import journal as journals
+
+
+def first(guest: hypervisor.Guest, **values: Any) -> journals.Record:
+    """Make the first record of the migration of a guest.
+
+    :param values: the fields of the record that the guest does not tell
+    :raises HypervisorError: libvirt does not answer
+    """
+    definition = guest.persistent_xml() or ''
+    return journals.Record(
+        guest=guest.uuid,
+        name=guest.name,
+        role=model.Role.SOURCE,
+        boot=boot.current(),
+        state=states.State.PREPARING,
+        live_xml=guest.live_xml(),
+        persistent_xml=definition,
+        definition=definition,
+        **values,
+    )
 
 
 class Ledger:

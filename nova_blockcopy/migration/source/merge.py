@@ -11,8 +11,6 @@ import dataclasses
 import threading
 from collections.abc import Iterable
 
-from oslo_log import log as logging
-
 from nova_blockcopy import conf
 from nova_blockcopy import domxml
 from nova_blockcopy import drivers
@@ -27,6 +25,7 @@ from nova_blockcopy.host import hypervisor
 from nova_blockcopy.host import images
 from nova_blockcopy.migration import pauses
 from nova_blockcopy.migration.source import definition
+from nova_blockcopy.runtime import log as logging
 
 LOG = logging.getLogger(__name__)
 
@@ -71,10 +70,7 @@ class Merger:
         except exception.BlockCopyError as e:
             if self.guest.power() is not hypervisor.Power.OFF:
                 raise
-            LOG.warning(
-                'Guest %s ended while its deltas were merged: %s',
-                *(self.guest.name, e),
-            )
+            LOG.warning('The guest ended while its deltas were merged: %s', e)
             return False
         return True
 

@@ -15,8 +15,6 @@ from typing import Any
 from typing import NoReturn
 from typing import TypeVar
 
-from oslo_log import log as logging
-
 from nova_blockcopy import conf
 from nova_blockcopy import events
 from nova_blockcopy import exception
@@ -24,14 +22,12 @@ from nova_blockcopy import model
 from nova_blockcopy import plan
 from nova_blockcopy import progress
 from nova_blockcopy import states
-from nova_blockcopy.host import boot
 from nova_blockcopy.host import deltas
 from nova_blockcopy.host import hypervisor
 from nova_blockcopy.host import reach
 from nova_blockcopy.host import rehearsal
 from nova_blockcopy.migration import monitor
 from nova_blockcopy.migration import peer
-from nova_blockcopy.migration import progress_log
 from nova_blockcopy.migration.source import itinerary
 from nova_blockcopy.migration.source import ledger as ledgers
 from nova_blockcopy.migration.source import modes
@@ -42,6 +38,7 @@ from nova_blockcopy.migration.source import remote
 from nova_blockcopy.migration.source import steps
 from nova_blockcopy.migration.source import switch_over
 from nova_blockcopy.records import journal
+from nova_blockcopy.runtime import log as logging
 
 LOG = logging.getLogger(__name__)
 T = TypeVar('T')
@@ -122,7 +119,7 @@ class Migration:
         self._pace.guest = 0
         self._monitor = monitor.reporting(
             self._settings.journal_dir,
-            [progress_log.ProgressLog(), *self._observers],
+            self._observers,
             self._pace.copy,
         )
         self._parts: itinerary.Parts | None = None
@@ -194,20 +191,29 @@ class Migration:
 
         In that case nothing has been changed, or all steps were undone.
         """
-        try:
+        with logging.about(self._uuid()):
+            try:
+                return work()
+            except exception.BlockCopyError as e:
+                reason = modes.why_not_seeded(e)
+                if self._mode is model.Mode.DIRECT or reason is None:
+                    raise
+                LOG.warning(
+                    'The guest cannot be seeded. Its disks are copied in full '
+                    'after the switchover: %s',
+                    reason,
+                )
+            self.close()
+            self._set_out(model.Mode.DIRECT)
             return work()
-        except exception.BlockCopyError as e:
-            reason = modes.why_not_seeded(e)
-            if self._mode is model.Mode.DIRECT or reason is None:
-                raise
-            LOG.warning(
-                'Guest %s cannot be seeded; its disks are copied in full '
-                'after the switchover: %s',
-                *(self._request.guest, reason),
-            )
-        self.close()
-        self._set_out(model.Mode.DIRECT)
-        return work()
+
+    def _uuid(self) -> str | None:
+        found = (
+            self._parts.guest
+            if self._parts
+            else self._here.find(self._request.guest)
+        )
+        return found.uuid if found else None
 
     def _run(self, through: states.State) -> journal.Record:
         if self._parts is None:
@@ -304,21 +310,13 @@ class Migration:
         )
 
     def _record(self, guest: hypervisor.Guest) -> journal.Record:
-        definition = guest.persistent_xml() or ''
-        return journal.Record(
+        return ledgers.first(
+            guest,
             migration=self.id,
-            guest=guest.uuid,
-            name=guest.name,
-            role=model.Role.SOURCE,
             mode=self._mode,
             peer=self._request.peer or self._request.destination.uri,
-            boot=boot.current(),
-            state=states.State.PREPARING,
             home=self._request.home,
             destination=self._request.destination,
-            live_xml=guest.live_xml(),
-            persistent_xml=definition,
-            definition=definition,
             held=self._request.held,
             memo=dict(self._request.memo),
         )
@@ -331,7 +329,6 @@ class Migration:
             self._decided = state not in states.REVERSIBLE
         parts.ledger.note(state, authority=step.authority)
         self._begun.append(step)
-        LOG.info('Guest %s: %s', parts.guest.name, state)
         step.execute()
 
     def _give_up(
@@ -339,7 +336,10 @@ class Migration:
     ) -> NoReturn:
         """Undo the steps that were begun, the last step first."""
         name = parts.guest.name
-        LOG.warning('Guest %s: %s', name, error)
+        aborted = isinstance(error, exception.Aborted)
+        (LOG.info if aborted else LOG.warning)(
+            'The migration is undone: %s', str(error) or type(error).__name__
+        )
         state = parts.ledger.record.state
         try:
             # before the destination forgets the guest
@@ -347,7 +347,6 @@ class Migration:
                 parts.guest, parts.destination, parts.ledger.record
             )
             steps.take_back(self._begun, parts.ledger)
-            aborted = isinstance(error, exception.Aborted)
             how = events.Outcome.ABORTED if aborted else events.Outcome.UNDONE
             self._settle(parts, how, str(error))
         except Exception as e:  # any failure ends the undo

@@ -10,8 +10,6 @@ try again, because every step can be done twice.
 
 import threading
 
-from oslo_log import log as logging
-
 from nova_blockcopy import conf
 from nova_blockcopy import events
 from nova_blockcopy import exception
@@ -29,6 +27,7 @@ from nova_blockcopy.migration.source import reboot
 from nova_blockcopy.migration.source import remote
 from nova_blockcopy.migration.source import steps
 from nova_blockcopy.records import journal
+from nova_blockcopy.runtime import log as logging
 
 LOG = logging.getLogger(__name__)
 
@@ -50,12 +49,11 @@ def settle(
     """
     if record.state is states.State.SETTLED:
         return record.authority
-    parts = _parts(record, here, channel, settings)
-    LOG.warning(
-        'Guest %s: its migration stopped in state %s',
-        record.name,
-        record.state,
-    )
+    with logging.about(record.guest):
+        return _settle(record, _parts(record, here, channel, settings))
+
+
+def _settle(record: journal.Record, parts: itinerary.Parts) -> model.Role:
     ended = obituary.of(parts.guest, parts.destination, record)
     if ended is not None:
         LOG.error('%s', ended)
@@ -72,7 +70,7 @@ def settle(
         side = model.Role.SOURCE
     parts.ledger.note(states.State.SETTLED)
     parts.monitor.end(_outcome(side, record))
-    LOG.warning('Guest %s now uses the disks of the %s', record.name, side)
+    LOG.info('The guest now uses the disks of the %s', side)
     return side
 
 
@@ -143,7 +141,7 @@ def _parts(
 ) -> itinerary.Parts:
     if record.home is None:
         raise exception.JournalError(
-            path=record.guest,
+            path=f'of guest "{record.name}"',
             reason='it does not name the address of this host.',
         )
     told = monitor.reporting(

@@ -4,11 +4,10 @@
 import dataclasses
 import time
 
-from oslo_log import log as logging
-
 from nova_blockcopy import conf
 from nova_blockcopy import exception
 from nova_blockcopy import forecast
+from nova_blockcopy import lines
 from nova_blockcopy import states
 from nova_blockcopy.host import deltas
 from nova_blockcopy.host import hypervisor
@@ -21,6 +20,7 @@ from nova_blockcopy.migration.source import pace
 from nova_blockcopy.migration.source import remote
 from nova_blockcopy.migration.source import rounds
 from nova_blockcopy.migration.source import steps
+from nova_blockcopy.runtime import log as logging
 
 LOG = logging.getLogger(__name__)
 
@@ -123,13 +123,21 @@ class SeedBases(steps.Step):
         self, number: int, now: forecast.Forecast, advice: forecast.Advice
     ) -> None:
         self.ledger.note(note=f'round {number}: {now}; {advice}')
-        LOG.info('Guest %s: %s: %s', self.guest.name, now, advice)
+        LOG.info(lines.round_done(number, now, advice))
         self.monitor.foresee(now)
 
     def _fall_short(self, now: forecast.Forecast) -> None:
         # a copy that is slower than the guest would never get ready
         self.pace.guest = int(now.rate / 2)
-        if self.settings.seed_shortfall_action == 'abort':
+        undone = self.settings.seed_shortfall_action == 'abort'
+        LOG.warning(
+            lines.shortfall(
+                now,
+                self.settings.max_remote_window,
+                None if undone else self.pace.guest,
+            )
+        )
+        if undone:
             moves = self.ledger.record.moves
             raise exception.SeedFailed(
                 disk=', '.join(move.disk for move in moves),

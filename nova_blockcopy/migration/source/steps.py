@@ -22,8 +22,6 @@ from collections.abc import Iterable
 from typing import Any
 from typing import ClassVar
 
-from oslo_log import log as logging
-
 from nova_blockcopy import conf
 from nova_blockcopy import exception
 from nova_blockcopy import model
@@ -39,6 +37,7 @@ from nova_blockcopy.migration.source import obituary
 from nova_blockcopy.migration.source import offer as offers
 from nova_blockcopy.migration.source import pace
 from nova_blockcopy.migration.source import remote
+from nova_blockcopy.runtime import log as logging
 from nova_blockcopy.runtime import waiting
 
 LOG = logging.getLogger(__name__)

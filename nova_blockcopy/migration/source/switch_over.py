@@ -7,8 +7,6 @@ import threading
 from collections.abc import Callable
 from collections.abc import Mapping
 
-from oslo_log import log as logging
-
 from nova_blockcopy import conf
 from nova_blockcopy import domxml
 from nova_blockcopy import exception
@@ -24,6 +22,7 @@ from nova_blockcopy.migration.source import ledger as ledgers
 from nova_blockcopy.migration.source import lookout
 from nova_blockcopy.migration.source import remote
 from nova_blockcopy.migration.source import steps
+from nova_blockcopy.runtime import log as logging
 from nova_blockcopy.runtime import waiting
 
 LOG = logging.getLogger(__name__)
@@ -81,9 +80,9 @@ class SwitchOver(steps.Step):
             if not self._arrived():
                 raise
             LOG.warning(
-                'Guest %s runs on its destination, although the switchover '
+                'The guest runs on its destination, although the switchover '
                 'reported a failure: %s',
-                *(self.guest.name, e),
+                e,
             )
         self.exports.check_ends()
 

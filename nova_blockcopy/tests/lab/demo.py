@@ -7,7 +7,6 @@ looks on host b for each record that a disk has acknowledged.
 """
 
 import argparse
-import logging
 import sys
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -22,7 +21,6 @@ from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import progress
 from nova_blockcopy import states
-from nova_blockcopy.host import export
 from nova_blockcopy.tests.lab import host
 from nova_blockcopy.tests.lab import lab
 from nova_blockcopy.tests.lab import scene
@@ -96,9 +94,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     console = rich.console.Console()
     # without a handler, libvirt prints each error besides raising it
     libvirt.registerErrorHandler(lambda *_ignored: None, None)
-    # The exports are in clear text, but on a network of this machine. The
-    # warnings would tear the picture apart.
-    logging.getLogger(export.__name__).setLevel(logging.ERROR)
     lab.sweep()
     it = lab.Lab()
     try:

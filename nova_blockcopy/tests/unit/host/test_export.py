@@ -5,7 +5,6 @@ import contextlib
 import dataclasses
 import fcntl
 import json
-import logging
 import os
 import signal
 import socket
@@ -13,11 +12,11 @@ import struct
 import subprocess
 from unittest import mock
 
-import fixtures
 import psutil
 
 from nova_blockcopy import exception
 from nova_blockcopy.tests.unit import base
+from nova_blockcopy.tests.unit import lines
 from nova_blockcopy.tests.unit import samples
 from nova_blockcopy.tests.unit.host import servers
 
@@ -294,15 +293,24 @@ class TestExporter(base.TestCase):
         )
         self.assertIn('host_device', said)
 
-    def test_clear_text_is_worth_a_warning(self):
-        log = self.useFixture(fixtures.FakeLogger(level=logging.WARNING))
+    def test_each_server_has_one_line_for_those_who_look_closely(self):
+        found = self.useFixture(lines.Lines())
         started = self.start()
-        said = f'vda is exported in clear text at port {started.port}'
-        self.assertEqual(1, log.output.count(said))
+        said = (
+            f'Disk vda is exported in clear text at port {started.port} of '
+            f'{started.address}'
+        )
         self.kill(started)
         revived = self.exporter.revive(started, self.image)
         self.addCleanup(self.kill, revived)
-        self.assertEqual(2, log.output.count(said))
+        self.assertEqual(
+            [
+                f'DEBUG {said}',
+                'WARNING The export of disk vda has ended; starting it again',
+                f'DEBUG {said}',
+            ],
+            [f'{each.level} {each.text}' for each in found.all],
+        )
 
     def test_strangers_who_wait_keep_nobody_out(self):
         started = self.start()

@@ -230,7 +230,7 @@ class TestCopyAndPivot(OperationsTestCase):
         self.assertEqual(('vda', 'vdb'), self.record('b').pivoted)
         again = [disk for disk, _image in self.guest.started[started:]]
         self.assertEqual(['vdb'], again)
-        self.assertIn('copying the disks again', self.log.output)
+        self.assertIn('are copied again', self.log.output)
 
     def test_a_refused_pivot_of_the_first_disk(self):
         started = self.start_and_refuse('vda')
@@ -289,7 +289,7 @@ class TestAsTheBaseAllows(OperationsTestCase):
             {'vda': (least, synchronous, True), 'vdb': (65536, False, True)},
             self.copied(),
         )
-        self.assertIn('vdb of guest guest is copied with', self.log.output)
+        self.assertIn('vdb is copied with', self.log.output)
 
     def test_what_is_not_asked_for(self):
         self.b.emulator = NEW

@@ -99,7 +99,9 @@ class TestRounds(SeedingTestCase):
         self.migration().run()
         self.assert_arrived()
         self.assertEqual(2, len(self.a.snapshots))
-        self.assertIn('the guest writes too fast', self.log.output)
+        self.assertIn(
+            'The guest moves now, and may write at most', self.log.output
+        )
 
     def test_a_shortfall_can_end_it(self):
         self.options = {
