@@ -12,6 +12,7 @@ from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy.drivers import contract
 from nova_blockcopy.host import command
+from nova_blockcopy.host import confinement
 
 #: The text of VIR_ERR_BLOCK_COPY_ACTIVE (qemuDomainBlockJobPivot in libvirt's
 #: src/qemu/qemu_driver.c), because virsh prints no error codes.
@@ -100,6 +101,7 @@ class VirshCopyDriver(contract.CopyDriver):
             return command.run(
                 *('virsh', '--quiet', '--connect', self._access.uri),
                 *arguments,
+                confined=confinement.KEPT,
                 timeout=timeout,
             )
         except command.CommandTimeout as e:

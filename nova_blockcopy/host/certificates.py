@@ -16,6 +16,7 @@ from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import wire
 from nova_blockcopy.host import command
+from nova_blockcopy.host import confinement
 from nova_blockcopy.runtime import log as logging
 from nova_blockcopy.runtime import privsep
 
@@ -155,7 +156,12 @@ def _look(host: str, path: str) -> Any:
     if shutil.which(_SHOW[0]) is None:
         return None
     try:
-        return wire.pack(_parsed(command.run(*_SHOW, path, timeout=_TIMEOUT)))
+        printed = command.run(
+            *(*_SHOW, path),
+            confined=confinement.of(read=[path]),
+            timeout=_TIMEOUT,
+        )
+        return wire.pack(_parsed(printed))
     except (command.CommandFailed, KeyError, ValueError) as e:
         raise exception.CertificateUnusable(
             host=host,

@@ -14,6 +14,7 @@ from typing import Any
 from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy.host import command
+from nova_blockcopy.host import confinement
 from nova_blockcopy.host import header
 from nova_blockcopy.host import images
 from nova_blockcopy.host import qemu
@@ -61,28 +62,42 @@ def _bytes(path: str, offset: int, length: int) -> str:
 def _content(image: model.Image, part: model.Extent, timeout: int) -> str:
     options = qemu.options(qemu.part(qemu.content(image), part))
     try:
-        return _read(header.layers(image), options, part.length, timeout)
+        return _read(
+            header.layers(image),
+            [layer.path for layer in model.chain(image)],
+            options,
+            part.length,
+            timeout,
+        )
     except command.CommandFailed as e:
         raise exception.ImageError(path=image.path, reason=e) from e
 
 
 @privsep.lasting
 def _read(
-    wanted: Sequence[Any], options: str, length: int, timeout: int
+    wanted: Sequence[Any],
+    paths: Sequence[str],
+    options: str,
+    length: int,
+    timeout: int,
 ) -> str:
     """Return the checksum of the content that qemu-img reads.
+
+    :param paths: the files of all layers
 
     qemu-img cannot write to a pipe, so the content goes through memory.
     """
     header.require(wanted)
     with open(os.memfd_create('content'), 'rb') as copy:
         os.truncate(copy.fileno(), length)
-        memory = f'/proc/{os.getpid()}/fd/{copy.fileno()}'
+        memory = f'/proc/self/fd/{copy.fileno()}'
         target = qemu.layer(model.raw_file(memory))
         command.run(
             *('qemu-img', 'convert', '-n', '--target-is-zero'),
             *('--image-opts', '--target-image-opts'),
             *(options, qemu.options(target)),
+            descriptors=[copy.fileno()],
+            confined=confinement.of(read=paths),
             timeout=timeout,
         )
         return hashlib.file_digest(copy, 'sha256').hexdigest()

@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Running programs on this host, in a fixed locale and with a time limit."""
+"""Running programs on this host, confined and with a time limit.
+
+The locale of all programs is ``C``.
+"""
 
 import contextlib
 import os
+import shutil
 import socket
 import subprocess
 from collections.abc import Sequence
 
-from oslo_concurrency import processutils
-
 from nova_blockcopy import exception
+from nova_blockcopy.host import confinement
 from nova_blockcopy.runtime import children
 
 #: Passes standard input to a program in the way in which systemd passes a
@@ -31,53 +34,39 @@ class CommandTimeout(CommandFailed):
     msg_fmt = '"%(command)s" did not end within %(timeout)s s and was killed.'
 
 
-def run(*argv: str, timeout: int) -> str:
+def run(
+    *argv: str,
+    confined: confinement.Confinement,
+    timeout: int,
+    descriptors: Sequence[int] = (),
+) -> str:
     """Run a command on this host and return the standard output.
 
     A command whose exit status is unknown has failed.
 
-    ``processutils.execute(timeout=)`` leaves the child running when the time
-    has passed. This function kills the child.
-
+    :param confined: the rights of the program
     :param timeout: seconds
+    :param descriptors: open files that the program gets, under their numbers
     :raises CommandFailed: the command failed; the message has the standard
         error
     :raises CommandTimeout: the time has passed; the command was killed
     """
-    started: list[subprocess.Popen[bytes]] = []
-
-    def begun(child: 'subprocess.Popen[bytes]') -> None:
-        children.prove_exit(child)
-        started.append(child)
-
-    try:
-        out, _err = processutils.execute(
-            *argv,
-            timeout=timeout,
-            on_execute=begun,
-            env_variables={**os.environ, 'LC_ALL': 'C'},
-        )
-    except processutils.ProcessExecutionError as e:
-        reason = (e.stderr or e.stdout or f'exit code {e.exit_code}').strip()
-        raise CommandFailed(command=argv[0], reason=reason) from e
-    except OSError as e:
-        raise CommandFailed(
-            command=argv[0], reason=f'{e.strerror}; install the program.'
-        ) from e
-    except exception.StatusUnknown as e:
-        raise CommandFailed(command=argv[0], reason=e) from e
-    except Exception as e:
-        if not _timed_out(e):
-            raise
-        for child in started:
-            _end(child)
-        raise CommandTimeout(command=argv[0], timeout=timeout) from e
-    return str(out)
+    _check_installed('setpriv', argv[0])
+    with subprocess.Popen(
+        [*confinement.prefix(confined), *argv],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, 'LC_ALL': 'C'},
+        pass_fds=descriptors,
+    ) as child:
+        return _finish(child, argv[0], timeout)
 
 
 def serve(
     listener: socket.socket,
     *argv: str,
+    confined: confinement.Confinement,
     prefix: Sequence[str] = (),
     timeout: int,
 ) -> None:
@@ -85,32 +74,60 @@ def serve(
 
     The server must put itself into the background when ready.
 
-    :param prefix: a command that becomes the server, such as ``env``
+    :param confined: the rights of the server
+    :param prefix: a command of root that becomes the server, such as ``env``
     :param timeout: seconds until the server is in the background
     :raises CommandFailed: the server failed; the message has the standard
         error
     :raises CommandTimeout: the time has passed; the server was killed
     """
+    _check_installed('setpriv', argv[0])
     with subprocess.Popen(
-        ['/bin/sh', '-c', _ACTIVATE, 'sh', *prefix, *argv],
+        [
+            *confinement.prefix(confinement.launcher(confined)),
+            *('/bin/sh', '-c', _ACTIVATE, 'sh'),
+            *(*prefix, *confinement.prefix(confined), *argv),
+        ],
         stdin=listener.fileno(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         env={**os.environ, 'LC_ALL': 'C'},
     ) as child:
-        children.prove_exit(child)
-        try:
-            _out, err = child.communicate(timeout=timeout)
-        except exception.StatusUnknown as e:
-            raise CommandFailed(command=argv[0], reason=e) from e
-        except Exception as e:
-            if not _timed_out(e):
-                raise
-            _end(child)
-            raise CommandTimeout(command=argv[0], timeout=timeout) from e
+        _finish(child, argv[0], timeout)
+
+
+def _check_installed(*programs: str) -> None:
+    for program in programs:
+        if shutil.which(program) is None:
+            raise CommandFailed(
+                command=program,
+                reason='it is not on the PATH; install the program.',
+            )
+
+
+def _finish(
+    child: 'subprocess.Popen[bytes]', program: str, timeout: int
+) -> str:
+    """Wait for the end of a child and return the standard output.
+
+    :raises CommandFailed: as for :func:`run`
+    """
+    children.prove_exit(child)
+    try:
+        out, err = child.communicate(timeout=timeout)
+    except exception.StatusUnknown as e:
+        raise CommandFailed(command=program, reason=e) from e
+    except Exception as e:
+        if not _timed_out(e):
+            raise
+        _end(child)
+        raise CommandTimeout(command=program, timeout=timeout) from e
     if child.returncode:
-        reason = err.decode(errors='replace').strip()
-        raise CommandFailed(command=argv[0], reason=reason)
+        said = (err or out or b'').decode(errors='replace').strip()
+        raise CommandFailed(
+            command=program, reason=said or f'exit code {child.returncode}'
+        )
+    return (out or b'').decode(errors='replace')
 
 
 def _timed_out(error: Exception) -> bool:

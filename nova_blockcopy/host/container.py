@@ -14,6 +14,7 @@ from typing import Any
 from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy.host import command
+from nova_blockcopy.host import confinement
 from nova_blockcopy.host import images
 from nova_blockcopy.runtime import privsep
 
@@ -95,6 +96,7 @@ def _fully_written(header: dict[str, Any], timeout: int) -> int:
     printed = command.run(
         *('qemu-img', 'measure', '--output=json', '-O', 'qcow2'),
         *('-o', ','.join(options), '--size', str(header['virtual-size'])),
+        confined=confinement.of(),
         timeout=timeout,
     )
     return int(json.loads(printed)['fully-allocated'])

@@ -17,6 +17,7 @@ from nova_blockcopy import bandwidth
 from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy.host import command
+from nova_blockcopy.host import confinement
 from nova_blockcopy.host import directories
 from nova_blockcopy.host import files
 from nova_blockcopy.host import header
@@ -73,6 +74,7 @@ def _create(path: str, below: Sequence[str], size: int, timeout: int) -> None:
         path,
         *('create', '-q', '-f', 'qcow2', '-u', *below),
         *('-o', f'cluster_size={cluster(size)},{_PLAIN}', path, str(size)),
+        confined=confinement.of(write=[path]),
         timeout=timeout,
     )
     durable.sync(path)
@@ -128,6 +130,7 @@ def _stand_on(
     _qemu_img(
         path,
         *('rebase', '-q', '-u', *below, '--image-opts', node),
+        confined=confinement.of(write=[path]),
         timeout=timeout,
     )
 
@@ -153,6 +156,7 @@ def commit(
     _commit(
         image.path,
         header.layers(image, expected),
+        [each.path for each in model.chain(image)][1:],
         qemu.options(qemu.content_down_to(image, into)),
         qemu.local(into.path),
         timeout,
@@ -161,7 +165,12 @@ def commit(
 
 @privsep.lasting
 def _commit(
-    path: str, wanted: Sequence[Any], node: str, into: str, timeout: int
+    path: str,
+    wanted: Sequence[Any],
+    below: Sequence[str],
+    node: str,
+    into: str,
+    timeout: int,
 ) -> None:
     if not os.path.exists(path):
         return
@@ -169,6 +178,7 @@ def _commit(
     _qemu_img(
         path,
         *('commit', '-q', '-d', '-b', into, '--image-opts', node),
+        confined=confinement.of(below, [path, into]),
         timeout=timeout,
     )
     durable.sync(into)
@@ -322,8 +332,13 @@ def _below(image: model.Image) -> list[str]:
     return ['-b', qemu.local(below.path), '-F', below.format.value]
 
 
-def _qemu_img(path: str, *arguments: str, timeout: int) -> None:
+def _qemu_img(
+    path: str,
+    *arguments: str,
+    confined: confinement.Confinement,
+    timeout: int,
+) -> None:
     try:
-        command.run('qemu-img', *arguments, timeout=timeout)
+        command.run('qemu-img', *arguments, confined=confined, timeout=timeout)
     except command.CommandFailed as e:
         raise exception.ImageError(path=path, reason=e) from e

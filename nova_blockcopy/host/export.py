@@ -6,18 +6,13 @@ Each server is a process that outlives this one and its unit, because the guest
 depends on the server until the pivot.
 """
 
-import contextlib
 import dataclasses
 import errno
-import itertools
 import signal
 import socket
 from collections.abc import Iterable
-from collections.abc import Iterator
 from collections.abc import Sequence
 from typing import Any
-
-import psutil
 
 from nova_blockcopy import certificate
 from nova_blockcopy import conf
@@ -25,14 +20,15 @@ from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import wire
 from nova_blockcopy.host import command
+from nova_blockcopy.host import confinement
 from nova_blockcopy.host import container
 from nova_blockcopy.host import header
 from nova_blockcopy.host import images
 from nova_blockcopy.host import qemu
 from nova_blockcopy.host import scope
+from nova_blockcopy.host import servers
 from nova_blockcopy.runtime import log as logging
 from nova_blockcopy.runtime import privsep
-from nova_blockcopy.runtime import waiting
 
 LOG = logging.getLogger(__name__)
 
@@ -129,8 +125,8 @@ class Exporter:
         names = [export.name for export in exports]
         timeout = self._settings.call_timeout
         if not (
-            _end(names, signal.SIGTERM, timeout)
-            or _end(names, signal.SIGKILL, timeout)
+            servers.end(names, signal.SIGTERM, timeout)
+            or servers.end(names, signal.SIGKILL, timeout)
         ):
             raise exception.ExportError(
                 path=', '.join(export.disk for export in exports),
@@ -140,7 +136,7 @@ class Exporter:
 
     def alive(self, export: model.Export) -> bool:
         """Tell whether the server of an export runs on this host."""
-        return _server(export.name) is not None
+        return servers.find(export.name) is not None
 
     def _serve(
         self, export: model.Export, image: model.Image, peer: str
@@ -156,7 +152,8 @@ class Exporter:
         try:
             node = qemu.content(image) if export.content else qemu.top(image)
             _start(
-                *(wire.pack(export), wanted, qemu.options(node)),
+                *(wire.pack(export), wanted),
+                *(_files(export, image, encryption), qemu.options(node)),
                 *(wire.pack(encryption), self._settings.call_timeout),
             )
         except OSError as e:
@@ -170,7 +167,7 @@ class Exporter:
             ) from e
         except (command.CommandFailed, exception.ImageError) as e:
             raise exception.ExportError(path=export.disk, reason=e) from e
-        pid = _server(export.name)
+        pid = servers.find(export.name)
         if pid is None:
             raise exception.ExportError(
                 path=export.disk,
@@ -200,10 +197,23 @@ class Exporter:
         return found
 
 
+def _files(
+    export: model.Export,
+    image: model.Image,
+    encryption: model.Encryption | None,
+) -> list[list[str]]:
+    """Return the paths that the server opens to read, and to write, too."""
+    layers = model.chain(image) if export.content else (image,)
+    paths = [layer.path for layer in layers]
+    keys = [*qemu.credential_files(encryption)] if encryption else []
+    return [keys, paths] if export.writable else [[*paths, *keys], []]
+
+
 @privsep.entrypoint
 def _start(
     export: Any,
     wanted: Sequence[Any],
+    files: Sequence[Sequence[str]],
     node: str,
     encryption: Any,
     timeout: int,
@@ -212,6 +222,7 @@ def _start(
 
     :param export: a packed :class:`model.Export`
     :param wanted: see :func:`header.layers`
+    :param files: the paths to open for reading, and those for writing, too
     :param node: the image, as ``--image-opts`` takes it
     :param encryption: a packed :class:`model.Encryption`; None for clear text
     :param timeout: seconds
@@ -226,60 +237,10 @@ def _start(
         command.serve(
             listener,
             *_argv(unpacked, node, tls),
+            confined=confinement.of(*files),
             prefix=scope.prefix(unpacked.name),
             timeout=timeout,
         )
-
-
-@privsep.entrypoint
-def _server(name: str) -> int | None:
-    """Return the process id of the server of an export; None if none runs."""
-    return next((process.pid for process in _processes(name)), None)
-
-
-@privsep.entrypoint
-def _end(names: Sequence[str], number: int, timeout: int) -> bool:
-    """Send a signal to servers and tell whether all have ended.
-
-    :param timeout: seconds to wait for the end
-    """
-    servers = [process for name in names for process in _processes(name)]
-    for process in servers:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.send_signal(number)
-    return waiting.until(lambda: not any(map(_runs, servers)), timeout=timeout)
-
-
-def _processes(name: str) -> Iterator[psutil.Process]:
-    """Find servers by the name of their export, as a pid can be reused.
-
-    A process that is about to become a server counts, too.
-
-    psutil.process_iter() keeps its objects. If the pid of one was reused, the
-    object is still that of the process that has ended: it tells the new name
-    and command, but takes no signal, and counts as not running.
-    """
-    for pid in psutil.pids():
-        try:
-            process = psutil.Process(pid)
-            if _exports(process.cmdline(), name):
-                yield process
-        except (psutil.NoSuchProcess, psutil.ZombieProcess):
-            continue
-
-
-def _exports(argv: Sequence[str], name: str) -> bool:
-    return ('--export-name', name) in itertools.pairwise(argv)
-
-
-def _runs(process: psutil.Process) -> bool:
-    """Tell whether a process has files open; a zombie has closed them."""
-    try:
-        return bool(
-            process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-        )
-    except psutil.NoSuchProcess:
-        return False
 
 
 def listen(address: str, port: int) -> socket.socket:

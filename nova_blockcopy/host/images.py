@@ -24,6 +24,7 @@ from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy.host import boot
 from nova_blockcopy.host import command
+from nova_blockcopy.host import confinement
 from nova_blockcopy.host import header
 from nova_blockcopy.host import qemu
 from nova_blockcopy.runtime import privsep
@@ -281,6 +282,7 @@ def info(path: str) -> dict[str, Any]:
         printed = command.run(
             *('qemu-img', 'info', '-U', '--output=json'),
             *('--image-opts', qemu.options(qemu.layer(image))),
+            confined=confinement.of(read=[path]),
             timeout=_HEADER_TIMEOUT,
         )
     except command.CommandFailed as e:
@@ -302,6 +304,7 @@ def reserve(path: str, size_bytes: int, timeout: int) -> None:
         # unlike posix_fallocate(3), this never writes zeros instead
         command.run(
             *('fallocate', '--keep-size', '--length', str(size_bytes), path),
+            confined=confinement.of(write=[path]),
             timeout=timeout,
         )
     except command.CommandFailed as e:

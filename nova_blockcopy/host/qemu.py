@@ -134,6 +134,21 @@ def credentials(encryption: model.Encryption) -> str:
     )
 
 
+def credential_files(encryption: model.Encryption) -> tuple[str, ...]:
+    """Return the files that QEMU reads for TLS, some of which need not exist.
+
+    See QCRYPTO_TLS_CREDS_X509_CA_CERT and others in tlscredsx509.h.
+    """
+    side = encryption.side
+    return tuple(
+        f'{encryption.directory}/{name}.pem'
+        for name in (
+            *('ca-cert', 'ca-crl', 'dh-params'),
+            *(f'{side}-cert', f'{side}-key'),
+        )
+    )
+
+
 def authorization(common_name: str) -> str:
     """Return the value of ``--object`` with the rules for clients.
 

@@ -11,6 +11,7 @@ import pathlib
 import secrets
 
 from nova_blockcopy.host import command
+from nova_blockcopy.host import confinement
 from nova_blockcopy.runtime import privsep
 
 #: Exists if systemd is the init system; see sd_booted(3).
@@ -49,7 +50,11 @@ def _obstacle() -> str:
     if not os.path.isdir(_BOOTED) or _FIRST.read_text().strip() != 'systemd':
         return 'systemd is not the first process that nova-compute sees'
     try:
-        command.run(*_RUN, '--', 'true', timeout=_TIMEOUT)
+        command.run(
+            *(*_RUN, '--', 'true'),
+            confined=confinement.ROOT,
+            timeout=_TIMEOUT,
+        )
     except command.CommandFailed as e:
         return str(e)
     return ''

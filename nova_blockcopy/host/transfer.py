@@ -14,6 +14,7 @@ from typing import Any
 from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy.host import command
+from nova_blockcopy.host import confinement
 from nova_blockcopy.host import files
 from nova_blockcopy.host import header
 from nova_blockcopy.host import qemu
@@ -110,6 +111,8 @@ def run(
         options += ['--object', qemu.credentials(encryption)]
     _convert(
         header.layers(seed.target) if is_serial(seed) else [],
+        _read_files(seed, encryption),
+        seed.target.path,
         options,
         f'json:{json.dumps(qemu.part(_source(seed), piece))}',
         qemu.options(qemu.part(_target(seed), piece)),
@@ -117,9 +120,21 @@ def run(
     )
 
 
+def _read_files(
+    seed: model.Seed, encryption: model.Encryption | None
+) -> list[str]:
+    below = list(model.chain(seed.target))[1:] if is_serial(seed) else []
+    return [
+        *(image.path for image in below),
+        *(qemu.credential_files(encryption) if encryption else ()),
+    ]
+
+
 @privsep.lasting
 def _convert(
     wanted: Sequence[Any],
+    read: Sequence[str],
+    write: str,
     options: Sequence[str],
     source: str,
     target: str,
@@ -129,6 +144,7 @@ def _convert(
     command.run(
         *('qemu-img', 'convert', *options),
         *('--target-image-opts', source, target),
+        confined=confinement.of(read, [write]),
         timeout=timeout,
     )
 

@@ -36,8 +36,13 @@ P = ParamSpec('P')
 T = TypeVar('T')
 
 SECTION = 'nova_blockcopy_sys_admin'
-#: To open images of any owner, and to see which processes have an image open.
-CAPABILITIES = (capabilities.CAP_DAC_OVERRIDE, capabilities.CAP_SYS_PTRACE)
+#: To open images of any owner, to see which processes have an image open, and
+#: to end programs, which do not run as root.
+CAPABILITIES = (
+    capabilities.CAP_DAC_OVERRIDE,
+    capabilities.CAP_SYS_PTRACE,
+    capabilities.CAP_KILL,
+)
 #: Threads of the helper. Most of them wait for a server or for a disk.
 _THREADS = 32
 #: Threads that lasting calls leave free.

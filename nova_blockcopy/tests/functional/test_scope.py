@@ -35,7 +35,9 @@ ExecStart={python} {folder}/engine.py {folder} {name} {port}
 WorkingDirectory={home}
 Environment=PYTHONPATH={home}
 # those of the helper, see runtime.privsep
-CapabilityBoundingSet=CAP_DAC_OVERRIDE CAP_SYS_PTRACE
+CapabilityBoundingSet=CAP_DAC_OVERRIDE CAP_SYS_PTRACE CAP_KILL
+# and those that setpriv needs to confine what the helper starts
+CapabilityBoundingSet=CAP_SETUID CAP_SETGID CAP_SETPCAP
 """
 
 

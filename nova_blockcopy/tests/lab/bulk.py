@@ -21,6 +21,7 @@ from nova_blockcopy import model
 from nova_blockcopy.copies import seeder
 from nova_blockcopy.host import checksums
 from nova_blockcopy.host import command
+from nova_blockcopy.host import confinement
 from nova_blockcopy.host import export
 from nova_blockcopy.host import images
 from nova_blockcopy.host import transfer
@@ -184,6 +185,7 @@ def nbdcopy(seed: model.Seed) -> None:
         *('nbdcopy', '--flush'),
         *(('--destination-is-zero',) if zeroed else ()),
         *(f'nbd://{at.address}:{at.port}/{at.name}', seed.target.path),
+        confined=confinement.KEPT,
         timeout=_MOST_SECONDS,
     )
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Commands: their output, their errors, and their end."""
 
+import functools
 import os
 import pathlib
 import socket
@@ -9,32 +10,32 @@ import fixtures
 import psutil
 
 from nova_blockcopy.host import command
+from nova_blockcopy.host import confinement
 from nova_blockcopy.runtime import children
 from nova_blockcopy.tests.unit import base
+
+_run = functools.partial(command.run, confined=confinement.KEPT)
+_serve = functools.partial(command.serve, confined=confinement.KEPT)
 
 
 class TestRun(base.TestCase):
     def failed(self, kind, *argv, timeout=30):
-        return self.assertRaises(kind, command.run, *argv, timeout=timeout)
+        return self.assertRaises(kind, _run, *argv, timeout=timeout)
 
     def test_what_it_printed(self):
-        self.assertEqual(
-            'one two\n', command.run('echo', 'one two', timeout=30)
-        )
+        self.assertEqual('one two\n', _run('echo', 'one two', timeout=30))
 
     def test_the_locale_is_fixed_and_the_rest_is_kept(self):
         for name in ('LC_ALL', 'NOVA_BLOCKCOPY_TEST'):
             self.useFixture(fixtures.EnvironmentVariable(name, 'de_DE'))
-        printed = command.run(
+        printed = _run(
             'sh', '-c', 'echo $LC_ALL $NOVA_BLOCKCOPY_TEST', timeout=30
         )
         self.assertEqual('C de_DE\n', printed)
         self.assertEqual('de_DE', os.environ['LC_ALL'])
 
     def test_no_shell_is_between(self):
-        self.assertEqual(
-            '$HOME;x\n', command.run('echo', '$HOME;x', timeout=9)
-        )
+        self.assertEqual('$HOME;x\n', _run('echo', '$HOME;x', timeout=9))
 
     def test_why_it_failed(self):
         for script, reason in (
@@ -91,7 +92,7 @@ class TestRun(base.TestCase):
         mark = self.directory / 'pid'
         self.assertRaises(
             command.CommandTimeout,
-            command.run,
+            _run,
             *('sh', '-c', f'sleep 60 & echo $! >{mark}; wait'),
             timeout=1,
         )
@@ -113,7 +114,7 @@ class TestServe(base.TestCase):
             f'echo "$LISTEN_FDS $$ $LISTEN_PID $LC_ALL $*" > {self.said}\n'
             f'stat -Lc %i /proc/$$/fd/3 /proc/$$/fd/0 >> {self.said}',
         )
-        command.serve(self.listener, str(server), 'a b', timeout=30)
+        _serve(self.listener, str(server), 'a b', timeout=30)
         first, descriptor, stdin = self.said.read_text().splitlines()
         count, pid, meant_for, locale, rest = first.split(' ', 4)
         self.assertEqual(('1', 'C', 'a b'), (count, locale, rest))
@@ -126,7 +127,7 @@ class TestServe(base.TestCase):
         server = self.program('server', 'echo so >&2; exit 1')
         error = self.assertRaises(
             command.CommandFailed,
-            command.serve,
+            _serve,
             self.listener,
             str(server),
             timeout=30,
@@ -137,7 +138,7 @@ class TestServe(base.TestCase):
         self.ignore_children()
         error = self.assertRaises(
             command.CommandFailed,
-            *(command.serve, self.listener, 'false'),
+            *(_serve, self.listener, 'false'),
             timeout=30,
         )
         self.assertIn('is lost', str(error))
@@ -148,7 +149,7 @@ class TestServe(base.TestCase):
         )
         self.assertRaises(
             command.CommandTimeout,
-            command.serve,
+            _serve,
             self.listener,
             str(server),
             timeout=1,

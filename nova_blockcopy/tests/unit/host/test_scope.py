@@ -7,6 +7,7 @@ import ddt
 import fixtures
 
 from nova_blockcopy.host import command
+from nova_blockcopy.host import confinement
 from nova_blockcopy.host import scope
 from nova_blockcopy.tests.unit import base
 
@@ -41,7 +42,11 @@ class TestScope(base.TestCase):
     def test_a_command_becomes_the_scope(self):
         self.host()
         self.assertEqual('', scope.obstacle())
-        said = command.run(*scope.prefix('x'), 'echo', 'here', timeout=30)
+        said = command.run(
+            *(*scope.prefix('x'), 'echo', 'here'),
+            confined=confinement.ROOT,
+            timeout=30,
+        )
         self.assertEqual('here\n', said)
 
     def test_each_scope_has_a_name_of_its_own(self):
