@@ -6,6 +6,8 @@ the elements in docs/formatdomain.rst, "Hard drives, floppy disks, CDROMs".
 """
 
 import dataclasses
+import functools
+import re
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
@@ -16,8 +18,19 @@ from lxml import etree
 from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import obstacle
+from nova_blockcopy import wire
 
 Element = etree._Element
+
+#: An entity could read a file of this host into the XML.
+_parser = functools.partial(
+    etree.XMLParser,
+    remove_blank_text=True,
+    remove_comments=True,
+    resolve_entities=False,
+    no_network=True,
+)
+_PORT = re.compile('[0-9]{1,5}')
 
 #: Attributes of a disk in the remote window. An I/O error must pause the
 #: guest, which must not see the error. With ``discard`` a sparse disk arrives
@@ -49,13 +62,17 @@ LOCATION = ('source', 'backingStore', 'mirror')
 def parse(xml: str) -> Element:
     """Parse the XML of a domain.
 
-    :raises lxml.etree.XMLSyntaxError: the text is not XML
+    :raises XMLError: the text is not XML, or has a DOCTYPE
     """
-    # an entity could read a file of this host into the XML
-    parser = etree.XMLParser(
-        remove_blank_text=True, resolve_entities=False, no_network=True
-    )
-    return etree.fromstring(xml, parser)
+    try:
+        root = etree.fromstring(xml, _parser())
+    except (etree.XMLSyntaxError, ValueError) as e:  # or a NUL, for example
+        raise exception.XMLError(reason=wire.brief(e)) from e
+    if root.getroottree().docinfo.internalDTD is not None:
+        raise exception.XMLError(
+            reason='it has a DOCTYPE, which libvirt does not write'
+        )
+    return root
 
 
 def text(root: Element) -> str:
@@ -71,7 +88,7 @@ def guest_name(xml: str) -> str:
 def disks(xml: str) -> dict[str, model.Disk]:
     """All disks of a domain by target, in the order of the XML.
 
-    :raises ValueError: a disk has no target
+    :raises XMLError: the text is not XML, or a disk has no target
     """
     found = by_target(parse(xml)).items()
     return {target: _disk(target, element) for target, element in found}
@@ -122,12 +139,19 @@ def _source(element: Element) -> model.Image | model.NetworkSource | None:
             protocol=source.get('protocol', ''),
             name=source.get('name', ''),
             address='' if host is None else host.get('name', ''),
-            port=0 if host is None else int(host.get('port') or 0),
+            port=_port(host),
             tls=source.get('tls') == 'yes',
             backing=_backing(element),
         )
     format_ = _attribute(element, 'driver', 'type') or 'raw'
     return _image(element, source, format_)
+
+
+def _port(host: Element | None) -> int:
+    port = (host is not None and host.get('port')) or '0'
+    if not _PORT.fullmatch(port):
+        raise exception.XMLError(reason=f'{wire.brief(port)} is no port')
+    return int(port)
 
 
 def _backing(
@@ -174,7 +198,7 @@ def _attribute(element: Element, child: str, name: str) -> str | None:
 def _require(element: Element, child: str) -> Element:
     found = element.find(child)
     if found is None:
-        raise ValueError(f'<{element.tag!r}> has no <{child}>')
+        raise exception.XMLError(reason=f'<{element.tag!s}> has no <{child}>')
     return found
 
 
@@ -274,7 +298,7 @@ def _rewrite(
 def by_target(root: Element) -> dict[str, Element]:
     """The disk elements of a domain, by target.
 
-    :raises ValueError: a disk has no target
+    :raises XMLError: the text is not XML, or a disk has no target
     """
     return {
         _require(disk, 'target').get('dev', ''): disk

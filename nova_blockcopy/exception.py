@@ -367,6 +367,18 @@ class JournalError(BlockCopyError):
     msg_fmt = 'Journal %(path)s: %(reason)s'
 
 
+class NoteError(BlockCopyError):
+    """A note of this host is damaged."""
+
+    msg_fmt = 'The note %(path)s cannot be read: %(reason)s.'
+
+
+class XMLError(BlockCopyError):
+    """The XML of a guest is not what libvirt writes."""
+
+    msg_fmt = 'The XML of a guest cannot be used: %(reason)s.'
+
+
 class InvalidTransition(BlockCopyError):
     msg_fmt = 'A migration cannot go from state %(old)s to %(new)s.'
 

@@ -122,8 +122,11 @@ def sample(length: int) -> tuple[Extent, ...]:
 
     :param length: bytes of the image
     """
-    found = tuple(units(length))
-    if len(found) <= _SAMPLE:
-        return found
-    step = (len(found) - 1) / (_SAMPLE - 1)
-    return tuple(found[round(n * step)] for n in range(_SAMPLE))
+    last = -(-length // UNIT) - 1
+    if last < _SAMPLE:
+        return tuple(units(length))
+    offsets = [last * n // (_SAMPLE - 1) * UNIT for n in range(_SAMPLE)]
+    return tuple(
+        Extent(offset=offset, length=min(UNIT, length - offset))
+        for offset in offsets
+    )

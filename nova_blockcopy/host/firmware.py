@@ -24,6 +24,10 @@ from nova_blockcopy.runtime import privsep
 #: src/qemu/qemu_conf.c).
 _TPMS = '/var/lib/libvirt/swtpm'
 _NVRAM = 'nvram'
+#: Files of a guest at most, and bytes of all of them. The variables of an Arm
+#: guest take 64 MiB (VIRT_FLASH in QEMU's hw/arm/virt.c), and those of others
+#: less.
+_MOST, _ALL = 16, 80 * 1024 * 1024
 #: The names of a TPM's files below its directory; a lock is no state.
 _NAME = re.compile(r'tpm(1\.2|2)/[A-Za-z0-9][\w.-]*')
 
@@ -45,19 +49,45 @@ def read(guest: str, xml: str) -> dict[str, str]:
     }
 
 
-def write(guest: str, xml: str, files: Mapping[str, str]) -> None:
+def unpack(packed: Mapping[str, str]) -> dict[str, bytes]:
+    """Unpack the files that :func:`read` has returned on the other host. Pure.
+
+    :raises ValueError: the files are more or larger than those of a guest, or
+        a file is not packed
+    """
+    if len(packed) > _MOST:
+        raise ValueError(f'{len(packed)} files instead of at most {_MOST}')
+    left, found = _ALL, {}
+    for name, content in packed.items():
+        found[name] = _unpacked(content, left)
+        left -= len(found[name])
+    return found
+
+
+def _unpacked(packed: str, most: int) -> bytes:
+    reader = zlib.decompressobj()
+    try:
+        content = reader.decompress(base64.b64decode(packed), most + 1)
+    except zlib.error as e:
+        raise ValueError(f'a file is not packed ({e})') from e
+    if len(content) > most or not reader.eof:
+        raise ValueError(f'a file is cut off, or all have more than {_ALL} B')
+    return content
+
+
+def write(guest: str, xml: str, files: Mapping[str, bytes]) -> None:
     """Write the state of a guest that is off, from the other host.
 
     The paths come from this host's own definition of the guest.
 
     :param guest: UUID
     :param xml: its persistent definition
-    :param files: packed files; names that the guest cannot have are left out
+    :param files: by name; names that the guest cannot have are left out
     """
-    for name, packed in files.items():
+    for name, content in files.items():
         path = _path(guest, xml, name)
         if path is not None:
-            _write(path, zlib.decompress(base64.b64decode(packed)))
+            _write(path, content)
 
 
 def _path(guest: str, xml: str, name: str) -> str | None:

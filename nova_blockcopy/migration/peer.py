@@ -17,12 +17,15 @@ from typing import Any
 from typing import Protocol
 
 from nova_blockcopy import exception
+from nova_blockcopy import wire
 from nova_blockcopy.runtime import log as logging
 
 LOG = logging.getLogger(__name__)
 
 Message = dict[str, Any]
 
+#: Characters of an error of the other host, which the journal keeps.
+_LONGEST = 4096
 _ID = re.compile(r'[0-9A-Za-z-]{1,64}')
 
 
@@ -52,15 +55,21 @@ class InProcess:
         return dict(json.loads(json.dumps(answer)))
 
 
+def operation_of(message: Any) -> str:
+    """Return the name of an operation; empty if a message has none."""
+    operation = message.get('operation') if isinstance(message, dict) else ''
+    return wire.brief(operation) if isinstance(operation, str) else ''
+
+
 def guest_of(message: Message) -> str:
     """Return the guest of a message. The UUID becomes a part of paths.
 
     :raises KeyError: the message has no guest
     :raises ValueError: the name is no UUID
     """
-    guest = message['guest']
-    if not isinstance(guest, str) or guest != str(uuid.UUID(guest)):
-        raise ValueError(f'{guest!r} is no UUID of a guest')
+    guest = wire.unpack(message['guest'], str)
+    if guest != str(uuid.UUID(guest)):
+        raise ValueError(f'{wire.brief(guest)} is no UUID of a guest')
     return guest
 
 
@@ -70,9 +79,9 @@ def migration_of(message: Message) -> str:
     :raises KeyError: the message has no id
     :raises ValueError: the id could lead to another directory
     """
-    migration = message['migration']
-    if not isinstance(migration, str) or not _ID.fullmatch(migration):
-        raise ValueError(f'{migration!r} is no id of a migration')
+    migration = wire.unpack(message['migration'], str)
+    if not _ID.fullmatch(migration):
+        raise ValueError(f'{wire.brief(migration)} is no id of a migration')
     return migration
 
 
@@ -80,7 +89,7 @@ def about(message: Message) -> contextlib.AbstractContextManager[None]:
     """Have the lines about a message name its guest, if it has one."""
     try:
         guest = guest_of(message)
-    except (LookupError, ValueError):
+    except (LookupError, TypeError, ValueError):
         guest = None
     return logging.about(guest)
 
@@ -92,10 +101,11 @@ def understood(operation: str) -> Iterator[None]:
         yield
     except (AttributeError, LookupError, TypeError, ValueError) as e:
         LOG.exception('The message %s is not understood', operation)
+        lacks = 'it lacks ' if isinstance(e, KeyError) else ''
         raise exception.PeerError(
             operation=operation,
-            reason=f'the message is not understood ({e!r}); run the same '
-            f'version of nova-blockcopy on both hosts.',
+            reason=f'the message is not understood ({lacks}{wire.brief(e)}); '
+            f'run the same version of nova-blockcopy on both hosts.',
         ) from e
 
 
@@ -129,7 +139,14 @@ def failure(error: exception.BlockCopyError | None) -> Message | None:
     return {'class': type(error).__name__, 'message': str(error)}
 
 
-def raise_failure(error: Message | None) -> None:
-    """Raise the error that a message carries; None raises nothing."""
+def raise_failure(error: Any) -> None:
+    """Raise the error that a message carries; None raises nothing.
+
+    :raises LookupError: the error lacks a part
+    :raises ValueError: the error has another form
+    """
     if error is not None:
-        raise exception.from_wire(error['class'], error['message'])
+        packed = wire.unpack(error, dict[str, wire.Text])
+        raise exception.from_wire(
+            packed['class'], wire.brief(packed['message'], _LONGEST)
+        )

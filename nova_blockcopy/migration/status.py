@@ -6,8 +6,8 @@ from typing import Any
 
 from nova_blockcopy import model
 from nova_blockcopy import states
+from nova_blockcopy import wire
 from nova_blockcopy.host import hypervisor
-from nova_blockcopy.migration import peer
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +21,7 @@ class Task:
     name: str | None
     done: bool
     result: Any = None
-    failure: peer.Message | None = None
+    failure: dict[str, wire.Text] | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -153,7 +153,15 @@ class Guard:
             empty
         """
         self._check(instance, forbids_start, action)
-        if self._expected.find(instance.uuid) is not None:
+        try:
+            source = self._expected.find(instance.uuid)
+        except exception.NoteError as e:
+            raise compat.MigrationError(
+                reason=f'cannot {action} instance {instance.uuid}: its disks '
+                f'on this host may be empty. {e} If the instance is at home '
+                f'here, remove the note.'
+            ) from e
+        if source is not None:
             raise compat.MigrationError(
                 reason=f'cannot {action} instance {instance.uuid}: this host '
                 f'has only empty disks of it, made for a migration that has '

@@ -51,8 +51,8 @@ def read(migrate_data: Any) -> Terms | None:
     return None
 
 
-def _unpacked(info: dict[str, Any]) -> Terms | None:
-    if info.get('version') != VERSION:
+def _unpacked(info: Any) -> Terms | None:
+    if not isinstance(info, dict) or info.get('version') != VERSION:
         return None
     try:
         return wire.unpack(info, Terms)

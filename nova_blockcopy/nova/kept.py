@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Mapping
 
+from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import wire
 from nova_blockcopy.nova import compat
@@ -147,7 +148,7 @@ class Kept:
 
     def _schedule(self, guest: str, until: float) -> None:
         timer = threading.Timer(
-            max(0.0, until - time.time()),
+            min(max(0.0, until - time.time()), threading.TIMEOUT_MAX),
             logging.carried(self._expire),
             [guest, until],
         )
@@ -163,17 +164,15 @@ class Kept:
                 self.drop(guest)
 
     def _read(self, guest: str) -> _Note:
-        path = str(self._note(guest))
         try:
-            found = durable.read(path)
-            return _Note() if found is None else wire.unpack(found, _Note)
-        except (OSError, ValueError) as e:
+            return durable.load(str(self._note(guest)), _Note) or _Note()
+        except exception.NoteError as e:
             # nova-compute must start, and no volume is removed by a guess
             LOG.error(
-                'The note %s of kept bases cannot be read (%s). If Nova has '
-                'the instance on another host, remove the volumes that it '
-                'has here, and then the note.',
-                *(path, e),
+                '%s It is about kept bases. If Nova has the instance on '
+                'another host, remove the volumes that it has here, and then '
+                'the note.',
+                *(e,),
                 instance={'uuid': guest},
             )
             return _Note()

@@ -8,6 +8,7 @@ the engine do.
 from collections.abc import Callable
 from typing import Protocol
 
+from nova_blockcopy import wire
 from nova_blockcopy.migration import peer
 
 _CONFIG_DRIVE = 'config_drive'
@@ -52,20 +53,25 @@ class RemoteDriver:
         :param source: this host's name in Nova
         """
         answer = peer.ask(self._channel, EXPECTED, guest, source=source)
-        return bool(answer['expected'])
+        return _truth(answer, EXPECTED)
 
     def is_guarded(self, guest: str) -> bool:
         """Whether the other host has a journal of a guest."""
-        return bool(peer.ask(self._channel, _GUARDED, guest)['guarded'])
+        return _truth(peer.ask(self._channel, _GUARDED, guest), _GUARDED)
 
     def remove_deleted(self, guest: str) -> None:
         """Have the other host remove the rest of a deleted instance."""
         peer.ask(self._channel, REMOVE_DELETED, guest)
 
 
+def _truth(answer: peer.Message, of: str) -> bool:
+    with peer.understood(of):
+        return wire.unpack(answer[of], bool)
+
+
 def answer(message: peer.Message, local: LocalDriver) -> peer.Message | None:
     """Answer a message of this module; None if it is one of the engine."""
-    operation = str(message.get('operation'))
+    operation = peer.operation_of(message)
     if operation not in _OPERATIONS:
         return None
 
@@ -79,10 +85,12 @@ def answer(message: peer.Message, local: LocalDriver) -> peer.Message | None:
 _Handler = Callable[[LocalDriver, str, peer.Message], peer.Message | None]
 _OPERATIONS: dict[str, _Handler] = {
     _CONFIG_DRIVE: lambda local, guest, message: local.write_config_drive(
-        guest, message['content']
+        guest, wire.unpack(message['content'], str)
     ),
     EXPECTED: lambda local, guest, message: {
-        'expected': local.is_expected(guest, message['source'])
+        'expected': local.is_expected(
+            guest, wire.unpack(message['source'], str)
+        )
     },
     _GUARDED: lambda local, guest, _message: {
         'guarded': local.is_guarded(guest)

@@ -9,15 +9,25 @@ import errno
 import json
 import os
 import pathlib
+import stat
 import tempfile
 from collections.abc import Iterator
 from typing import IO
 from typing import Any
+from typing import TypeVar
+
+from nova_blockcopy import exception
+from nova_blockcopy import wire
+
+T = TypeVar('T')
 
 #: The prefix of the name of a temporary file.
 _UNFINISHED = '.unfinished'
 #: The mode of a directory that is being made, and that of its parents.
 _HIDDEN, _PARENT = 0o700, 0o711
+#: Bytes of a file. The values of a damaged file of this size take less than
+#: 256 MiB of memory.
+LARGEST = 8 * 1024 * 1024
 
 
 def write(path: str, data: Any) -> None:
@@ -26,10 +36,13 @@ def write(path: str, data: Any) -> None:
     :param data: plain JSON types
     :raises OSError: the file has its old content
     """
+    content = json.dumps(data, indent=2).encode() + b'\n'
+    if len(content) > LARGEST:  # nobody could read the file again
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), path)
     directory = os.path.dirname(path)
     make_directory(directory, 0o700)
     with replacing(path) as f:
-        f.write(json.dumps(data, indent=2).encode() + b'\n')
+        f.write(content)
         f.flush()
         os.fsync(f.fileno())
     sync(directory)
@@ -83,13 +96,46 @@ def read(path: str) -> Any:
 
     :returns: plain JSON types; None if the file does not exist
     :raises OSError: the file cannot be read
-    :raises ValueError: the file is not JSON
+    :raises ValueError: it is not a regular file, too large, or not JSON
     """
     try:
-        with open(path, encoding='utf-8') as f:
-            return json.load(f)
+        with open(path, 'rb', opener=_open) as f:
+            if not stat.S_ISREG(os.fstat(f.fileno()).st_mode):
+                raise ValueError('it is not a regular file')
+            content = f.read(LARGEST + 1)
     except FileNotFoundError:
         return None
+    if len(content) > LARGEST:
+        raise ValueError(f'it has more than {LARGEST} bytes')
+    data = wire.parse(content)
+    if data is None:  # which would look like no file
+        raise ValueError('it has no value')
+    return data
+
+
+def load(path: str, kind: type[T]) -> T | None:
+    """Read a file that has one value.
+
+    :returns: None if the file does not exist
+    :raises NoteError: the file cannot be read, or has something else
+    """
+    try:
+        data = read(path)
+        return None if data is None else wire.unpack(data, kind)
+    except (OSError, ValueError) as e:
+        raise exception.NoteError(path=path, reason=why(e)) from e
+
+
+def why(error: OSError | ValueError) -> str:
+    """Say in one line why a file cannot be read."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return wire.brief(error)
+
+
+def _open(path: str, flags: int) -> int:
+    # not to wait for the writer of a FIFO
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def remove(path: str) -> None:
@@ -107,7 +153,8 @@ def tidy(directory: str) -> None:
     No other thread or process may write there at the same time.
     """
     for path in pathlib.Path(directory).rglob(f'{_UNFINISHED}*'):
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError, IsADirectoryError):
+            path.unlink()
 
 
 def sync(path: str) -> None:

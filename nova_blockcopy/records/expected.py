@@ -8,11 +8,21 @@ was killed could not know that the bases exist. An evacuation would take the
 bases for the disks of an instance on shared storage.
 """
 
+import dataclasses
 import os
 import pathlib
 from collections.abc import Iterable
 
+from nova_blockcopy import wire
 from nova_blockcopy.records import durable
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Note:
+    """The bases of one guest, and the host that the guest comes from."""
+
+    source: str = ''
+    paths: tuple[str, ...] = ()
 
 
 class Expected:
@@ -32,17 +42,15 @@ class Expected:
         :param paths: the paths of the bases
         :raises OSError: the note cannot be written
         """
-        durable.write(
-            self._path(guest), {'source': source, 'paths': list(paths)}
-        )
+        note = _Note(source=source, paths=tuple(paths))
+        durable.write(self._path(guest), wire.pack(note))
 
     def find(self, guest: str) -> str | None:
         """The host that a guest is expected from, by its name in Nova.
 
         :param guest: UUID
         :returns: None if there is no note, or if none of the bases exists
-        :raises OSError: the note cannot be read
-        :raises ValueError: the note is not JSON
+        :raises NoteError: the note cannot be read
         """
         source, paths = self.bases(guest)
         return source if any(map(os.path.lexists, paths)) else None
@@ -52,13 +60,10 @@ class Expected:
 
         :param guest: UUID
         :returns: empty if there is no note
-        :raises OSError: the note cannot be read
-        :raises ValueError: the note is not JSON
+        :raises NoteError: the note cannot be read
         """
-        found = durable.read(self._path(guest))
-        if found is None:
-            return '', frozenset()
-        return str(found['source']), frozenset(found['paths'])
+        found = durable.load(self._path(guest), _Note) or _Note()
+        return found.source, frozenset(found.paths)
 
     def forget(self, guest: str) -> None:
         """Remove the note about a guest, if there is one."""

@@ -8,7 +8,6 @@ libvirt forgets the metadata of a domain when the domain is undefined.
 
 import dataclasses
 import datetime
-import json
 import os
 import pathlib
 from collections.abc import Callable
@@ -35,7 +34,7 @@ class Entry:
 
     at: str
     state: states.State
-    note: str = ''
+    note: wire.Text = ''
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,9 +95,9 @@ class Record:
     exports: tuple[model.Export, ...] = ()
     pivoted: tuple[str, ...] = ()
     limits: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)
-    live_xml: str = ''
-    persistent_xml: str = ''
-    definition: str = ''
+    live_xml: wire.Text = ''
+    persistent_xml: wire.Text = ''
+    definition: wire.Text = ''
     held: bool = False
     aborted: bool = False
     memo: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -128,25 +127,29 @@ class Journal:
         """
         path = self.path(guest)
         try:
-            with open(path, encoding='utf-8') as f:
-                data = json.load(f)
+            data = durable.read(path)
+            if data is None:
+                return None
+            if not isinstance(data, dict):
+                raise ValueError('it is no record of a migration')
             if data.get('version') != VERSION:
                 raise exception.JournalError(
                     path=path,
                     reason=f'another version of nova-blockcopy wrote it '
-                    f'(format {data.get("version")}, this version has '
+                    f'(format {wire.brief(data.get("version"))}, this has '
                     f'{VERSION}). Install that version on both hosts again, '
                     f'let it settle the migration, then upgrade.',
                 )
-            return wire.unpack(data, Record)
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, AttributeError) as e:
+            record = wire.unpack(data, Record)
+            if record.guest != guest:
+                raise ValueError(f'it is about guest {record.guest}')
+        except (OSError, ValueError) as e:
             raise exception.JournalError(
                 path=path,
-                reason=f'it cannot be read ({e}), so nothing was done. '
-                f'Make it readable, or repair it by hand.',
+                reason=f'it cannot be read ({durable.why(e)}), so nothing was '
+                f'done. Make it readable, or repair it by hand.',
             ) from e
+        return record
 
     def open(self, record: Record) -> Record:
         """Write the first entry of a record.

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterable
 
+from nova_blockcopy import exception
 from nova_blockcopy import extents
 from nova_blockcopy import model
 from nova_blockcopy import wire
@@ -103,16 +104,9 @@ class Book:
 
     def _read(self) -> dict[str, Received]:
         try:
-            return wire.unpack(
-                durable.read(self._path) or {}, dict[str, Received]
-            )
-        except (OSError, ValueError) as e:
-            LOG.warning(
-                'The note of seeded data %s cannot be read, so all is copied '
-                'again: %s',
-                self._path,
-                e,
-            )
+            return durable.load(self._path, dict[str, Received]) or {}
+        except exception.NoteError as e:
+            LOG.warning('%s All data is seeded again.', e)
             return {}
 
     def _join(self) -> None:

@@ -16,6 +16,7 @@ import threading
 import time
 
 from nova_blockcopy import events
+from nova_blockcopy import exception
 from nova_blockcopy import progress
 from nova_blockcopy import wire
 from nova_blockcopy.records import durable
@@ -36,7 +37,7 @@ class Failure:
     """
 
     at: str
-    reason: str
+    reason: wire.Text
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,10 +76,9 @@ class Reports:
         :returns: None if there is no report of it, or none that can be read
         """
         try:
-            data = durable.read(self._path(guest))
-            found = None if data is None else wire.unpack(data, Report)
-        except (OSError, ValueError) as e:
-            LOG.debug('The report about guest %s cannot be read: %s', guest, e)
+            found = durable.load(self._path(guest), Report)
+        except exception.NoteError as e:
+            LOG.debug('No report about guest %s: %s', guest, e)
             return None
         if found is None or found.migration != migration:
             return None

@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The entry point of the channel on the destination."""
 
+import collections
+import dataclasses
 import threading
+import time
+from typing import Any
 
 from nova_blockcopy import conf
 from nova_blockcopy import exception
+from nova_blockcopy import wire
 from nova_blockcopy.host import hypervisor
 from nova_blockcopy.migration import peer
 from nova_blockcopy.migration.destination import host as hosts
@@ -19,6 +24,18 @@ OPERATIONS = frozenset(
 
 #: The fields that every message has.
 _ENVELOPE = ('operation', 'guest', 'migration')
+#: Seconds in which a source asks for the outcome of its last order.
+_PATIENCE = 600
+#: Migrations that this host knows at the same time.
+_MOST = 256
+
+
+@dataclasses.dataclass(slots=True)
+class _Arrival:
+    """A guest that may come, and when its source asked for something last."""
+
+    operations: operations.Operations
+    asked_at: float = 0.0
 
 
 class Dispatcher:
@@ -40,13 +57,18 @@ class Dispatcher:
             journal=journal.Journal(settings.journal_dir),
             trust=trusted or trust.Everything(),
         )
-        self._migrations: dict[str, operations.Operations] = {}
+        #: By guest and migration; the one that was asked for last is last.
+        self._arrivals: collections.OrderedDict[tuple[str, str], _Arrival] = (
+            collections.OrderedDict()
+        )
         self._lock = threading.Lock()
 
-    def handle(self, message: peer.Message) -> peer.Message:
-        """Answer a message; an error is part of the answer."""
-        operation = str(message.get('operation'))
-        values = {k: v for k, v in message.items() if k not in _ENVELOPE}
+    def handle(self, message: Any) -> peer.Message:
+        """Answer a message; an error is part of the answer.
+
+        :param message: whatever came over the channel
+        """
+        operation = peer.operation_of(message)
 
         def work() -> peer.Message:
             if operation not in OPERATIONS:
@@ -57,24 +79,52 @@ class Dispatcher:
                 )
             guest = peer.guest_of(message)
             migration = peer.migration_of(message)
-            answer: peer.Message = getattr(
-                self._operations(guest, migration), operation
-            )(**values)
+            values = wire.arguments(
+                getattr(operations.Operations, operation),
+                {k: v for k, v in message.items() if k not in _ENVELOPE},
+            )
+            found = self._operations(guest, migration)
+            answer: peer.Message = getattr(found, operation)(**values)
             if operation in ('discard', 'finish'):
-                self._forget(migration)
+                self._forget(guest, migration)
             return answer
 
         with peer.about(message):
             return peer.answered(operation, work)
 
     def _operations(self, guest: str, migration: str) -> operations.Operations:
-        with self._lock:
-            if migration not in self._migrations:
-                self._migrations[migration] = operations.Operations(
-                    self._host, guest, migration
-                )
-            return self._migrations[migration]
+        """Return the operations of a migration, which may be a new one.
 
-    def _forget(self, migration: str) -> None:
+        :raises PeerError: too many other guests are on their way
+        """
+        key = guest, migration
         with self._lock:
-            self._migrations.pop(migration, None)
+            self._forget_old()
+            if key not in self._arrivals and len(self._arrivals) >= _MOST:
+                raise exception.PeerError(
+                    operation='receive the guest',
+                    reason=f'{_MOST} other guests are on their way to it.',
+                )
+            if key not in self._arrivals:
+                self._arrivals[key] = _Arrival(
+                    operations.Operations(self._host, guest, migration)
+                )
+            self._arrivals.move_to_end(key)
+            self._arrivals[key].asked_at = time.monotonic()
+            return self._arrivals[key].operations
+
+    def _forget(self, guest: str, migration: str) -> None:
+        with self._lock:
+            self._arrivals.pop((guest, migration), None)
+
+    def _forget_old(self) -> None:
+        """Forget the arrivals that never came.
+
+        The journal remembers the others, and so does a task that runs.
+        """
+        for key, arrival in list(self._arrivals.items()):
+            is_old = time.monotonic() - arrival.asked_at > _PATIENCE
+            if not is_old and len(self._arrivals) < _MOST:
+                return
+            if operations.is_over(arrival.operations):
+                del self._arrivals[key]

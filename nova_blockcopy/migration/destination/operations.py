@@ -64,14 +64,14 @@ class Operations:
         name: str,
         peer: str,
         boot: str,
-        home: dict[str, Any],
-        rehearsal: dict[str, Any] | None,
-        xml: str,
-        disks: list[Any],
-        bases: dict[str, Any],
+        home: model.Endpoint,
+        rehearsal: model.Rehearsal | None,
+        xml: wire.Text,
+        disks: tuple[model.SourceDisk, ...],
+        bases: dict[str, model.BaseRequest],
         left_alone: dict[str, str],
         tls: bool,
-        mode: str,
+        mode: model.Mode,
         dry_run: bool,
     ) -> peer.Message:
         """Check the host, the disks and the bases, then begin the journal.
@@ -82,14 +82,12 @@ class Operations:
             name=name,
             peer=peer,
             boot=boot,
-            home=wire.unpack(home, model.Endpoint),
-            rehearsal=wire.unpack(rehearsal, model.Rehearsal)
-            if rehearsal
-            else None,
+            home=home,
+            rehearsal=rehearsal,
             needs=needs.of(xml) if xml else None,
-            mode=model.Mode(mode),
-            disks=wire.unpack(disks, tuple[model.SourceDisk, ...]),
-            bases=wire.unpack(bases, dict[str, model.BaseRequest]),
+            mode=mode,
+            disks=disks,
+            bases=bases,
             left_alone=left_alone,
             tls=tls,
         )
@@ -109,52 +107,49 @@ class Operations:
         found = self._bases.received(self._page.record.moves)
         return {'extents': wire.pack(found)}
 
-    def seed(self, *, seeds: list[Any], bandwidth: int) -> peer.Message:
+    def seed(
+        self, *, seeds: tuple[model.Seed, ...], bandwidth: int
+    ) -> peer.Message:
         """Copy images from exports into the bases, before the switchover.
 
         :param bandwidth: bytes/s for all disks together; 0 = no limit
         """
         self._monitor.limit = bandwidth
-        wanted = wire.unpack(seeds, tuple[model.Seed, ...])
         record = self._page.note(states.State.SEEDING)
 
         def seed(cancelled: threading.Event) -> None:
-            self._bases.fill(record, wanted, bandwidth, cancelled, self._watch)
+            self._bases.fill(record, seeds, bandwidth, cancelled, self._watch)
 
         return self._worker.begin('seed', seed)
 
     def digest(
-        self, *, seed: dict[str, Any], wanted: list[Any]
+        self, *, seed: model.Seed, wanted: tuple[model.Extent, ...]
     ) -> peer.Message:
         """Compute checksums of extents of an image that was seeded."""
-        of = self._bases.landed(
-            self._page.record, wire.unpack(seed, model.Seed)
-        )
-        parts = wire.unpack(wanted, tuple[model.Extent, ...])
-        claims.check_parts(parts)
+        of = self._bases.landed(self._page.record, seed)
+        claims.check_parts(wanted)
         return self._worker.begin(
             'digest',
             lambda cancelled: checksums.of(
                 of.target,
-                parts,
+                wanted,
                 cancelled,
                 by_content=of.by_content,
                 timeout=self._host.settings.stall_timeout,
             ),
         )
 
-    def apply(self, *, seeds: list[Any]) -> peer.Message:
+    def apply(self, *, seeds: tuple[model.Seed, ...]) -> peer.Message:
         """Complete the bases after a round of seeding."""
-        wanted = wire.unpack(seeds, tuple[model.Seed, ...])
         record = self._page.record
         return self._worker.begin(
-            'apply', lambda _cancelled: self._bases.apply(record, wanted)
+            'apply', lambda _cancelled: self._bases.apply(record, seeds)
         )
 
     def copy(
         self,
         *,
-        persistent_xml: str,
+        persistent_xml: wire.Text,
         bandwidth: int,
         synchronous_writes: bool,
         guest_bandwidth: int,
@@ -234,9 +229,9 @@ class Operations:
         self,
         *,
         boot: str,
-        endpoint: dict[str, Any],
-        live_xml: str,
-        persistent_xml: str,
+        endpoint: model.Endpoint,
+        live_xml: wire.Text,
+        persistent_xml: wire.Text,
     ) -> peer.Message:
         """Migrate the guest back to the disks on the source.
 
@@ -245,8 +240,7 @@ class Operations:
         :raises Untrusted: this host may not send a guest there
         :raises PeerError: the source was rebooted
         """
-        home = wire.unpack(endpoint, model.Endpoint)
-        self._host.trust.check_home(home)
+        self._host.trust.check_home(endpoint)
         if self._page.record.boot not in ('', boot):
             raise exception.PeerError(
                 operation='give the guest back',
@@ -261,7 +255,7 @@ class Operations:
                 guest,
                 copying.pauses_of(guest, self._page),
                 record.moves,
-                home,
+                endpoint,
                 live_xml=live_xml,
                 persistent_xml=persistent_xml,
                 cancelled=cancelled,
@@ -377,3 +371,13 @@ class Operations:
     ) -> None:
         self._figures = disks
         self._monitor.watch(state, disks)
+
+
+def is_over(operations: Operations) -> bool:
+    """Whether a migration has neither a journal here nor a task that runs."""
+    if not operations._worker.status().done:
+        return False
+    try:
+        return operations._page.find() is None
+    except exception.JournalError:  # which an operator will look at
+        return False

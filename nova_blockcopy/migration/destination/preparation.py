@@ -58,6 +58,12 @@ def check(
         wanted.peer,
         [request.path for request in wanted.bases.values()],
     )
+    if {disk.disk for disk in wanted.disks} != wanted.bases.keys():
+        raise exception.PeerError(
+            operation='prepare',
+            reason='the source names bases for other disks than those that '
+            'move. Check the source host.',
+        )
     _check_host(host, guest, wanted)
     _check_connections(host, wanted)
     if wanted.needs is not None:

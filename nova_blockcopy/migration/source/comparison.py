@@ -41,7 +41,7 @@ class Comparison:
         return tuple(
             self._without(
                 seed,
-                extents.covered(seed.size_bytes, received[seed.disk]),
+                extents.covered(seed.size_bytes, received.get(seed.disk, ())),
             )
             for seed in seeds
         )

@@ -11,6 +11,7 @@ from nova_blockcopy import progress
 from nova_blockcopy import states
 from nova_blockcopy import wire
 from nova_blockcopy.host import boot
+from nova_blockcopy.host import firmware
 from nova_blockcopy.host import hypervisor
 from nova_blockcopy.migration import peer
 from nova_blockcopy.migration import status
@@ -223,15 +224,16 @@ class RemoteDestination:
     def qemu_log(self) -> str:
         """The end of the log of the guest's QEMU on the destination."""
         with peer.understood('qemu_log'):
-            return str(self._ask('qemu_log')['log'])
+            return wire.unpack(self._ask('qemu_log')['log'], str)
 
-    def firmware(self) -> dict[str, str]:
+    def firmware(self) -> dict[str, bytes]:
         """The state of the firmware of a guest that ended on the destination.
 
-        Packed files; see :mod:`firmware`.
+        The files by name; see :mod:`firmware`.
         """
         with peer.understood('firmware'):
-            return wire.unpack(self._ask('firmware')['files'], dict[str, str])
+            files = self._ask('firmware')['files']
+            return firmware.unpack(wire.unpack(files, dict[str, str]))
 
     def pivoted(self, timeout: float) -> tuple[str, ...]:
         """Wait for the end of the last task; return the disks on their bases.
@@ -284,7 +286,8 @@ class RemoteDestination:
             if watch is not None and now.state is not None:
                 watch(now.state, now.disks)
             if now.task.done:
-                peer.raise_failure(now.task.failure)
+                with peer.understood(operation):
+                    peer.raise_failure(now.task.failure)
                 return now.task.result
             if cancelled.wait(pause):
                 raise exception.Aborted(guest=self.guest)

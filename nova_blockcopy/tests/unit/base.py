@@ -19,9 +19,11 @@ _LIMIT = 60
 class TestCase(testtools.TestCase):
     """A test with a directory of its own."""
 
+    limit = _LIMIT
+
     def setUp(self):
         super().setUp()
-        self.useFixture(fixtures.Timeout(_LIMIT, gentle=True))
+        self.useFixture(fixtures.Timeout(self.limit, gentle=True))
         # as root, as it is where the tests of the lab run
         privsep.context.set_client_mode(False)
         self.log = self.useFixture(fixtures.FakeLogger())

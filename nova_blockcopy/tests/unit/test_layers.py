@@ -33,8 +33,9 @@ ENGINE = LAYERS[: LAYERS.index('nova')]
 #: Modules of others with which a module of the package itself stays pure: no
 #: file, process, thread, clock or connection is reached through them.
 PURE = {
-    *('cattrs', 'collections', 'copy', 'dataclasses', 'enum', 'itertools'),
-    *('ipaddress', 'lxml', 'oslo_config', 're', 'typing'),
+    *('cattrs', 'collections', 'copy', 'dataclasses', 'enum', 'functools'),
+    *('inspect', 'ipaddress', 'itertools', 'json', 'lxml', 'math'),
+    *('oslo_config', 're', 'typing'),
 }
 #: Runs in a fresh interpreter: imports the modules that are its arguments.
 _IMPORT = """

@@ -2,6 +2,7 @@
 """Values survive their way through plain JSON."""
 
 import json
+from typing import Any
 
 import ddt
 
@@ -17,6 +18,18 @@ DISK = model.SourceDisk(
     identity=model.ImageIdentity(boot='b', device=1, inode=2),
     backing_digest='abc',
 )
+
+
+def nested(depth):
+    image: dict[str, Any] | None = None
+    for _layer in range(depth):
+        image = {
+            'path': '/x',
+            'kind': 'file',
+            'format': 'qcow2',
+            'backing': image,
+        }
+    return image
 
 
 @ddt.ddt
@@ -62,6 +75,19 @@ class TestWire(base.TestCase):
             model.Image,
             '$.kind',
         ),
+        ('a number as text', {'offset': '1', 'length': 1}, model.Extent, '64'),
+        ('a truth', {'offset': True, 'length': 1}, model.Extent, 'offset'),
+        ('below zero', {'offset': -1, 'length': 1}, model.Extent, 'offset'),
+        ('too large', {'offset': 2**64, 'length': 1}, model.Extent, 'offset'),
+        ('a fraction', {'offset': 1.0, 'length': 1}, model.Extent, 'offset'),
+        ('a NUL', {'uri': 'a\0b'}, model.Endpoint, '$.uri'),
+        ('two lines', {'uri': 'a\nb'}, model.Endpoint, '$.uri'),
+        ('half a character', {'uri': '\ud800'}, model.Endpoint, '$.uri'),
+        ('letters', 'abc', tuple[str, ...], 'no list'),
+        ('keys', {'a': 1}, list[str], 'no list'),
+        ('in a list', [{}, 7], tuple[model.Endpoint, ...], '$[0]'),
+        ('too deep', nested(300), model.Image, 'levels'),
+        ('many', [{}] * 10**6, tuple[model.Move, ...], 'tuple'),
         ('nothing', None, model.Endpoint, 'Endpoint'),
         ('no list', 5, tuple[model.Move, ...], 'tuple'),
     )
@@ -69,3 +95,34 @@ class TestWire(base.TestCase):
     def test_what_is_no_such_value_says_why(self, data, kind, why):
         error = self.assertRaises(ValueError, wire.unpack, data, kind)
         self.assertIn(why, str(error))
+        self.assertLess(len(str(error)), 500)
+        self.assertEqual(1, len(str(error).splitlines()))
+
+    def test_as_many_layers_as_libvirt_reads(self):
+        image = wire.unpack(nested(200), model.Image)
+        self.assertEqual(200, len(model.chain(image)))
+        self.assertEqual(nested(200), wire.pack(image))
+
+    @ddt.data(b'[' * 10**6, b'NaN', b'{"a": -Infinity}', b'\xff', b'', b'{')
+    def test_what_is_no_json(self, content):
+        self.assertRaises(ValueError, wire.parse, content)
+
+
+class TestArguments(base.TestCase):
+    def work(self, *, image: model.Image, name: str = 'x') -> None:
+        pass
+
+    def test_by_annotations(self):
+        image = samples.image()
+        packed = {'image': wire.pack(image)}
+        self.assertEqual(
+            {'image': image, 'name': 'x'},
+            wire.arguments(TestArguments.work, packed),
+        )
+        wrongs: tuple[Any, ...] = (
+            *({}, [], {**packed, 'name': 7}, {**packed, 'more': 1}),
+        )
+        for wrong in wrongs:
+            self.assertRaises(
+                ValueError, wire.arguments, TestArguments.work, wrong
+            )

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The state of a guest's firmware, carried from one host to the other."""
 
+import base64
+import zlib
+
 import ddt
 import fixtures
 
@@ -12,6 +15,10 @@ XML = (
     '<domain><os>{nvram}</os><devices><tpm model="tpm-crb">'
     '<backend type="{backend}"/></tpm></devices></domain>'
 )
+
+
+def packed(content):
+    return base64.b64encode(zlib.compress(content)).decode()
 
 
 @ddt.ddt
@@ -52,11 +59,23 @@ class TestFirmware(base.TestCase):
         self.assertEqual({'nvram', 'tpm2/tpm2-00.permall'}, set(files))
         self.use('here')
         self.nvram.write_bytes(b'old variables')
-        firmware.write(samples.UUID, xml, files)
+        firmware.write(samples.UUID, xml, firmware.unpack(files))
         self.assertEqual(b'variables', self.nvram.read_bytes())
         permanent = self.tpm('tpm2/tpm2-00.permall')
         self.assertEqual('tpm2/tpm2-00.permall', permanent.read_text())
         self.assertFalse(self.tpm('tpm2/.lock').exists())
+
+    @ddt.data('x', 'eJw=', packed(b'x')[:-4], packed(bytes(2**27)))
+    def test_what_no_host_has_packed(self, content):
+        self.assertRaises(ValueError, firmware.unpack, {'nvram': content})
+
+    def test_more_than_a_guest_has(self):
+        many = dict.fromkeys(map(str, range(20)), packed(b''))
+        self.assertRaises(ValueError, firmware.unpack, many)
+        large = dict.fromkeys('ab', packed(bytes(2**26)))
+        self.assertRaises(ValueError, firmware.unpack, large)
+        del large['b']
+        self.assertEqual(2**26, len(firmware.unpack(large)['a']))
 
     def test_a_guest_without_such_state(self):
         self.fill()
@@ -77,12 +96,14 @@ class TestFirmware(base.TestCase):
         files = firmware.read(samples.UUID, self.xml())
         before = sorted(self.directory.rglob('*'))
         packed = files['tpm2/tpm2-00.permall']
-        firmware.write(samples.UUID, self.xml(), {name: packed})
+        unpacked = firmware.unpack({name: packed})
+        firmware.write(samples.UUID, self.xml(), unpacked)
         self.assertEqual(before, sorted(self.directory.rglob('*')))
 
     def test_state_for_a_guest_that_has_none(self):
         self.fill()
         files = firmware.read(samples.UUID, self.xml())
         self.use('here')
-        firmware.write(samples.UUID, samples.domain(), files)
+        unpacked = firmware.unpack(files)
+        firmware.write(samples.UUID, samples.domain(), unpacked)
         self.assertFalse(self.tpms.exists())

@@ -31,6 +31,7 @@ class TestInProcess(base.TestCase):
         self.assertRaises(TypeError, channel.call, message)
 
 
+@ddt.ddt
 class TestAsk(base.TestCase):
     def test_what_is_asked(self):
         channel = peer.InProcess(lambda message: {'got': message})
@@ -54,6 +55,29 @@ class TestAsk(base.TestCase):
             exception.BaseRefused, peer.ask, channel, 'prepare', 'guest'
         )
         self.assertEqual(str(error), str(raised))
+
+    @ddt.data(
+        *(7, [], 'TooLate', {}, {'class': 'TooLate'}),
+        *(
+            {'class': [], 'message': 'x'},
+            {'class': 'TooLate', 'message': None},
+        ),
+    )
+    def test_an_error_in_another_form(self, error):
+        channel = peer.InProcess(lambda _message: {'error': error})
+        raised = self.assertRaises(
+            exception.PeerError, peer.ask, channel, 'prepare', 'guest'
+        )
+        self.assertIn('not understood', str(raised))
+
+    def test_an_error_is_one_short_line(self):
+        error = {'class': 'TooLate', 'message': 'a\n\x1b[2Jb' + 'c' * 10**6}
+        channel = peer.InProcess(lambda _message: {'error': error})
+        raised = self.assertRaises(
+            exception.TooLate, peer.ask, channel, 'prepare', 'guest'
+        )
+        self.assertTrue(str(raised).startswith('a ?[2Jbccc'))
+        self.assertLess(len(str(raised)), 5000)
 
     def test_what_is_done_is_answered(self):
         done = []

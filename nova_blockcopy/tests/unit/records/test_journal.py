@@ -138,6 +138,9 @@ class TestJournal(base.TestCase):
         ('no record', '{"version": 2}'),
         ('a list', '[]'),
         ('not text', '\udcff'),
+        ('null', 'null'),
+        ('a list', '[]'),
+        ('deep', '[' * 10**5),
     )
     def test_what_cannot_be_understood_is_an_error(self, content):
         self.home.mkdir(parents=True)
@@ -147,6 +150,15 @@ class TestJournal(base.TestCase):
         )
         self.assertIn(str(self.path), str(error))
         self.assertRaises(exception.JournalError, self.journal.open, RECORD)
+
+    def test_one_of_another_guest(self):
+        self.journal.open(RECORD)
+        other = self.path.with_name('other.json')
+        self.path.rename(other)
+        error = self.assertRaises(
+            exception.JournalError, self.journal.find, 'other'
+        )
+        self.assertIn(f'about guest {RECORD.guest}', str(error))
 
     @ddt.data({'version': 3}, {'surprise': 'x'}, {'state': 'flying'})
     def test_one_of_another_version_is_left_as_it_is(self, changes):

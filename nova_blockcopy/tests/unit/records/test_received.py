@@ -105,7 +105,7 @@ class TestBook(base.TestCase):
     def test_a_file_that_cannot_be_read(self):
         self.path.mkdir(parents=True)
         self.assertIsNone(self.book().of('vda', identity()))
-        self.assertIn('all is copied', self.log.output)
+        self.assertIn('All data is seeded again', self.log.output)
 
     def test_a_file_that_cannot_be_written(self):
         (self.directory / 'received').write_text('in the way')

@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The destination's entry point: what it understands, and what it forgets."""
 
+import time
+import types
+
 import ddt
+import fixtures
 
 from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy.migration import peer
+from nova_blockcopy.migration.destination import dispatcher
 from nova_blockcopy.tests.unit import samples
 from nova_blockcopy.tests.unit.migration import world
 
@@ -67,6 +72,77 @@ class TestHandle(world.WorldTestCase):
             persistent_xml='',
         )
         self.assertIn('same version', said)
+
+    @ddt.data(None, 7, 'status', [STATUS], {'operation': ['status']})
+    def test_a_message_of_another_shape(self, message):
+        answer = self.destination.handle(message)
+        self.assertEqual('PeerError', answer['error']['class'])
+
+    @ddt.data(
+        ('set_bandwidth', 'bandwidth', '7'),
+        ('set_bandwidth', 'bandwidth', True),
+        ('set_bandwidth', 'bandwidth', -1),
+        ('set_bandwidth', 'bandwidth', 1.5),
+        ('set_bandwidth', 'bandwidth', 2**64),
+        ('discard', 'keep', 'no'),
+        ('copy', 'persistent_xml', 'a\0b'),
+        ('copy', 'persistent_xml', '\ud800'),
+        ('copy', 'synchronous_writes', 1),
+    )
+    @ddt.unpack
+    def test_a_value_of_another_type(self, operation, name, value):
+        values = COPY if operation == 'copy' else {}
+        values = {**STATUS, **values, 'operation': operation, name: value}
+        said = self.not_understood(values)
+        self.assertIn(f'$.{name}', said)
+
+    def test_arrivals_that_never_came_are_forgotten(self):
+        started = self.now()
+        for number in range(2000):
+            self.ask('status', migration=f'never{number}')
+        self.assertLess(len(self.destination._arrivals), 300)
+        self.prepare(self.remote())
+        self.assertIn((samples.UUID, 'm1'), self.destination._arrivals)
+        started.value = time.monotonic() + 700
+        self.ask('status', migration='m2')
+        self.assertEqual(
+            {(samples.UUID, 'm1'), (samples.UUID, 'm2')},
+            set(self.destination._arrivals),
+        )
+
+    def now(self):
+        """A clock of the dispatcher that a test can move."""
+        clock = types.SimpleNamespace(value=time.monotonic())
+        self.useFixture(
+            fixtures.MonkeyPatch(
+                f'{dispatcher.__name__}.time',
+                types.SimpleNamespace(monotonic=lambda: clock.value),
+            )
+        )
+        return clock
+
+    def test_more_guests_than_a_host_has(self):
+        self.useFixture(
+            fixtures.MonkeyPatch(f'{dispatcher.__name__}._MOST', 1)
+        )
+        self.prepare(self.remote())
+        said = self.failed(exception.PeerError, 'status', migration='m2')
+        self.assertIn('1 other guests', said)
+        self.assertEqual('preparing', self.ask('status')['state'])
+
+    def test_one_guest_is_not_taken_for_another(self):
+        self.prepare(self.remote())
+        other = '99999999-2222-3333-4444-555555555555'
+        answer = self.destination.handle({**STATUS, 'guest': other})
+        self.assertIsNone(answer['state'])
+
+    def test_bases_of_other_disks(self):
+        request = self.request(bases={})
+        self.useFixture(
+            fixtures.MockPatchObject(self, 'request', lambda: request)
+        )
+        error = self.refused(exception.PeerError, self.prepare, self.remote())
+        self.assertIn('other disks', str(error))
 
     @ddt.data('guest', 'migration')
     def test_a_message_that_does_not_say_of_whom(self, missing):

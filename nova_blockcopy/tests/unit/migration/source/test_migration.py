@@ -628,8 +628,9 @@ class TestMeanwhileSeeded(world.Seeded, TestMeanwhile):
 
         def on_piece(_seed, _piece):
             self.running.set_bandwidth(4)
-            (operations,) = self.destination._migrations.values()
-            limits.append(getattr(operations._bases._seeder, '_limit', None))
+            (arrival,) = self.destination._arrivals.values()
+            bases = arrival.operations._bases
+            limits.append(getattr(bases._seeder, '_limit', None))
 
         self.on_piece = on_piece
         self.arriving()
