@@ -111,6 +111,7 @@ METHODS: dict[str, dict[str, tuple[str, ...]]] = {
         ),
         'spawn': ('context', 'instance', 'image_meta'),
         'destroy': ('context', 'instance', 'network_info'),
+        'instance_exists': ('instance',),
         'power_off': ('instance',),
         'cleanup': ('context', 'instance', 'network_info'),
         'snapshot': ('context', 'instance'),
