@@ -96,6 +96,28 @@ class TestDefinitions(base.ModeTestCase):
         return connection.lookupByUUIDString(made.guest.uuid).XMLDesc(flags)
 
 
+class TestFormerTenant(base.ModeTestCase):
+    """A base can be storage that a deleted guest has used."""
+
+    _STALE = b'of a former tenant '
+
+    def test_no_byte_of_it_is_left(self):
+        made = self.set_scene('block', 'raw')
+        for disk in made.bases.values():
+            self._fill(disk)
+        made.run(made.migration())
+        self.assert_intact(made, self.lab.b)
+        for target, disk in made.bases.items():
+            self.assertNotIn(self._STALE, disk.file.read_bytes(), target)
+
+    def _fill(self, disk):
+        path = disk.path if disk.image.kind == 'block' else disk.file
+        count = -(-disk.size_bytes // len(self._STALE))
+        with open(path, 'r+b') as f:
+            f.write((count * self._STALE)[: disk.size_bytes])
+            os.fsync(f.fileno())
+
+
 class TestNothingIsProbed(base.ModeTestCase):
     """A guest can write any header into its raw disk."""
 
