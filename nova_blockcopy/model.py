@@ -7,6 +7,10 @@ from fields and arguments only.
 
 import dataclasses
 import enum
+import re
+
+#: A target (``<target dev=...>``) is a part of the names of files.
+_TARGET = re.compile(r'[a-z][a-z0-9_]{0,31}')
 
 
 class ImageKind(enum.StrEnum):
@@ -295,6 +299,8 @@ class SourceDisk:
     SHA-256 checksum over all layers below the top layer, in hexadecimal; None
     if there is no such layer or ``verify_backing`` is off. ``direct`` means
     that the guest's QEMU bypasses the page cache (O_DIRECT).
+
+    :raises ValueError: ``disk`` is no target of a disk
     """
 
     disk: str
@@ -303,6 +309,10 @@ class SourceDisk:
     identity: ImageIdentity
     backing_digest: str | None = None
     direct: bool = False
+
+    def __post_init__(self) -> None:
+        if not _TARGET.fullmatch(self.disk):
+            raise ValueError(f'{self.disk!r} is no target of a disk')
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

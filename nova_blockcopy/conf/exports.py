@@ -80,7 +80,8 @@ says.
         default=49216,
         help="""
 First TCP port for exports. Each disk uses up to two ports: one for the image
-that the guest writes to, and one for the content of the layers below.
+that the guest writes to, and one for the content of the layers below. Set the
+same range on all hosts: a destination connects only to ports of its own range.
 """,
     ),
     cfg.PortOpt(

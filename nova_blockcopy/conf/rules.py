@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The rules for values of options that no type of oslo.config knows. Pure."""
 
-import ipaddress
 import itertools
 from collections.abc import Mapping
 from typing import Any
 
+from nova_blockcopy import address as addresses
 from nova_blockcopy import certificate
 from nova_blockcopy import exception
 
@@ -121,7 +121,7 @@ def _fault_of_two(value: str, other: str, others: str) -> str | None:
 
 
 def _fault_of_address(value: str) -> str | None:
-    address = _address(value)
+    address = addresses.read(value)
     if address is None:
         return None  # it is a name
     if address.is_unspecified:
@@ -130,32 +130,12 @@ def _fault_of_address(value: str) -> str | None:
             f'destinations cannot connect to it. Set one address of the '
             f'migration network.'
         )
-    if (
-        address.is_multicast
-        or address.is_link_local
-        or (address.is_reserved and not address.is_loopback)
-    ):
+    if not addresses.is_of_host(address):
         return (
             f'{value} is no address that a host can have on a network of '
             f'hosts. Set one address of the migration network.'
         )
     return None
-
-
-def _address(
-    value: str,
-) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """Read an address; None if it is a name.
-
-    The C library takes "0x0" for an address (inet_aton(3)), oslo.config for a
-    name.
-    """
-    number = value.lower().startswith('0x')
-    try:
-        address = ipaddress.ip_address(int(value, 16) if number else value)
-    except ValueError:
-        return None
-    return getattr(address, 'ipv4_mapped', None) or address
 
 
 def _fault_of_name(template: str) -> str | None:

@@ -75,7 +75,7 @@ class Service:
         self._destination = dispatcher.Dispatcher(
             self._here,
             self.settings,
-            trust.Trust(host, self.preparations, endpoint),
+            trust.Trust(host, self.preparations, endpoint, _places()),
         )
 
     # -- both hosts ------------------------------------------------------
@@ -287,6 +287,16 @@ def _report_clear_text(options: conf.Settings) -> None:
             'set [blockcopy] export_tls on all hosts.',
             options.export_address,
         )
+
+
+def _places() -> tuple[str, ...]:
+    """The directories of disks that Nova makes or connects on each host."""
+    mounts = [
+        value
+        for name, value in compat.CONF.libvirt.items()
+        if name.endswith('_mount_point_base')
+    ]
+    return '/dev', compat.CONF.instances_path, *dict.fromkeys(mounts)
 
 
 def _report_scopes() -> None:

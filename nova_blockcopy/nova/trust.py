@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What Nova knows about the sources of migrations to this host."""
 
+import pathlib
 import re
 from collections.abc import Callable
 from collections.abc import Collection
 
 from oslo_utils import netutils
 
+from nova_blockcopy import address as addresses
 from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy.nova import preparation
@@ -23,6 +25,7 @@ class Trust:
     :param preparations: the bases that Nova has had made here
     :param endpoint: tells how this host's libvirt reaches an address, by this
         host's own configuration
+    :param places: the directories in which Nova has disks on this host
     """
 
     def __init__(
@@ -30,10 +33,12 @@ class Trust:
         host: str,
         preparations: preparation.Preparations,
         endpoint: Callable[[str], model.Endpoint],
+        places: Collection[str],
     ) -> None:
         self._host = host
         self._preparations = preparations
         self._endpoint = endpoint
+        self._places = tuple(places)
 
     def check_bases(
         self, guest: str, source: str, paths: Collection[str]
@@ -63,7 +68,7 @@ class Trust:
         :raises Untrusted: it does not
         """
         address = self._address(home.uri)
-        if not _is_address(address) or home != self._endpoint(address):
+        if not _is_other_host(address) or home != self._endpoint(address):
             raise exception.Untrusted(
                 host=self._host,
                 reason=f'{home.uri!r} with {home.migrate_uri!r} is not how '
@@ -71,6 +76,24 @@ class Trust:
                 f'live_migration_uri and live_migration_scheme to the same '
                 f'values on both hosts.',
             )
+
+    def check_left_alone(self, paths: Collection[str]) -> None:
+        """Pass if a disk that Nova connects on each host can be at the paths.
+
+        :raises Untrusted: a path is elsewhere
+        """
+        places = tuple(map(pathlib.PurePosixPath, self._places))
+        for each in paths:
+            path = pathlib.PurePosixPath(each)
+            if '..' in path.parts or not any(
+                path.is_relative_to(place) for place in places
+            ):
+                raise exception.Untrusted(
+                    host=self._host,
+                    reason=f'{each} is in none of the directories for disks '
+                    f'that do not move ({", ".join(self._places)}). Detach '
+                    f'the disk from the guest before you migrate it.',
+                )
 
     def _address(self, uri: str) -> str:
         """Cut the address from a URI; empty if it has another form."""
@@ -80,8 +103,10 @@ class Trust:
         return uri[len(before) : len(uri) - len(after)].strip('[]')
 
 
-def _is_address(address: str) -> bool:
-    """Tell whether this is a host's name or IP address, and nothing else."""
+def _is_other_host(address: str) -> bool:
+    """Tell whether this is another host's name or address, and no more."""
+    if not addresses.is_elsewhere(address):
+        return False
     if netutils.is_valid_ipv6(address):
         return True
     return _NAME.fullmatch(address) is not None

@@ -194,8 +194,7 @@ class BaseSet:
 
         :raises PeerError: the seed does not fit the journal
         """
-        tls = self._settings.export_tls
-        target = claims.accepted(seed, record, tls=tls).base
+        target = claims.accepted(seed, record, self._settings).base
         if seed.delta:
             target = model.overlay(self._landing(seed.disk), target)
         return dataclasses.replace(seed, target=target)

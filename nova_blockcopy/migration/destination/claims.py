@@ -8,6 +8,8 @@ neither the image that it is about, nor the encryption.
 import itertools
 from collections.abc import Iterator
 
+from nova_blockcopy import address as addresses
+from nova_blockcopy import conf
 from nova_blockcopy import exception
 from nova_blockcopy import extents
 from nova_blockcopy import model
@@ -16,12 +18,12 @@ from nova_blockcopy.records import journal
 
 
 def accepted(
-    seed: model.Seed, record: journal.Record, *, tls: bool
+    seed: model.Seed, record: journal.Record, settings: conf.Settings
 ) -> model.Move:
     """Return this host's own move for a seed that fits the journal.
 
     :param seed: as the source sent it
-    :param tls: this host's ``export_tls``
+    :param settings: of this host
     :raises PeerError: the seed does not fit
     """
     moves = {move.disk: move for move in record.moves}
@@ -29,7 +31,7 @@ def accepted(
     if move is None:
         raise _refused(f'disk {seed.disk!r} does not move')
     reasons = itertools.chain(
-        _differences(seed, tls=tls), _outside(seed, move)
+        _differences(seed, settings), _outside(seed, move)
     )
     reason = next(reasons, None)
     if reason is not None:
@@ -44,10 +46,42 @@ def _refused(reason: str) -> exception.PeerError:
     )
 
 
-def _differences(seed: model.Seed, *, tls: bool) -> Iterator[str]:
+def place_fault(
+    address: str, port: int, settings: conf.Settings
+) -> str | None:
+    """Say why this host does not connect to an export; None if it does.
+
+    The bus does not tell the address of the source. So this host connects to
+    no service of its own, and to no port that is not for exports.
+
+    :param address: as the source sent it
+    :param settings: of this host
+    """
+    first, last = settings.export_port_min, settings.export_port_max
+    lab = addresses.is_loopback(settings.export_address)
+    if not (addresses.is_elsewhere(address) or lab):
+        return (
+            f'{address} cannot be the address of another host. Set '
+            f'[blockcopy] export_address of the source to its address in the '
+            f'migration network'
+        )
+    if not first <= port <= last:
+        return (
+            f'port {port} is not for exports, which have the ports from '
+            f'{first} to {last} here. Set [blockcopy] export_port_min and '
+            f'export_port_max to the same values on both hosts'
+        )
+    return None
+
+
+def _differences(seed: model.Seed, settings: conf.Settings) -> Iterator[str]:
+    tls = settings.export_tls
     if seed.export.tls != tls:
         ours, theirs = ('on', 'off') if tls else ('off', 'on')
         yield f'export_tls is {ours} here, and {theirs} for the export'
+    fault = place_fault(seed.export.address, seed.export.port, settings)
+    if fault is not None:
+        yield fault
     if seed.delta and seed.by_content:
         yield (
             f'the source wants to copy a delta of disk {seed.disk} by its '

@@ -16,6 +16,7 @@ from nova_blockcopy.host import images
 from nova_blockcopy.host import reach
 from nova_blockcopy.host import rehearsal
 from nova_blockcopy.migration.destination import base_set
+from nova_blockcopy.migration.destination import claims
 from nova_blockcopy.migration.destination import host as hosts
 
 
@@ -97,10 +98,17 @@ def _check_connections(host: hosts.Host, wanted: Wanted) -> None:
     timeout = host.settings.call_timeout
     reach.check_source(host.name, wanted.home.uri, timeout)
     if wanted.rehearsal is not None:
-        rehearsal.check(host.name, wanted.rehearsal, timeout)
+        offered = wanted.rehearsal
+        fault = claims.place_fault(
+            offered.address, offered.port, host.settings
+        )
+        if fault is not None:
+            raise exception.ExportsRefused(host=host.name, reason=f'{fault}.')
+        rehearsal.check(host.name, offered, timeout)
 
 
 def _check_left_alone(host: hosts.Host, wanted: Wanted) -> None:
+    host.trust.check_left_alone(wanted.left_alone.values())
     for disk, path in wanted.left_alone.items():
         if not os.path.exists(path):
             raise exception.DiskRefused(

@@ -29,6 +29,12 @@ class Trust(Protocol):
         :raises Untrusted: it may not
         """
 
+    def check_left_alone(self, paths: Collection[str]) -> None:
+        """Pass if a source may ask whether paths exist on this host.
+
+        :raises Untrusted: it may not
+        """
+
 
 class Everything:
     """For a caller that answers for all sources itself."""
@@ -39,4 +45,7 @@ class Everything:
         pass
 
     def check_home(self, home: model.Endpoint) -> None:
+        pass
+
+    def check_left_alone(self, paths: Collection[str]) -> None:
         pass

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Messages of a compute host that has been taken over."""
 
+import os
+
 import ddt
 
 from nova_blockcopy import exception
 from nova_blockcopy import model
+from nova_blockcopy.nova import service
 from nova_blockcopy.nova import trust
 from nova_blockcopy.tests.nova import base
 from nova_blockcopy.tests.unit import samples
@@ -21,7 +24,8 @@ class TrustTestCase(base.TestCase):
         """Start nova-compute."""
         self.engine = self.service()
         self.trust = trust.Trust(
-            base.HERE, self.engine.preparations, base.endpoint_of
+            *(base.HERE, self.engine.preparations, base.endpoint_of),
+            service._places(),
         )
 
     def refused(self, call, *arguments):
@@ -96,7 +100,7 @@ class TestHome(TrustTestCase):
         )
         there = self.make_driver()
         driven = trust.Trust(
-            base.HERE, self.engine.preparations, there._endpoint
+            *(base.HERE, self.engine.preparations, there._endpoint, ()),
         )
         driven.check_home(there._endpoint(address))
         self.refused(driven.check_home, base.endpoint_of(address))
@@ -110,6 +114,12 @@ class TestHome(TrustTestCase):
         'qemu+tcp://host-b:1234/system',
         'qemu+unix:///system?socket=/tmp/evil',
         'test:///default',
+        # this host itself, and the services that a cloud has there
+        'qemu+tcp://127.0.0.1/system',
+        'qemu+tcp://[::1]/system',
+        'qemu+tcp://localhost/system',
+        'qemu+tcp://169.254.169.254/system',
+        'qemu+tcp://0x7f000001/system',
         '',
     )
     def test_another_way(self, uri):
@@ -121,6 +131,20 @@ class TestHome(TrustTestCase):
             uri=base.endpoint_of('host-b').uri, migrate_uri='tcp://evil'
         )
         self.assertIn('evil', self.refused(self.trust.check_home, home))
+
+
+@ddt.ddt
+class TestLeftAlone(TrustTestCase):
+    @ddt.data('/dev/disk/by-id/x', '{}/{}/disk.config', '{}/../mnt/x/volume')
+    def test_where_nova_has_disks(self, path):
+        path = path.format(self.instances, samples.UUID)
+        self.trust.check_left_alone([os.path.normpath(path)])
+
+    @ddt.data('/etc/shadow', '/dev/../etc/shadow', '{}-other', 'dev/x', '')
+    def test_elsewhere(self, path):
+        path = path.format(self.instances)
+        said = self.refused(self.trust.check_left_alone, ['/dev/x', path])
+        self.assertIn(f'{path} is in none of', said)
 
 
 class TestMessages(TrustTestCase):

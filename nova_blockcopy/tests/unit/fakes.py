@@ -690,7 +690,7 @@ class Exporter:
             planned,
             tls=self.tls,
             address='192.0.2.1',
-            port=50000 + len(self.served),
+            port=49215 + len(self.served),
             pid=1,
             size_bytes=self._size(planned, image),
         )

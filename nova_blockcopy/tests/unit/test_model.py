@@ -140,3 +140,24 @@ class TestSeed(base.TestCase):
                 size_bytes=9,
             )
             self.assertIs(answer, seed.by_content)
+
+
+@ddt.ddt
+class TestSourceDisk(base.TestCase):
+    def disk(self, target):
+        return model.SourceDisk(
+            disk=target,
+            image=samples.image('/x'),
+            size_bytes=9,
+            identity=model.ImageIdentity(boot='b', device=1, inode=2),
+        )
+
+    @ddt.data('vda', 'sdaa', 'hdc', 'fda', 'xvdb1')
+    def test_a_target_of_libvirt(self, target):
+        self.assertEqual(target, self.disk(target).disk)
+
+    @ddt.data('', '../x', '/etc/x', 'vda/../x', 'vd a', 'VDA', 'a' * 33, '.')
+    def test_a_path(self, target):
+        """The target is a part of the names of files."""
+        error = self.assertRaises(ValueError, self.disk, target)
+        self.assertIn('no target', str(error))

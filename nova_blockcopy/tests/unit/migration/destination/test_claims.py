@@ -20,7 +20,7 @@ LAYERED = samples.layered('/top', '/below')
 
 @ddt.ddt
 class TestSeeds(base.TestCase):
-    def check(self, to=RAW, *, tls=False, **changes):
+    def check(self, to=RAW, options=None, **changes):
         move = dataclasses.replace(
             samples.move('vda', base=to), size_bytes=SIZE
         )
@@ -34,7 +34,12 @@ class TestSeeds(base.TestCase):
             **changes,
         }
         claims.accepted(
-            model.Seed(**values), samples.record(moves=(move,)), tls=tls
+            model.Seed(**values),
+            samples.record(moves=(move,)),
+            samples.settings(
+                self.directory,
+                **{'export_address': '192.0.2.2', **(options or {})},
+            ),
         )
 
     @ddt.data(SIZE, 1024)
@@ -74,8 +79,41 @@ class TestSeeds(base.TestCase):
         self.assertIn(reason, str(error))
 
     def test_plain_text_where_this_host_encrypts(self):
-        error = self.assertRaises(exception.PeerError, self.check, tls=True)
+        error = self.assertRaises(
+            exception.PeerError, self.check, options={'export_tls': True}
+        )
         self.assertIn('export_tls', str(error))
+
+    @ddt.data(
+        *('127.0.0.1', '127.8.9.1', '::1', 'localhost', 'x.localhost.'),
+        *('0x7f000001', '::ffff:127.0.0.1', '0.0.0.0', '::'),
+        *('169.254.169.254', '0xa9fea9fe', 'fe80::1', '224.0.0.1'),
+    )
+    def test_an_export_at_a_service_of_this_host(self, address):
+        export = samples.export(address=address)
+        error = self.assertRaises(
+            exception.PeerError, self.check, export=export
+        )
+        self.assertIn(f'{address} cannot be the address', str(error))
+
+    @ddt.data('192.0.2.9', '2001:db8::9', 'host-b.example.org', '0xstorage')
+    def test_an_export_at_another_host(self, address):
+        self.check(export=samples.export(address=address))
+
+    def test_a_lab_on_one_host(self):
+        self.check(
+            export=samples.export(address='127.0.0.1'),
+            options={'export_address': '127.0.0.1'},
+        )
+
+    @ddt.data(22, 16514, 49215, 49344, -1, 0)
+    def test_a_port_of_another_service(self, port):
+        error = self.assertRaises(
+            exception.PeerError,
+            self.check,
+            export=samples.export(port=port),
+        )
+        self.assertIn(f'port {port} is not for exports', str(error))
 
 
 class TestParts(base.TestCase):
