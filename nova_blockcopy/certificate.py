@@ -2,6 +2,7 @@
 """Certificates of the exports: whom they name, and how long they are valid."""
 
 import dataclasses
+import ipaddress
 import re
 
 _DAY_S = 24 * 60 * 60
@@ -18,7 +19,7 @@ class Certificate:
 
     ``begins_s`` and ``ends_s`` are seconds since the epoch. ``begins`` and
     ``ends`` are the same times for people. ``common_names`` are those of the
-    subject.
+    subject. ``addresses`` and ``names`` are the alternative names.
     """
 
     begins_s: int
@@ -26,6 +27,36 @@ class Certificate:
     begins: str
     ends: str
     common_names: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+
+
+def is_for(known: Certificate, address: str) -> bool:
+    """Tell whether a certificate is for the address that clients connect to.
+
+    The rules are those of GnuTLS, which QEMU uses
+    (``gnutls_x509_crt_check_hostname2`` in its lib/x509/hostname-verify.c).
+
+    :param address: an IP address or a name
+    """
+    try:
+        wanted = ipaddress.ip_address(address)
+    except ValueError:
+        pass
+    else:
+        if any(wanted == ipaddress.ip_address(it) for it in known.addresses):
+            return True
+    # the common name counts only without alternative names
+    names = known.names or known.common_names
+    return any(_matches(name, address) for name in names)
+
+
+def _matches(name: str, address: str) -> bool:
+    name, address = name.lower(), address.lower()
+    label, _dot, domain = name.partition('.')
+    if label == '*' and domain:
+        return address.partition('.')[2] == domain
+    return name == address
 
 
 def fault(known: Certificate, now_s: float) -> str | None:

@@ -35,11 +35,17 @@ NOVA_OPTS: dict[str, list[cfg.Opt]] = {
         cfg.StrOpt('instances_path', default='$state_path/instances'),
         cfg.StrOpt('my_ip', default='127.0.0.1'),
         cfg.StrOpt('rootwrap_config', default='/etc/nova/rootwrap.conf'),
+        cfg.IntOpt('max_concurrent_live_migrations', default=1),
+        cfg.IntOpt('rpc_response_timeout', default=60),
     ],
     'libvirt': [
         cfg.StrOpt('virt_type', default='kvm'),
         cfg.StrOpt('connection_uri', default=''),
+        cfg.StrOpt('images_type', default='default'),
         cfg.StrOpt('live_migration_inbound_addr'),
+        cfg.StrOpt('live_migration_uri'),
+        cfg.StrOpt('live_migration_scheme'),
+        cfg.IntOpt('live_migration_completion_timeout', default=800),
         cfg.BoolOpt('live_migration_with_native_tls', default=False),
     ],
     'workarounds': [cfg.BoolOpt('disable_rootwrap', default=False)],
@@ -137,9 +143,13 @@ def settings(options: cfg.ConfigOpts) -> conf.Settings:
 
     :raises InvalidOption: a value is out of its bounds
     """
-    uri = options.libvirt.connection_uri or _URIS.get(
-        options.libvirt.virt_type, _USUAL_URI
-    )
-    found = conf.settings(options, connection_uri=uri)
+    found = conf.settings(options, connection_uri=uri(options))
     nova_defaults.check(options, found)
     return found
+
+
+def uri(options: cfg.ConfigOpts) -> str:
+    """Return the URI of the libvirt that nova-compute uses."""
+    return options.libvirt.connection_uri or _URIS.get(
+        options.libvirt.virt_type, _USUAL_URI
+    )

@@ -11,7 +11,6 @@ from nova_blockcopy import exception
 from nova_blockcopy.cmd import account
 from nova_blockcopy.cmd import answers
 from nova_blockcopy.host import deltas
-from nova_blockcopy.host import scope
 
 
 def set_command(options: cfg.ConfigOpts) -> None:
@@ -37,32 +36,10 @@ def fault() -> str:
 def result(nova_compute: account.Account, found: str) -> upgradecheck.Result:
     """Decide on the helper.
 
-    :param found: see :func:`fault`
+    :param found: why the user of nova-compute cannot start it; '' if it can
     """
     if found:
         return answers.failure(found)
-    if not nova_compute.present:
-        return answers.warning(
-            f'Root needs no helper, so this was not checked. Run this command '
-            f'as the user {nova_compute.name}, too.'
-        )
     if nova_compute.uid == 0:
         return answers.success('nova-compute runs as root, without a helper.')
     return answers.success()
-
-
-def scopes() -> upgradecheck.Result:
-    """Check that exporters outlive nova-compute.
-
-    :raises HelperError: the helper cannot be started
-    """
-    obstacle = scope.obstacle()
-    if not obstacle:
-        return answers.success()
-    return answers.warning(
-        f'The exporters of this host may end together with the unit or the '
-        f'container of nova-compute, because they get no scope of systemd '
-        f'({obstacle}). A guest between its switchover and its pivot then '
-        f'pauses until nova-compute runs again. If systemd starts '
-        f'nova-compute, set KillMode=process in its unit.'
-    )

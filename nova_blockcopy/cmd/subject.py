@@ -7,17 +7,24 @@ If a check cannot be made, its result is a warning that says why.
 import functools
 import os
 from collections.abc import Callable
+from collections.abc import Mapping
 from collections.abc import Sequence
 
+import libvirt
 from oslo_config import cfg
 from oslo_upgradecheck import upgradecheck
 
 from nova_blockcopy import conf
 from nova_blockcopy import exception
+from nova_blockcopy import plan
 from nova_blockcopy.cmd import account
 from nova_blockcopy.cmd import answers
+from nova_blockcopy.cmd import capabilities
 from nova_blockcopy.cmd import configuration
 from nova_blockcopy.cmd import helper
+from nova_blockcopy.cmd import probe
+from nova_blockcopy.cmd import versions
+from nova_blockcopy.host import qemu_conf
 
 
 class Host:
@@ -44,6 +51,35 @@ class Host:
             return configuration.settings(self.options)
         except exception.InvalidOption as e:
             return e
+
+    @functools.cached_property
+    def qemu_settings(self) -> Mapping[str, str] | None:
+        """The settings of ``qemu.conf``; None if they are not known."""
+        if not account.can_look(self.nova_compute) or self.helper_fault:
+            return None
+        return qemu_conf.look()
+
+    @functools.cached_property
+    def described(self) -> capabilities.Capabilities:
+        """The host as libvirt describes it.
+
+        :raises libvirtError: libvirt does not answer
+        """
+        return capabilities.look(configuration.uri(self.options))
+
+    @functools.cached_property
+    def found_versions(self) -> plan.Versions:
+        """The versions of libvirt and QEMU.
+
+        :raises libvirtError: libvirt does not answer
+        """
+        return versions.look(configuration.uri(self.options))
+
+    def nova_computes_helper_fault(self) -> str:
+        """Why the user of nova-compute cannot start the helper."""
+        if self.nova_compute.present or self.nova_compute.uid == 0:
+            return self.helper_fault
+        return probe.fault(self.options, self.nova_compute)
 
     @functools.cached_property
     def helper_fault(self) -> str:
@@ -86,6 +122,21 @@ def as_nova_compute(check: Check) -> Check:
         except OSError as e:
             return answers.warning(
                 f'This was not checked ({e.filename}: {e.strerror}). {remedy}'
+            )
+
+    return checked
+
+
+def with_libvirt(check: Check) -> Check:
+    """Make a check only if libvirt answers."""
+
+    def checked(host: Host) -> upgradecheck.Result:
+        try:
+            return check(host)
+        except libvirt.libvirtError as e:
+            return answers.warning(
+                f'This was not checked, because libvirt does not answer this '
+                f'user ({e}). Start libvirt, or run this command as root.'
             )
 
     return checked

@@ -25,6 +25,7 @@ LOG = logging.getLogger(__name__)
 #: Prints the times, and each part of the subject on a line of its own.
 _SHOW = (
     *('openssl', 'x509', '-noout', '-startdate', '-enddate'),
+    *('-ext', 'subjectAltName'),
     *('-subject', '-nameopt', 'sep_multiline,sname,utf8,esc_ctrl', '-in'),
 )
 #: What cannot be done without the certificates of each side.
@@ -105,11 +106,12 @@ def examine(
             raise exception.CertificateUnusable(
                 host=host, path=path, reason=reason
             )
-    wanted = settings.client_name(host) if side is model.Side.CLIENT else None
-    return (
-        *_ending(known, now_s),
-        *_named(own, known[own].common_names, wanted),
-    )
+    if side is model.Side.SERVER:
+        names = _addressed(own, known[own], settings.export_address)
+    else:
+        wanted = settings.client_name(host)
+        names = _named(own, known[own].common_names, wanted)
+    return (*_ending(known, now_s), *names)
 
 
 def _ending(
@@ -124,10 +126,20 @@ def _ending(
             )
 
 
-def _named(
-    path: str, names: Sequence[str], wanted: str | None
+def _addressed(
+    path: str, known: certificate.Certificate, address: str
 ) -> Iterator[str]:
-    if wanted is not None and tuple(names) != (wanted,):
+    if not certificate.is_for(known, address):
+        has = (*known.addresses, *known.names) or known.common_names
+        yield (
+            f'The certificate {path} is for "{", ".join(has)}", but '
+            f'destinations connect to {address}. Make a certificate with this '
+            f'alternative name, or set [blockcopy] export_address.'
+        )
+
+
+def _named(path: str, names: Sequence[str], wanted: str) -> Iterator[str]:
+    if tuple(names) != (wanted,):
         yield (
             f'The certificate {path} is for "{", ".join(names)}", but the '
             f'exports of other hosts serve this host only as "{wanted}". Make '
@@ -177,7 +189,8 @@ def _parsed(text: str) -> certificate.Certificate:
     :raises KeyError: a line is missing
     :raises ValueError: a time is in another format
     """
-    lines = [line.strip().partition('=') for line in text.splitlines()]
+    stripped = [line.strip() for line in text.splitlines()]
+    lines = [line.partition('=') for line in stripped]
     times = {
         key: value for key, _equals, value in lines if key.startswith('not')
     }
@@ -190,4 +203,13 @@ def _parsed(text: str) -> certificate.Certificate:
         common_names=tuple(
             value for key, _equals, value in lines if key == 'CN'
         ),
+        addresses=tuple(_alternative('IP Address:', stripped)),
+        names=tuple(_alternative('DNS:', stripped)),
     )
+
+
+def _alternative(kind: str, lines: Sequence[str]) -> Iterator[str]:
+    for line in lines:
+        for each in line.split(', '):
+            if each.startswith(kind):
+                yield each.removeprefix(kind)

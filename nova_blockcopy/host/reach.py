@@ -32,7 +32,7 @@ def check_destination(host: str, uri: str, timeout: float) -> None:
     :param timeout: seconds
     :raises DestinationUnreachable: nothing answers, or the URI names no host
     """
-    reason = _failure(uri, timeout)
+    reason = fault(uri, timeout)
     if reason:
         raise exception.DestinationUnreachable(
             uri=uri, host=host, reason=reason
@@ -47,13 +47,17 @@ def check_source(host: str, uri: str, timeout: float) -> None:
     :param timeout: seconds
     :raises SourceUnreachable: nothing answers, or the URI names no host
     """
-    reason = _failure(uri, timeout)
+    reason = fault(uri, timeout)
     if reason:
         raise exception.SourceUnreachable(uri=uri, host=host, reason=reason)
 
 
-def _failure(uri: str, timeout: float) -> str:
-    """Say why no program listens at the address of a URI; '' if one does."""
+def fault(uri: str, timeout: float) -> str:
+    """Say why no program listens at the address of a URI; '' if one does.
+
+    :param uri: of a libvirt
+    :param timeout: seconds
+    """
     try:
         parts = urllib.parse.urlsplit(uri)
         transport = parts.scheme.partition('+')[2]

@@ -14,7 +14,19 @@ def check() -> None:
     :raises ImportError: with a sentence for each thing that is missing;
         nova-compute logs the error and ends
     """
-    lacking = [
+    missing = lacking()
+    if missing:
+        raise ImportError(
+            f'nova-blockcopy does not fit Nova {compat.version()}. '
+            f'{" ".join(missing)} Install a version of nova-blockcopy that '
+            f'supports this Nova, or set compute_driver = '
+            f'libvirt.LibvirtDriver.'
+        )
+
+
+def lacking() -> list[str]:
+    """Return a sentence for each thing that this Nova does not offer."""
+    return [
         *_methods(),
         *_functions(),
         *_attributes(),
@@ -23,13 +35,6 @@ def check() -> None:
         *_constants(),
         *_options(),
     ]
-    if lacking:
-        raise ImportError(
-            f'nova-blockcopy does not fit Nova {compat.version()}. '
-            f'{" ".join(lacking)} Install a version of nova-blockcopy that '
-            f'supports this Nova, or set compute_driver = '
-            f'libvirt.LibvirtDriver.'
-        )
 
 
 def _methods() -> Iterator[str]:

@@ -11,6 +11,7 @@ from nova_blockcopy.tests.lab import certificates as lab
 from nova_blockcopy.tests.unit import samples
 from nova_blockcopy.tests.unit.cmd import base
 
+_OF_QEMU = 'Certificates of QEMU'
 _CERTIFICATES, _FIREWALL = 'Certificates', 'Firewall of the exports'
 _DAY_S = 24 * 60 * 60
 
@@ -19,14 +20,19 @@ class TestCertificates(base.CommandTestCase):
     def setUp(self):
         super().setUp()
         self.pki = self.directory / 'pki'
+        self.certify(1000, into=self.directory / 'qemu')
+        self.qemu_conf.write_text(
+            f'default_tls_x509_cert_dir = "{self.directory}/qemu"\n'
+        )
         self.configured = self.file(
             f'export_tls = true\nexport_tls_dir = {self.pki}\n'
+            f'allow_plaintext = false\n'
             f'[DEFAULT]\nhost = host-b'
         )
 
-    def certify(self, days, name='host-b'):
-        authority = lab.Authority(self.directory / 'authority', days)
-        authority.certify(self.pki, name, '192.0.2.1')
+    def certify(self, days, name='host-b', address='127.0.0.1', into=None):
+        authority = lab.Authority(self.directory / f'authority{days}', days)
+        authority.certify(into or self.pki, name, address)
 
     def test_they_are_there(self):
         self.certify(1000)
@@ -64,17 +70,54 @@ class TestCertificates(base.CommandTestCase):
             *(_CERTIFICATES, base.WARNING, '"console"', '"host-b"'),
         )
 
+    def test_they_have_another_address(self):
+        self.certify(1000, address='192.0.2.1')
+        self.assert_only(
+            self.check(self.configured),
+            *(_CERTIFICATES, base.WARNING, '192.0.2.1', 'to 127.0.0.1'),
+        )
+
+    def test_those_of_qemu_are_missing(self):
+        self.certify(1000)
+        self.qemu_conf.write_text(
+            f'nbd_tls_x509_cert_dir = "{self.directory}/none"\n'
+        )
+        self.assert_only(
+            self.check(self.configured),
+            *(_OF_QEMU, base.FAILURE, f'{self.directory}/none/ca-cert.pem'),
+            *('No guest can use its disks',),
+        )
+
+    def test_those_of_qemu_have_another_name(self):
+        self.certify(1000)
+        self.certify(1000, 'console', into=self.directory / 'qemu')
+        self.assert_only(
+            self.check(self.configured),
+            *(_OF_QEMU, base.WARNING, '"console"', '"host-b"'),
+        )
+
+    def test_the_directory_of_qemu_is_not_known(self):
+        self.certify(1000)
+        self.qemu_conf.unlink()
+        said = self.check(self.configured)
+        self.assert_said(
+            *(said, _OF_QEMU, base.WARNING, 'not checked', 'nbd_tls_x509'),
+        )
+
 
 @ddt.ddt
 class TestFirewall(base.CommandTestCase):
     def test_the_rule_for_this_host(self):
-        text = 'export_address = 127.0.0.1\nexport_port_max = 49300'
+        text = f'export_address = 127.0.0.1\nexport_port_max = {base.PORT + 1}'
         configured = self.file(text)
         said = self.check(configured)
         self.assert_only(
             said,
             *(_FIREWALL, base.SUCCESS, 'ip daddr 127.0.0.1 tcp dport'),
-            *('49216-49300', 'ip saddr != { 127.0.0.0/8 } drop'),
+            *(
+                f'{base.PORT}-{base.PORT + 1} ip saddr',
+                'ip saddr != { 127.0.0.0/8 } drop',
+            ),
         )
 
     @ddt.data(

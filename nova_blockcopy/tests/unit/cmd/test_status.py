@@ -2,23 +2,15 @@
 """The command as a whole: its output, its exit code, its reading of files."""
 
 import json
+import pathlib
+import re
 import subprocess
 import sys
 
+from nova_blockcopy.cmd import status
 from nova_blockcopy.tests.unit.cmd import base
 
-_ALL = [
-    'Compute driver',
-    'Options',
-    'Certificates',
-    'Firewall of the exports',
-    'Privsep helper',
-    'Exporters outlive nova-compute',
-    'Journal directory',
-    'Delta directory',
-    'Unfinished migrations',
-    'libvirt and QEMU',
-]
+_ALL = [name for name, _check in status.CHECKS]
 
 
 class TestCommand(base.CommandTestCase):
@@ -77,6 +69,21 @@ class TestCommand(base.CommandTestCase):
         )
         self.assertEqual(base.FAILURE, done.returncode, done.stderr)
         found = [each['check'] for each in json.loads(done.stdout)['checks']]
+        self.assertEqual(_ALL, found)
+
+
+class TestDocumentation(base.CommandTestCase):
+    page = pathlib.Path(__file__).parents[4] / (
+        'doc/source/cli/nova-blockcopy-status.rst'
+    )
+
+    def test_the_page_has_each_check(self):
+        table = self.page.read_text().partition('list-table:: Checks')[2]
+        cells = re.findall(r'(?m)^   \* - (.+)$', table.partition('\nFor ')[0])
+        self.assertEqual(['Check', *_ALL], cells)
+
+    def test_the_output_on_the_page_has_each_check(self):
+        found = re.findall(r'\| Check: (.+?) +\|', self.page.read_text())
         self.assertEqual(_ALL, found)
 
 
