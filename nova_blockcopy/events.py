@@ -58,11 +58,16 @@ class Started(Event):
     """This host has a journal of the migration, or goes on with an old one.
 
     ``state`` is that of the journal, and ``limit`` the bandwidth limit for
-    all disks together, in bytes/s; 0 = no limit.
+    all disks together, in bytes/s; 0 = no limit. ``disks`` has the size of
+    each disk that moves, in bytes. ``home`` and ``destination`` are the URIs
+    at which the two libvirts reach each other; only the source has them.
     """
 
     state: states.State
     limit: int
+    disks: dict[str, int] = dataclasses.field(default_factory=dict)
+    home: str = ''
+    destination: str = ''
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +93,9 @@ class Ended(Event):
     ``reason`` says why the guest is not on the destination; '' if it is.
     ``copied_bytes`` have been copied for all disks together. ``phases`` has
     the seconds that each state took. ``longest_stop_s`` is the longest time
-    in seconds for which the guest stood still; None if that is not known.
+    in seconds for which the guest stood still. ``allocated_before`` are the
+    bytes that the disks occupied on the source, and ``allocated_after`` those
+    that the bases occupy. The last three are None if they are not known.
     """
 
     outcome: Outcome
@@ -96,6 +103,8 @@ class Ended(Event):
     copied_bytes: int
     phases: dict[states.State, float]
     longest_stop_s: float | None = None
+    allocated_before: int | None = None
+    allocated_after: int | None = None
 
     @property
     def duration_s(self) -> float:

@@ -118,6 +118,27 @@ def release_cancelled(guest: hypervisor.Guest) -> None:
     )
 
 
+def downtime_s(guest: hypervisor.Guest) -> float | None:
+    """Return the seconds for which a guest stood still in its switchover.
+
+    Runs on the destination. libvirt keeps the figures of an incoming
+    migration there (VIR_DOMAIN_JOB_STATS_COMPLETED, libvirt-domain.h).
+
+    :returns: None if libvirt does not know
+    """
+    try:
+        found = guest.ask(
+            'read the switchover of',
+            lambda domain: domain.jobStats(
+                libvirt.VIR_DOMAIN_JOB_STATS_COMPLETED
+            ),
+        )
+    except exception.HypervisorError:
+        return None
+    downtime_ms = found.get('downtime')
+    return None if downtime_ms is None else downtime_ms / 1000
+
+
 def _parameters(
     endpoint: model.Endpoint, live_xml: str, persistent_xml: str
 ) -> dict[str, str]:

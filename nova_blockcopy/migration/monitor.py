@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterable
 
+from nova_blockcopy import conf
 from nova_blockcopy import events
 from nova_blockcopy import forecast
 from nova_blockcopy import model
@@ -21,16 +22,18 @@ LOG = logging.getLogger(__name__)
 
 
 def reporting(
-    directory: str, observers: Iterable[events.Observer] = (), limit: int = 0
+    settings: conf.Settings,
+    observers: Iterable[events.Observer] = (),
+    limit: int = 0,
 ) -> 'Monitor':
     """A monitor that keeps a report next to the journal, and a log.
 
-    :param directory: the directory of the journals
     :param observers: more of them
     :param limit: bytes/s for all disks together; 0 = no limit
     """
-    reporter = report.Reporter(report.Reports(directory))
-    return Monitor([progress_log.ProgressLog(), reporter, *observers], limit)
+    log = progress_log.ProgressLog(settings)
+    reporter = report.Reporter(report.Reports(settings.journal_dir))
+    return Monitor([log, reporter, *observers], limit)
 
 
 class Monitor:
@@ -50,6 +53,12 @@ class Monitor:
         )
         #: The limit as it is now; bytes/s, 0 = no limit.
         self.limit = limit
+        #: The sizes of the disks in bytes, before the journal has them.
+        self.sizes: dict[str, int] = {}
+        #: What the two hosts have found out about the end; see ``Ended``.
+        self.allocated_before: int | None = None
+        self.allocated_after: int | None = None
+        self.longest_stop_s: float | None = None
         self._observers = tuple(observers)
         self._subject: events.Subject | None = None
         self._state = states.State.PREPARING
@@ -98,12 +107,7 @@ class Monitor:
         with self._door:
             self.progress = dataclasses.replace(self.progress, forecast=found)
 
-    def end(
-        self,
-        outcome: events.Outcome,
-        reason: str = '',
-        longest_stop_s: float | None = None,
-    ) -> None:
+    def end(self, outcome: events.Outcome, reason: str = '') -> None:
         """Tell that the engine has come to its end, once."""
         with self._door:
             if self._subject is None or self._ended:
@@ -117,7 +121,9 @@ class Monitor:
                     reason=reason,
                     copied_bytes=self.progress.processed_bytes,
                     phases=dict(self._phases),
-                    longest_stop_s=longest_stop_s,
+                    longest_stop_s=self.longest_stop_s,
+                    allocated_before=self.allocated_before,
+                    allocated_after=self.allocated_after,
                 )
             )
 
@@ -137,6 +143,12 @@ class Monitor:
                 subject=self._subject,
                 state=record.state,
                 limit=self.limit,
+                disks=self.sizes
+                or {move.disk: move.size_bytes for move in record.moves},
+                home=record.home.uri if record.home else '',
+                destination=record.destination.uri
+                if record.destination
+                else '',
             )
         )
 

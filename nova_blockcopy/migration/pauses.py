@@ -6,6 +6,7 @@ for both pauses, so the journal tells them apart.
 """
 
 import contextlib
+import time
 from collections.abc import Callable
 from collections.abc import Iterator
 
@@ -34,6 +35,8 @@ class Pauses:
         self._guest = guest
         self._record = record
         self._note = note
+        #: The seconds of the longest pause so far.
+        self.longest_stop_s = 0.0
 
     @contextlib.contextmanager
     def standing_still(self) -> Iterator[None]:
@@ -49,11 +52,14 @@ class Pauses:
         if runs:
             self._note(True)
             self._guest.pause()
+        began = time.monotonic()
         try:
             yield
         finally:
             if runs:
                 self._guest.resume()
+                stopped_s = time.monotonic() - began
+                self.longest_stop_s = max(self.longest_stop_s, stopped_s)
                 self._note(False)
 
     def wake(self, timeout: float) -> None:

@@ -25,6 +25,19 @@ class Task:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """The figures of a migration that only the destination knows.
+
+    ``allocated`` are the bytes that the bases occupy. ``longest_stop_s`` is
+    the longest time in seconds for which the guest stood still. None means
+    that the figure is not known.
+    """
+
+    allocated: int | None = None
+    longest_stop_s: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
     """The state of a migration on the destination.
 

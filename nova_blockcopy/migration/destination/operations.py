@@ -28,6 +28,7 @@ from nova_blockcopy.migration.destination import copying
 from nova_blockcopy.migration.destination import homecoming
 from nova_blockcopy.migration.destination import host as hosts
 from nova_blockcopy.migration.destination import preparation
+from nova_blockcopy.migration.destination import totals
 from nova_blockcopy.migration.destination import way_back
 from nova_blockcopy.migration.destination import worker
 from nova_blockcopy.records import journal
@@ -49,7 +50,7 @@ class Operations:
     def __init__(self, host: hosts.Host, guest: str, migration: str) -> None:
         self._host = host
         self._page = journal.Page(host.journal, guest, migration)
-        self._monitor = monitor.reporting(host.settings.journal_dir)
+        self._monitor = monitor.reporting(host.settings)
         self._page.told = self._monitor.enter
         self._bases = base_set.BaseSet(host.settings, guest, migration)
         self._worker = worker.Worker()
@@ -200,6 +201,7 @@ class Operations:
 
         def pivot(cancelled: threading.Event) -> None:
             copies = self._copying or copying.Copying(self._host, self._page)
+            self._copying = copies
             homecoming.come_home(
                 *(copies, self._page, cancelled, self._watch),
                 without_source=without_source,
@@ -322,11 +324,15 @@ class Operations:
         :raises InvalidTransition: the guest does not use the bases yet
         """
         record = self._page.find()
-        if record is not None:
-            states.check(record.state, states.State.ENDED)
-            self._bases.forget()
-            self._leave(events.Outcome.COMPLETED, keep=keep)
-        return {}
+        if record is None:
+            return {}
+        states.check(record.state, states.State.ENDED)
+        found = totals.of(self._host, record, self._copying)
+        self._monitor.allocated_after = found.allocated
+        self._monitor.longest_stop_s = found.longest_stop_s
+        self._bases.forget()
+        self._leave(events.Outcome.COMPLETED, keep=keep)
+        return {'totals': wire.pack(found)}
 
     def _forget(self, record: journal.Record) -> None:
         if record.state is states.State.SETTLED:

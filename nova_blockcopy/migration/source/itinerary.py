@@ -73,6 +73,7 @@ def steps_of(parts: Parts) -> dict[states.State, steps.Step]:
             destination=parts.destination,
             ledger=parts.ledger,
             exports=served,
+            monitor=parts.monitor,
         ),
     )
     return {step.state: step for step in all_steps}

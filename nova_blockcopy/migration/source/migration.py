@@ -26,8 +26,10 @@ from nova_blockcopy.host import deltas
 from nova_blockcopy.host import hypervisor
 from nova_blockcopy.host import reach
 from nova_blockcopy.host import rehearsal
+from nova_blockcopy.host import usage
 from nova_blockcopy.migration import monitor
 from nova_blockcopy.migration import peer
+from nova_blockcopy.migration import progress_log
 from nova_blockcopy.migration.source import itinerary
 from nova_blockcopy.migration.source import ledger as ledgers
 from nova_blockcopy.migration.source import modes
@@ -118,9 +120,7 @@ class Migration:
         self._mode = mode
         self._pace.guest = 0
         self._monitor = monitor.reporting(
-            self._settings.journal_dir,
-            self._observers,
-            self._pace.copy,
+            self._settings, self._observers, self._pace.copy
         )
         self._parts: itinerary.Parts | None = None
         self._steps: dict[states.State, steps.Step] = {}
@@ -208,27 +208,27 @@ class Migration:
             return work()
 
     def _uuid(self) -> str | None:
-        found = (
-            self._parts.guest
-            if self._parts
-            else self._here.find(self._request.guest)
-        )
+        parts = self._parts
+        found = parts.guest if parts else self._here.find(self._request.guest)
         return found.uuid if found else None
 
     def _run(self, through: states.State) -> journal.Record:
         if self._parts is None:
             parts = self._look()
+            self._monitor.sizes = parts.offer.sizes
+            self._monitor.allocated_before = usage.total(parts.offer.images)
             parts.ledger.open()
             self._steps = itinerary.steps_of(parts)
             self._parts = parts
         parts = self._parts
-        try:
-            while self._ahead and (
-                not self._begun or self._begun[-1].state is not through
-            ):
-                self._take(self._ahead.pop(0), parts)
-        except BaseException as e:  # an interrupt undoes all steps, too
-            self._give_up(parts, e)
+        with progress_log.beating(self._monitor, parts.destination.silent_s):
+            try:
+                while self._ahead and (
+                    not self._begun or self._begun[-1].state is not through
+                ):
+                    self._take(self._ahead.pop(0), parts)
+            except BaseException as e:  # an interrupt undoes all steps, too
+                self._give_up(parts, e)
         if not self._ahead:
             self._settle(parts, events.Outcome.COMPLETED)
         return parts.ledger.record
@@ -338,7 +338,8 @@ class Migration:
         name = parts.guest.name
         aborted = isinstance(error, exception.Aborted)
         (LOG.info if aborted else LOG.warning)(
-            'The migration is undone: %s', str(error) or type(error).__name__
+            'The migration is being undone: %s',
+            str(error) or type(error).__name__,
         )
         state = parts.ledger.record.state
         try:

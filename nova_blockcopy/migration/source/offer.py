@@ -30,6 +30,24 @@ class Offer:
     selection: plan.Selection
     xml: str = ''
 
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The size of each disk as the guest sees it, in bytes."""
+        return {disk.disk: disk.size_bytes for disk in self.disks}
+
+    @property
+    def images(self) -> tuple[tuple[model.Image, int], ...]:
+        """The images that travel, each with the size of its disk."""
+        return tuple(
+            (image, disk.size_bytes)
+            for disk in self.disks
+            for image in (
+                model.chain(disk.image)
+                if self.bases[disk.disk].whole
+                else (disk.image,)
+            )
+        )
+
 
 #: For recovery, which makes no offer.
 NOTHING = Offer(

@@ -18,6 +18,7 @@ from nova_blockcopy import states
 from nova_blockcopy.host import hypervisor
 from nova_blockcopy.migration import monitor
 from nova_blockcopy.migration import peer
+from nova_blockcopy.migration import progress_log
 from nova_blockcopy.migration.source import itinerary
 from nova_blockcopy.migration.source import ledger as ledgers
 from nova_blockcopy.migration.source import modes
@@ -50,7 +51,10 @@ def settle(
     if record.state is states.State.SETTLED:
         return record.authority
     with logging.about(record.guest):
-        return _settle(record, _parts(record, here, channel, settings))
+        parts = _parts(record, here, channel, settings)
+        silent_s = parts.destination.silent_s
+        with progress_log.beating(parts.monitor, silent_s):
+            return _settle(record, parts)
 
 
 def _settle(record: journal.Record, parts: itinerary.Parts) -> model.Role:
@@ -144,9 +148,7 @@ def _parts(
             path=f'of guest "{record.name}"',
             reason='it does not name the address of this host.',
         )
-    told = monitor.reporting(
-        settings.journal_dir, limit=settings.copy.bandwidth
-    )
+    told = monitor.reporting(settings, limit=settings.copy.bandwidth)
     return itinerary.Parts(
         guest=hypervisor.Guest(here, record.name, record.guest),
         connect=here.connect,

@@ -3,6 +3,7 @@
 
 import dataclasses
 import threading
+import time
 from typing import Any
 
 from nova_blockcopy import exception
@@ -20,6 +21,21 @@ from nova_blockcopy.records import journal
 from nova_blockcopy.runtime import waiting
 
 
+class _TimedChannel:
+    """A channel that knows since when there has been no answer."""
+
+    def __init__(self, channel: peer.Channel) -> None:
+        self._channel = channel
+        #: When the first message was sent that has no answer yet.
+        self.asked_at: float | None = None
+
+    def call(self, message: peer.Message) -> peer.Message:
+        self.asked_at = self.asked_at or time.monotonic()
+        answer = self._channel.call(message)
+        self.asked_at = None
+        return answer
+
+
 class RemoteDestination:
     """The destination of one migration. Runs on the source.
 
@@ -34,7 +50,7 @@ class RemoteDestination:
     def __init__(
         self, channel: peer.Channel, record: journal.Record, interval: float
     ) -> None:
-        self._channel = channel
+        self._channel = _TimedChannel(channel)
         self.guest = record.name
         self._guest = record.guest
         self._migration = record.migration
@@ -255,9 +271,14 @@ class RemoteDestination:
         """Have the destination forget a guest that did not come."""
         self._ask('discard', keep=self._held)
 
-    def finish(self) -> None:
-        """Tell the destination that the guest needs this host no longer."""
-        self._ask('finish', keep=self._held)
+    def finish(self) -> status.Totals:
+        """Tell the destination that the guest needs this host no longer.
+
+        :returns: nothing is known if an earlier order was carried out
+        """
+        answer = self._ask('finish', keep=self._held)
+        with peer.understood('finish'):
+            return wire.unpack(answer.get('totals', {}), status.Totals)
 
     def close(self, authority: model.Role) -> None:
         """Have the destination close a journal that is settled.
@@ -296,6 +317,11 @@ class RemoteDestination:
         answer = self._ask('status')
         with peer.understood('status'):
             return wire.unpack(answer, status.Status)
+
+    def silent_s(self) -> float:
+        """The seconds for which a message has been waiting for an answer."""
+        asked_at = self._channel.asked_at
+        return 0.0 if asked_at is None else time.monotonic() - asked_at
 
     def _ask(self, operation: str, **values: Any) -> peer.Message:
         return peer.ask(

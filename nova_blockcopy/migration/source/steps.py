@@ -21,6 +21,7 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from typing import Any
 from typing import ClassVar
+from typing import TypeVar
 
 from nova_blockcopy import conf
 from nova_blockcopy import exception
@@ -41,6 +42,7 @@ from nova_blockcopy.runtime import log as logging
 from nova_blockcopy.runtime import waiting
 
 LOG = logging.getLogger(__name__)
+T = TypeVar('T')
 
 #: How often an order is sent, and the seconds between two attempts.
 _ATTEMPTS = 5
@@ -213,6 +215,7 @@ class ReleaseSource(Step):
     destination: remote.RemoteDestination
     ledger: ledgers.Ledger
     exports: exports.Exports
+    monitor: monitor.Monitor
 
     def execute(self) -> None:
         record = self.ledger.record
@@ -223,7 +226,9 @@ class ReleaseSource(Step):
             LOG.error('%s Its disks there are complete; start it.', ended)
         self.exports.stop()
         merge.drop(record.moves)
-        insist(self.destination.finish)
+        found = insist(self.destination.finish)
+        self.monitor.allocated_after = found.allocated
+        self.monitor.longest_stop_s = found.longest_stop_s
 
     def undo(self) -> None:
         raise exception.TooLate(
@@ -264,7 +269,7 @@ def take_back(begun: Iterable[Step], ledger: ledgers.Ledger) -> None:
         step.undo()
 
 
-def insist(order: Callable[..., None], *arguments: Any) -> None:
+def insist(order: Callable[..., T], *arguments: Any) -> T:
     """Send an order again if the destination does not answer.
 
     This is for orders that can be given twice, and when the migration can no
@@ -274,4 +279,4 @@ def insist(order: Callable[..., None], *arguments: Any) -> None:
     :raises PeerError: the destination did not answer any of the attempts
     """
     again = waiting.retrying(exception.PeerError, _ATTEMPTS, _PAUSE)
-    again(order, *arguments)
+    return again(order, *arguments)

@@ -343,8 +343,10 @@ class Domain:
         self._connection.on_resume(self._machine)
         return 0
 
-    def jobStats(self) -> dict[str, int]:
+    def jobStats(self, flags: int = 0) -> dict[str, int]:
         self._check_active()
+        if flags & libvirt.VIR_DOMAIN_JOB_STATS_COMPLETED:
+            return {'downtime': 77_000}
         operation = self._connection.job
         if operation == libvirt.VIR_DOMAIN_JOB_OPERATION_UNKNOWN:
             return {'type': libvirt.VIR_DOMAIN_JOB_NONE}

@@ -4,12 +4,15 @@
 import threading
 from typing import Any
 
+import fixtures
 from oslo_context import context
 
 from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import states
+from nova_blockcopy.migration import progress_log
 from nova_blockcopy.migration.source import recovery
+from nova_blockcopy.runtime import waiting
 from nova_blockcopy.tests.unit import lines
 from nova_blockcopy.tests.unit import samples
 from nova_blockcopy.tests.unit.migration import world
@@ -84,8 +87,8 @@ class TestDirect(LoggedTestCase):
         self.assert_named()
         self.assert_quiet()
         self.assertIn(
-            'The migration is undone: The migration of guest "guest" was '
-            'aborted on request.',
+            'The migration is being undone: The migration of guest "guest" '
+            'was aborted on request.',
             self.lines.of('INFO'),
         )
 
@@ -99,7 +102,7 @@ class TestDirect(LoggedTestCase):
         (said,) = (
             each
             for each in self.lines.of('WARNING')
-            if each.startswith('The migration is undone')
+            if each.startswith('The migration is being undone')
         )
         self.assertIn('the block job ended before the pivot', said)
 
@@ -199,3 +202,52 @@ class TestSeeded(world.Seeded, LoggedTestCase):
         self.assert_quiet()
         for each in self.lines.all:
             self.assertNotRegex(each.text, 'guest "/')
+
+
+class TestCourse(world.Seeded, LoggedTestCase):
+    """The first and the last line, and the phases, of both hosts."""
+
+    def test_a_success(self):
+        self.migration().run()
+        said = self.lines.of('INFO')
+        self.assertEqual(
+            2, sum(' begins: guest "guest", ' in text for text in said)
+        )
+        # the destination closes its journal first
+        there, here = (
+            text for text in said if text.startswith('The migration has')
+        )
+        for end in (there, here):
+            self.assertIn('the guest stood still for 77.00 s at most', end)
+            self.assertIn('all seeded data compared by checksums', end)
+            self.assertIn(' MiB allocated after', end)
+        self.assertIn(' MiB allocated before, ', here)
+        for state in ('seeding', 'copying', 'pivoting', 'releasing'):
+            found = [t for t in said if t.startswith(f'Phase {state}')]
+            self.assertEqual(2, len(found), state)
+
+    def test_a_destination_that_does_not_answer(self):
+        """The line comes while the source waits for the answer."""
+        self.useFixture(
+            fixtures.MonkeyPatch(f'{progress_log.__name__}._INTERVAL', 0.02)
+        )
+        self.useFixture(
+            fixtures.MonkeyPatch(f'{progress_log.__name__}._SILENCE', 0.1)
+        )
+        waited: list[bool] = []
+
+        def on_message(message):
+            if message['operation'] == 'seed' and not waited:
+                waited.append(waiting.until(self._is_said, timeout=30))
+
+        self.on_message = on_message
+        self.migration().run()
+        self.assertEqual([True], waited)
+        self.assert_named()
+        self.assert_quiet()
+
+    def _is_said(self):
+        return any(
+            text.startswith('The destination has not answered for ')
+            for text in self.lines.of('INFO')
+        )
