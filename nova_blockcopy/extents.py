@@ -101,8 +101,9 @@ def outside(length: int, extents: Iterable[Extent]) -> tuple[Extent, ...]:
     """
     found, offset = [], 0
     for extent in joined(extents):
-        if extent.offset > offset:
-            found.append(Extent(offset=offset, length=extent.offset - offset))
+        end = min(extent.offset, length)  # it may lie behind the image
+        if end > offset:
+            found.append(Extent(offset=offset, length=end - offset))
         offset = extent.offset + extent.length
     if offset < length:
         found.append(Extent(offset=offset, length=length - offset))

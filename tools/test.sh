@@ -5,8 +5,8 @@
 # replace the list: tools/test.sh functional pep8
 set -euo pipefail
 cd "$(dirname "$0")/.."
-[ $# -gt 0 ] || set -- pep8 cover eventlet genconfig docs releasenotes \
-    functional nova-34 cloud-gate
+[ $# -gt 0 ] || set -- pep8 cover eventlet fuzz genconfig docs \
+    releasenotes functional nova-34 cloud-gate
 profiles=()
 case " $* " in *' cloud'*) profiles+=(cloud) ;; esac
 case " $* " in *' functional-'*) profiles+=(root) ;; esac
