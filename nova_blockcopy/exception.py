@@ -142,6 +142,14 @@ class VersionTooOld(Refused):
     )
 
 
+class LockManagerUsed(Refused):
+    msg_fmt = (
+        'libvirt on %(host)s uses the lock manager "%(name)s". It does not '
+        'resume a guest there after the pivot. Remove lock_manager from '
+        '%(path)s there, and restart libvirt.'
+    )
+
+
 class PlaintextRefused(Refused):
     msg_fmt = (
         '%(host)s would export its disks in clear text. Set [blockcopy] '

@@ -8,8 +8,6 @@ from oslo_upgradecheck import upgradecheck
 from nova_blockcopy.cmd import answers
 from nova_blockcopy.host import qemu_conf
 
-_NONE = ('', 'nop')
-
 
 def result(found: Mapping[str, str] | None) -> upgradecheck.Result:
     """Decide on the lock manager.
@@ -21,12 +19,12 @@ def result(found: Mapping[str, str] | None) -> upgradecheck.Result:
             f'This was not checked, because {qemu_conf.PATH} is not here. '
             f'Make sure that lock_manager is not set where libvirt runs.'
         )
-    name = found.get('lock_manager', '')
-    if name in _NONE:
+    name = qemu_conf.lock_manager(found)
+    if not name:
         return answers.success()
     return answers.failure(
         f'libvirt uses the lock manager "{name}". It refuses to resume a '
-        f'guest that has just pivoted, so each migration to this host gets '
-        f'stuck. Remove lock_manager from {qemu_conf.PATH}, and restart '
+        f'guest that has just pivoted, so each migration to this host is '
+        f'refused. Remove lock_manager from {qemu_conf.PATH}, and restart '
         f'libvirt while no guest runs.'
     )

@@ -13,6 +13,7 @@ from nova_blockcopy import plan
 from nova_blockcopy.host import fitness
 from nova_blockcopy.host import holders
 from nova_blockcopy.host import images
+from nova_blockcopy.host import qemu_conf
 from nova_blockcopy.host import reach
 from nova_blockcopy.host import rehearsal
 from nova_blockcopy.migration.destination import base_set
@@ -85,6 +86,7 @@ def check(
 def _check_host(host: hosts.Host, guest: str, wanted: Wanted) -> None:
     plan.check_versions(host.name, host.here.versions())
     drivers.load(host.settings, host.here.connect)
+    qemu_conf.check_lock_manager(host.name)
     for known in (guest, wanted.name):
         if host.here.find(known) is not None:
             raise exception.GuestExists(guest=wanted.name, host=host.name)

@@ -11,6 +11,7 @@ from nova_blockcopy import bandwidth
 from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import states
+from nova_blockcopy.host import qemu_conf
 from nova_blockcopy.migration.source import itinerary
 from nova_blockcopy.migration.source import modes
 from nova_blockcopy.migration.source import steps
@@ -387,6 +388,12 @@ class TestRequest(world.WorldTestCase):
     def test_a_host_that_is_too_old(self, host):
         getattr(self, host).library = 1_000_000
         self.assert_refused(exception.VersionTooOld, f'host-{host}')
+
+    def test_a_lock_manager(self):
+        settings = self.directory / 'qemu.conf'
+        settings.write_text('lock_manager = "lockd"\n')
+        self.patch(qemu_conf, 'PATH', str(settings))
+        self.assert_refused(exception.LockManagerUsed, '"lockd"')
 
     def test_a_destination_that_is_not_reached(self):
         self.listener.close()
