@@ -242,6 +242,15 @@ class ImageError(BlockCopyError):
     msg_fmt = 'Image %(path)s: %(reason)s'
 
 
+class ForbiddenPath(ImageError):
+    """A path does not lead to an image of those that the helper may open."""
+
+    msg_fmt = (
+        'The privsep helper, which runs as root, does not use the path '
+        '%(path)s: %(reason)s'
+    )
+
+
 class HeaderError(ImageError):
     """The header of a qcow2 is not one that QEMU's programs may open."""
 

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from oslo_config import cfg
 
 from nova_blockcopy.cmd import account
-from nova_blockcopy.cmd import configuration
 from nova_blockcopy.cmd import helper
+from nova_blockcopy.runtime import nova_conf
 
 _TIMEOUT = 60
 
@@ -60,7 +60,7 @@ def _groups(nova_compute: account.Account) -> list[int]:
 
 def main(argv: Sequence[str]) -> None:
     """Print why this user cannot start the helper; nothing if it can."""
-    configuration.load(cfg.CONF, argv)
+    nova_conf.load(cfg.CONF, argv)
     helper.set_command(cfg.CONF)
     print(helper.fault())
 

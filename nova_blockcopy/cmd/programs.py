@@ -24,7 +24,7 @@ def look(settings: conf.Settings) -> Mapping[str, str | None]:
 
     :raises HelperError: the helper cannot be started
     """
-    found = {**programs.versions((*_QEMU, *_UTIL_LINUX, _OPENSSL))}
+    found = {**programs.versions()}
     if settings.driver == _VIRSH:  # nova-compute itself starts virsh
         found[_VIRSH] = shutil.which(_VIRSH) and ''
     return found

@@ -33,6 +33,7 @@ from nova_blockcopy.cmd import versions
 from nova_blockcopy.host import directories
 from nova_blockcopy.host import scope
 from nova_blockcopy.host import visibility
+from nova_blockcopy.runtime import nova_conf
 
 #: For an error that is not the result of a check, as nova-status has it.
 _BROKEN = 255
@@ -267,7 +268,7 @@ def main(
     host = subject.Host(options, argv)
     upgradecheck.register_cli_options(options, Commands(host))
     try:
-        configuration.load(options, argv)
+        nova_conf.load(options, argv)
         helper.set_command(options)
     except (cfg.Error, ValueError) as e:
         print(f'The configuration cannot be read: {e}', file=sys.stderr)

@@ -30,7 +30,7 @@ from nova_blockcopy.host import qemu_conf
 class Host:
     """The facts about this host that several checks need, each found once.
 
-    :param options: see :func:`configuration.load`
+    :param options: see :func:`nova_conf.load`
     :param argv: the arguments of the command
     """
 

@@ -90,6 +90,7 @@ def settings(conf: cfg.ConfigOpts, **overrides: Any) -> Settings:
             option=', '.join(overrides), reason='no such option exists.'
         )
     rules.check(values)
+    values['image_dirs'] = tuple(values['image_dirs'])
     values['mode'] = model.Mode(values['mode'])
     values['verify'] = model.Verify(values['verify'])
     return Settings(**values)

@@ -13,6 +13,25 @@ nova-compute ignores this option: there the engine and the ``virsh`` driver use
 the libvirt of Nova.
 """,
     ),
+    cfg.ListOpt(
+        'image_dirs',
+        default=[],
+        advanced=True,
+        help="""
+Further directories with images of this host, separated by commas. The helper
+process, which runs as root, opens only images below these directories, below
+``[DEFAULT] instances_path`` and ``delta_dir``, and volumes of ``[libvirt]
+images_volume_group``.
+
+Set this option if some layers of disks lie elsewhere, such as the overlays of
+a backup tool. Outside of Nova, list all directories of images. A block device
+counts as an image of the directory that has its name, such as
+``/dev/mapper``, if only root can write to that directory.
+
+The helper makes and removes overlays in these directories, too. So before you
+change ``delta_dir`` while guests move, list its old value here.
+""",
+    ),
     cfg.StrOpt(
         'journal_dir',
         default='/var/lib/nova-blockcopy/journal',

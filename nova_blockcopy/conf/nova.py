@@ -1,14 +1,49 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The defaults and the limits of options on a host that runs nova-compute.
+"""The options of Nova that count for the engine: defaults and limits.
 
-nova-compute takes them from here. Another program on the host that does so,
-too, finds the journals in the same directory.
+nova-compute takes the defaults from here. Another program on the host that
+does so, too, finds the journals in the same directory. Such a program does not
+import Nova. So it also runs where nova-compute does not start.
 """
 
 from oslo_config import cfg
 
 from nova_blockcopy.conf import rules
 from nova_blockcopy.conf import values
+
+#: Options of Nova by group, with Nova's defaults; '' is [DEFAULT]. Those of
+#: ``host``, ``my_ip`` and ``pybasedir`` depend on the host.
+OPTS: dict[str, list[cfg.Opt]] = {
+    '': [
+        cfg.StrOpt('compute_driver'),
+        cfg.StrOpt('host', default=''),
+        cfg.StrOpt('pybasedir', default=''),
+        cfg.StrOpt('state_path', default='$pybasedir'),
+        cfg.StrOpt('instances_path', default='$state_path/instances'),
+        cfg.StrOpt('my_ip', default='127.0.0.1'),
+        cfg.StrOpt('rootwrap_config', default='/etc/nova/rootwrap.conf'),
+        cfg.IntOpt('max_concurrent_live_migrations', default=1),
+        cfg.IntOpt('rpc_response_timeout', default=60),
+    ],
+    'libvirt': [
+        cfg.StrOpt('virt_type', default='kvm'),
+        cfg.StrOpt('connection_uri', default=''),
+        cfg.StrOpt('images_type', default='default'),
+        cfg.StrOpt('images_volume_group'),
+        cfg.StrOpt('live_migration_inbound_addr'),
+        cfg.StrOpt('live_migration_uri'),
+        cfg.StrOpt('live_migration_scheme'),
+        cfg.IntOpt('live_migration_completion_timeout', default=800),
+        cfg.BoolOpt('live_migration_with_native_tls', default=False),
+    ],
+    'workarounds': [cfg.BoolOpt('disable_rootwrap', default=False)],
+}
+
+
+def register_opts(conf: cfg.ConfigOpts) -> None:
+    """Declare the options of Nova to a program that does not import Nova."""
+    for group, opts in OPTS.items():
+        conf.register_opts(opts, group=group or None)
 
 
 def set_defaults(conf: cfg.ConfigOpts) -> None:

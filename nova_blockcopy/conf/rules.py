@@ -38,6 +38,8 @@ def check(values: Mapping[str, Any]) -> None:
         _require(name, _fault_of_own(values[name]))
     for name, other in itertools.permutations(_OWN):
         _require(name, _fault_of_two(values[name], other, values[other]))
+    for path in values['image_dirs']:
+        _require('image_dirs', _fault_of_images(path))
     _require('export_address', _fault_of_address(values['export_address']))
     _require('export_tls_client', _fault_of_name(values['export_tls_client']))
     if values['export_port_min'] > values['export_port_max']:
@@ -94,6 +96,12 @@ def _fault_of_path(value: str) -> str | None:
     if '..' in _parts(value):
         return f'"{value}" has ".." in it. Set a path without "..".'
     return None
+
+
+def _fault_of_images(value: str) -> str | None:
+    if value.startswith('/') and not _parts(value):
+        return '"/" stands for all files. Set directories with images only.'
+    return _fault_of_path(value)
 
 
 def _fault_of_own(value: str) -> str | None:

@@ -32,6 +32,7 @@ class Settings:
     keep_seeded: int = 0
     verify: model.Verify = model.Verify.SAMPLE
     connection_uri: str = 'qemu:///system'
+    image_dirs: tuple[str, ...]
     journal_dir: str
     export_address: str
     export_tls: bool = False

@@ -13,6 +13,8 @@ the merge fails.
 import os
 
 from nova_blockcopy import exception
+from nova_blockcopy.host import access
+from nova_blockcopy.host import bounds
 from nova_blockcopy.records import durable
 from nova_blockcopy.runtime import privsep
 
@@ -36,9 +38,10 @@ def permit_writing(guest: str, path: str) -> None:
     :param path: of the image, on this host
     :raises ImageError: the rules cannot be changed
     """
-    rules = os.path.join(_PROFILES, f'libvirt-{guest}.files')
+    rules = os.path.join(_PROFILES, f'libvirt-{bounds.guest(guest)}.files')
+    access.check_name(path)
     try:
-        with open(rules, 'rb') as f:
+        with access.opened_below(rules, _PROFILES) as f:
             present = f.read()
         wanted = without_denial(present, os.path.realpath(path))
         if wanted != present:

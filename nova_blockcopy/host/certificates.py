@@ -15,6 +15,7 @@ from nova_blockcopy import conf
 from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import wire
+from nova_blockcopy.host import access
 from nova_blockcopy.host import command
 from nova_blockcopy.host import confinement
 from nova_blockcopy.runtime import log as logging
@@ -28,11 +29,19 @@ _SHOW = (
     *('-ext', 'subjectAltName'),
     *('-subject', '-nameopt', 'sep_multiline,sname,utf8,esc_ctrl', '-in'),
 )
+_KINDS = ('cert', 'key')
 #: What cannot be done without the certificates of each side.
 HINDERED = {
     model.Side.SERVER: 'No disk can leave this host',
     model.Side.CLIENT: 'No disk can be seeded on this host',
 }
+#: The files in the directory of the certificates, as QEMU names them.
+_NAMES = frozenset(
+    (
+        'ca-cert.pem',
+        *(f'{side}-{kind}.pem' for side in HINDERED for kind in _KINDS),
+    )
+)
 #: Seconds that openssl may take.
 _TIMEOUT = 10
 
@@ -151,11 +160,30 @@ def _named(path: str, names: Sequence[str], wanted: str) -> Iterator[str]:
 @privsep.entrypoint
 def _check_readable(host: str, path: str) -> None:
     try:
-        open(path, 'rb').close()
+        _prove(path)
+    except exception.ForbiddenPath as e:
+        raise exception.CertificateError(host=host, path=path, reason=e) from e
     except OSError as e:
         raise exception.CertificateError(
             host=host, path=path, reason=e.strerror
         ) from e
+
+
+def _prove(path: str) -> None:
+    """Pass if a path is that of a certificate or key, and can be read.
+
+    A link is followed. Only root can make one there.
+
+    :raises ForbiddenPath: it is another path
+    :raises OSError: the file cannot be read
+    """
+    directory, name = os.path.split(path)
+    access.certificates(directory)
+    if name not in _NAMES:
+        raise exception.ForbiddenPath(
+            path=path, reason='it is no name of a certificate or a key.'
+        )
+    access.opened_below(path, '/').close()
 
 
 @privsep.entrypoint
@@ -165,6 +193,7 @@ def _look(host: str, path: str) -> Any:
     :returns: None if openssl is not installed; QEMU looks later then
     :raises CertificateUnusable: the file holds no certificate
     """
+    _check_readable(host, path)
     if shutil.which(_SHOW[0]) is None:
         return None
     try:

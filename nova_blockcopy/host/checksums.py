@@ -8,11 +8,12 @@ import hashlib
 import os
 import threading
 from collections.abc import Iterable
-from collections.abc import Sequence
 from typing import Any
 
 from nova_blockcopy import exception
 from nova_blockcopy import model
+from nova_blockcopy import wire
+from nova_blockcopy.host import access
 from nova_blockcopy.host import command
 from nova_blockcopy.host import confinement
 from nova_blockcopy.host import header
@@ -54,48 +55,40 @@ def of(
 
 @privsep.lasting
 def _bytes(path: str, offset: int, length: int) -> str:
-    with images.reading(path), open(path, 'rb') as f:
+    with images.reading(path), access.opened(path) as f:
         f.seek(offset)
         return hashlib.sha256(f.read(length)).hexdigest()
 
 
 def _content(image: model.Image, part: model.Extent, timeout: int) -> str:
-    options = qemu.options(qemu.part(qemu.content(image), part))
     try:
-        return _read(
-            header.layers(image),
-            [layer.path for layer in model.chain(image)],
-            options,
-            part.length,
-            timeout,
-        )
+        return _read(wire.pack(image), wire.pack(part), timeout)
     except command.CommandFailed as e:
         raise exception.ImageError(path=image.path, reason=e) from e
 
 
 @privsep.lasting
-def _read(
-    wanted: Sequence[Any],
-    paths: Sequence[str],
-    options: str,
-    length: int,
-    timeout: int,
-) -> str:
+def _read(image: Any, part: Any, timeout: int) -> str:
     """Return the checksum of the content that qemu-img reads.
 
-    :param paths: the files of all layers
-
     qemu-img cannot write to a pipe, so the content goes through memory.
+
+    :param image: a packed :class:`model.Image`
+    :param part: a packed :class:`model.Extent`
     """
-    header.require(wanted)
+    layers = access.unpack(image, model.Image)
+    extent = access.unpack(part, model.Extent)
+    header.require(header.layers(layers))
+    source = qemu.part(qemu.content(layers), extent)
+    paths = [layer.path for layer in model.chain(layers)]
     with open(os.memfd_create('content'), 'rb') as copy:
-        os.truncate(copy.fileno(), length)
+        os.truncate(copy.fileno(), extent.length)
         memory = f'/proc/self/fd/{copy.fileno()}'
         target = qemu.layer(model.raw_file(memory))
         command.run(
             *('qemu-img', 'convert', '-n', '--target-is-zero'),
             *('--image-opts', '--target-image-opts'),
-            *(options, qemu.options(target)),
+            *(qemu.options(source), qemu.options(target)),
             descriptors=[copy.fileno()],
             confined=confinement.of(read=paths),
             timeout=timeout,

@@ -13,6 +13,7 @@ from typing import Any
 
 from nova_blockcopy import exception
 from nova_blockcopy import model
+from nova_blockcopy.host import access
 from nova_blockcopy.host import command
 from nova_blockcopy.host import confinement
 from nova_blockcopy.host import images
@@ -114,7 +115,8 @@ def _lengthen(path: str, size: int) -> int:
     if wanted == present:
         return present
     try:
-        os.truncate(path, wanted)
+        with access.opened(path, 'r+b') as f:
+            os.truncate(f.fileno(), wanted)
     except OSError as e:
         raise exception.ImageError(
             path=path,

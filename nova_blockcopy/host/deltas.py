@@ -16,6 +16,9 @@ from typing import Any
 from nova_blockcopy import bandwidth
 from nova_blockcopy import exception
 from nova_blockcopy import model
+from nova_blockcopy import wire
+from nova_blockcopy.host import access
+from nova_blockcopy.host import bounds
 from nova_blockcopy.host import command
 from nova_blockcopy.host import confinement
 from nova_blockcopy.host import directories
@@ -59,13 +62,17 @@ def create(image: model.Image, size: int, timeout: int) -> None:
     :param timeout: seconds
     :raises ImageError: the overlay could not be created
     """
-    _create(qemu.local(image.path), _below(image), size, timeout)
+    _create(wire.pack(image), size, timeout)
 
 
 @privsep.entrypoint
-def _create(path: str, below: Sequence[str], size: int, timeout: int) -> None:
+def _create(image: Any, size: int, timeout: int) -> None:
+    overlay = access.unpack(image, model.Image)
+    path = overlay.path
+    below = _below(overlay)
     try:
-        os.close(files.create(path))
+        with access.place(path, *bounds.overlays()) as at:
+            os.close(files.create(at))
     except OSError as e:
         raise exception.ImageError(
             path=path, reason=f'it cannot be created ({e.strerror}).'
@@ -73,7 +80,8 @@ def _create(path: str, below: Sequence[str], size: int, timeout: int) -> None:
     _qemu_img(
         path,
         *('create', '-q', '-f', 'qcow2', '-u', *below),
-        *('-o', f'cluster_size={cluster(size)},{_PLAIN}', path, str(size)),
+        *('-o', f'cluster_size={cluster(size)},{_PLAIN}'),
+        *(path, str(int(size))),
         confined=confinement.of(write=[path]),
         timeout=timeout,
     )
@@ -109,28 +117,19 @@ def stand_on(
     :raises HeaderError: the header states something else
     :raises ImageError: the header cannot be written
     """
-    _stand_on(
-        image.path,
-        header.single(image.path, expected),
-        qemu.options(qemu.layer(image)),
-        _below(image),
-        timeout,
-    )
+    _stand_on(wire.pack(image), wire.pack(expected), timeout)
 
 
 @privsep.entrypoint
-def _stand_on(
-    path: str,
-    wanted: Sequence[Any],
-    node: str,
-    below: Sequence[str],
-    timeout: int,
-) -> None:
-    header.require(wanted)
+def _stand_on(image: Any, expected: Any, timeout: int) -> None:
+    overlay = access.unpack(image, model.Image)
+    below = _below(overlay)
+    header.require([[overlay.path, expected]])
     _qemu_img(
-        path,
-        *('rebase', '-q', '-u', *below, '--image-opts', node),
-        confined=confinement.of(write=[path]),
+        overlay.path,
+        *('rebase', '-q', '-u', *below),
+        *('--image-opts', qemu.options(qemu.layer(overlay))),
+        confined=confinement.of(write=[overlay.path]),
         timeout=timeout,
     )
 
@@ -153,40 +152,45 @@ def commit(
     :raises HeaderError: a header states something else
     :raises ImageError: the merge failed; no data is lost
     """
-    _commit(
-        image.path,
-        header.layers(image, expected),
-        [each.path for each in model.chain(image)][1:],
-        qemu.options(qemu.content_down_to(image, into)),
-        qemu.local(into.path),
-        timeout,
-    )
+    known = {path: wire.pack(each) for path, each in (expected or {}).items()}
+    _commit(wire.pack(image), into.path, known, timeout)
 
 
 @privsep.lasting
 def _commit(
-    path: str,
-    wanted: Sequence[Any],
-    below: Sequence[str],
-    node: str,
-    into: str,
-    timeout: int,
+    image: Any, into: str, expected: Mapping[str, Any], timeout: int
 ) -> None:
-    if not os.path.exists(path):
+    top = access.unpack(image, model.Image)
+    access.within(top.path, *bounds.images())
+    if not os.path.exists(top.path):
         return
-    header.require(wanted)
+    known = {
+        path: access.unpack(each, header.Expected)
+        for path, each in expected.items()
+    }
+    header.require(header.layers(top, known))
+    lowest = next((x for x in model.chain(top) if x.path == into), None)
+    if lowest is None:
+        raise exception.ForbiddenPath(
+            path=repr(into), reason=f'it is no layer below {top.path}.'
+        )
+    header.require_followed(lowest)
+    below = [each.path for each in model.chain(top)][1:]
     _qemu_img(
-        path,
-        *('commit', '-q', '-d', '-b', into, '--image-opts', node),
-        confined=confinement.of(below, [path, into]),
+        top.path,
+        *('commit', '-q', '-d', '-b', lowest.path, '--image-opts'),
+        qemu.options(qemu.content_down_to(top, lowest)),
+        confined=confinement.of(below, [top.path, into]),
         timeout=timeout,
     )
-    durable.sync(into)
+    durable.sync(lowest.path)
 
 
 @privsep.entrypoint
 def present(paths: Sequence[str]) -> Sequence[str]:
     """Return the paths that exist on this host."""
+    for path in paths:
+        access.within(path, *bounds.images())
     return [path for path in paths if os.path.exists(path)]
 
 
@@ -206,8 +210,10 @@ def retire(path: str) -> None:
 
     This takes a moment only. :func:`remove` removes the file.
     """
+    access.within(path, *bounds.overlays())
     if os.path.exists(path):
-        os.rename(path, _retired(path))
+        with access.place(path, *bounds.overlays()) as at:
+            os.rename(at, _retired(at))
         durable.sync(os.path.dirname(path))
 
 
@@ -216,8 +222,10 @@ def remove(paths: Sequence[str]) -> None:
     """Remove overlays durably, in the given order, also retired ones."""
     for path in paths:
         for each in (path, _retired(path)):
+            access.within(each, *bounds.overlays())
             if os.path.exists(each):
-                os.unlink(each)
+                with access.place(each, *bounds.overlays()) as at:
+                    os.unlink(at)
                 durable.sync(os.path.dirname(each))
 
 
@@ -232,7 +240,7 @@ def allocated(path: str) -> int:
     :raises ImageError: the overlay does not exist
     """
     try:
-        return os.stat(path).st_blocks * 512
+        return access.status(path).st_blocks * 512
     except OSError as e:
         raise exception.ImageError(path=path, reason=f'{e.strerror}.') from e
 
@@ -273,11 +281,12 @@ def check_room(
 def _check_room(
     directory: str, least: int, merges: Sequence[Sequence[Any]]
 ) -> None:
+    access.delta_dir(directory, or_above=True)
     try:
         needed = {os.stat(directory).st_dev: least * bandwidth.MIB}
         places = {os.stat(directory).st_dev: directory}
         for path, size, overlays in merges:
-            found = os.stat(path)
+            found = access.status(path)
             holes = max(0, size - found.st_blocks * 512)
             # the last overlay may be about to be created
             growth = min(holes, sum(map(allocated, present(overlays))))
@@ -313,6 +322,7 @@ def check_direct(directory: str) -> None:
 
     :raises DeltaDirRefused: the file system does not allow that
     """
+    access.delta_dir(directory, or_above=True)
     try:
         with tempfile.NamedTemporaryFile(dir=directory) as f:
             os.close(os.open(f.name, os.O_RDWR | os.O_DIRECT))
@@ -329,6 +339,7 @@ def _below(image: model.Image) -> list[str]:
     """Return qemu-img's arguments for the backing image of an overlay."""
     below = image.backing
     assert below is not None  # noqa: S101 - an overlay has one
+    access.check_name(below.path)
     return ['-b', qemu.local(below.path), '-F', below.format.value]
 
 

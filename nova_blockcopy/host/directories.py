@@ -18,6 +18,7 @@ from collections.abc import Collection
 from collections.abc import Iterator
 
 from nova_blockcopy import exception
+from nova_blockcopy.host import access
 from nova_blockcopy.records import durable
 from nova_blockcopy.runtime import log as logging
 from nova_blockcopy.runtime import privsep
@@ -83,8 +84,10 @@ def prepare_as_root(path: str, option: str, mode: int) -> None:
 def _prepare_as_root(
     path: str, option: str, mode: int, uid: int, gid: int
 ) -> None:
+    access.delta_dir(path)
     _prepare(
-        path, option, mode, (0, os.geteuid(), uid), (0, os.getegid(), gid)
+        *(path, option, mode & PASSABLE),
+        *((0, os.geteuid(), uid), (0, os.getegid(), gid)),
     )
 
 

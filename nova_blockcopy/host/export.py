@@ -11,7 +11,6 @@ import errno
 import signal
 import socket
 from collections.abc import Iterable
-from collections.abc import Sequence
 from typing import Any
 
 from nova_blockcopy import certificate
@@ -19,6 +18,7 @@ from nova_blockcopy import conf
 from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import wire
+from nova_blockcopy.host import access
 from nova_blockcopy.host import command
 from nova_blockcopy.host import confinement
 from nova_blockcopy.host import container
@@ -146,15 +146,11 @@ class Exporter:
         The server bypasses the page cache, because the guest's QEMU may
         write to the same image.
         """
-        # only the content is read through headers
-        wanted = header.layers(image) if export.content else []
         encryption = self._encryption(export, peer)
         try:
-            node = qemu.content(image) if export.content else qemu.top(image)
             _start(
-                *(wire.pack(export), wanted),
-                *(_files(export, image, encryption), qemu.options(node)),
-                *(wire.pack(encryption), self._settings.call_timeout),
+                *(wire.pack(export), wire.pack(image), wire.pack(encryption)),
+                self._settings.call_timeout,
             )
         except OSError as e:
             if e.errno == errno.EADDRINUSE:
@@ -210,37 +206,41 @@ def _files(
 
 
 @privsep.entrypoint
-def _start(
-    export: Any,
-    wanted: Sequence[Any],
-    files: Sequence[Sequence[str]],
-    node: str,
-    encryption: Any,
-    timeout: int,
-) -> None:
+def _start(export: Any, image: Any, encryption: Any, timeout: int) -> None:
     """Start a server.
 
     :param export: a packed :class:`model.Export`
-    :param wanted: see :func:`header.layers`
-    :param files: the paths to open for reading, and those for writing, too
-    :param node: the image, as ``--image-opts`` takes it
+    :param image: a packed :class:`model.Image`
     :param encryption: a packed :class:`model.Encryption`; None for clear text
     :param timeout: seconds
     :raises OSError: the address or the port cannot be used
     :raises CommandFailed: qemu-nbd does not start
-    :raises ImageError: a layer is no qcow2 that qemu-nbd may open
+    :raises ImageError: a layer is no image that qemu-nbd may open
     """
-    header.require(wanted)
-    unpacked = wire.unpack(export, model.Export)
-    tls = encryption and wire.unpack(encryption, model.Encryption)
+    unpacked = access.unpack(export, model.Export)
+    layers = access.unpack(image, model.Image)
+    node = _node(layers, content=unpacked.content)
+    tls = encryption and access.unpack(encryption, model.Encryption)
+    if tls:
+        access.certificates(tls.directory)
     with listen(unpacked.address, unpacked.port) as listener:
         command.serve(
             listener,
-            *_argv(unpacked, node, tls),
-            confined=confinement.of(*files),
+            *_argv(unpacked, qemu.options(node), tls),
+            confined=confinement.of(*_files(unpacked, layers, tls)),
             prefix=scope.prefix(unpacked.name),
             timeout=timeout,
         )
+
+
+def _node(image: model.Image, *, content: bool) -> qemu.Node:
+    """Return the node to serve, whose layers qemu-nbd may open."""
+    if content:
+        header.require(header.layers(image))
+        return qemu.content(image)
+    # nothing is read through a header
+    access.check(image.path)
+    return qemu.top(image)
 
 
 def listen(address: str, port: int) -> socket.socket:

@@ -17,12 +17,17 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 
 from nova_blockcopy import domxml
+from nova_blockcopy.host import access
+from nova_blockcopy.host import bounds
+from nova_blockcopy.host import files
 from nova_blockcopy.records import durable
 from nova_blockcopy.runtime import privsep
 
 #: libvirt's directory of the TPMs, by UUID (swtpmStorageDir in libvirt's
 #: src/qemu/qemu_conf.c).
 _TPMS = '/var/lib/libvirt/swtpm'
+#: libvirt's directory of the UEFI variables (nvramDir, in the same place).
+_NVRAMS = '/var/lib/libvirt/qemu/nvram'
 _NVRAM = 'nvram'
 #: Files of a guest at most, and bytes of all of them. The variables of an Arm
 #: guest take 64 MiB (VIRT_FLASH in QEMU's hw/arm/virt.c), and those of others
@@ -39,7 +44,7 @@ def read(guest: str, xml: str) -> dict[str, str]:
     :param xml: its persistent definition
     :returns: packed files; empty if the guest has no such state
     """
-    names = [_NVRAM, *_names(os.path.join(_TPMS, guest))]
+    names = [_NVRAM, *_names(guest)]
     paths = {name: _path(guest, xml, name) for name in names}
     found = {name: _read(path) for name, path in paths.items() if path}
     return {
@@ -106,8 +111,8 @@ def _path(guest: str, xml: str, name: str) -> str | None:
 
 
 @privsep.entrypoint
-def _names(directory: str) -> Sequence[str]:
-    home = pathlib.Path(directory)
+def _names(guest: str) -> Sequence[str]:
+    home = pathlib.Path(_TPMS, bounds.guest(guest))
     return [
         str(path.relative_to(home))
         for path in home.glob('*/*')
@@ -118,7 +123,8 @@ def _names(directory: str) -> Sequence[str]:
 @privsep.entrypoint
 def _read(path: str) -> bytes:
     try:
-        return pathlib.Path(path).read_bytes()
+        with access.opened_below(path, *_places()) as f:
+            return f.read()
     except FileNotFoundError:
         return b''
 
@@ -129,10 +135,15 @@ def _write(path: str, content: bytes) -> None:
 
     See qemuTPMEmulatorCreateStorage in libvirt's src/qemu/qemu_tpm.c.
     """
+    access.within(path, *_places())
     durable.make_directory(os.path.dirname(path), 0o700)
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(fd, 'wb') as f:
-        f.write(content)
-        f.flush()
-        os.fsync(f.fileno())
-    durable.sync(os.path.dirname(path))
+    with access.place(path, *_places()) as at:
+        with os.fdopen(files.rewrite(at), 'wb') as f:
+            f.write(content)
+            f.flush()
+            os.fsync(f.fileno())
+        durable.sync(os.path.dirname(at))
+
+
+def _places() -> tuple[str, ...]:
+    return (_NVRAMS, _TPMS, *bounds.images())

@@ -24,6 +24,7 @@ from typing import Any
 from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import wire
+from nova_blockcopy.host import access
 from nova_blockcopy.runtime import privsep
 
 _MAGIC = b'QFI\xfb'
@@ -243,7 +244,9 @@ def _extras(found: Header) -> Iterator[str]:
 def layers(
     image: model.Image, known: Mapping[str, Expected] | None = None
 ) -> list[Any]:
-    """Tell for each qcow2 of a chain what its header must state.
+    """Tell for each layer of a chain what its header must state.
+
+    A raw layer has no header.
 
     :param known: the facts by path. The other layers are images of this host:
         if the chain ends with one of them, its header may name no more files.
@@ -253,9 +256,10 @@ def layers(
     return [
         wanted
         for layer in model.chain(image)
-        if layer.format is model.ImageFormat.QCOW2
-        for wanted in single(
-            layer.path, known.get(layer.path) or _local(layer)
+        for wanted in (
+            single(layer.path, known.get(layer.path) or _local(layer))
+            if layer.format is model.ImageFormat.QCOW2
+            else [[layer.path, None]]
         )
     ]
 
@@ -296,28 +300,51 @@ def require(wanted: Sequence[Any]) -> None:
     :raises ImageError: a layer cannot be read
     """
     for path, packed in wanted:
-        expected = wire.unpack(packed, Expected)
-        try:
-            with open(path, 'rb', opener=_open) as f:
-                if expected.plain:
-                    _check_private(path, os.fstat(f.fileno()))
-                first = _first_cluster(f)
-        except OSError as e:
-            raise exception.ImageError(
-                path=path, reason=f'it cannot be read ({e.strerror}).'
-            ) from e
-        judge(path, first, expected)
+        if packed is None:
+            access.check_name(path)
+        else:
+            expected = access.unpack(packed, Expected)
+            judge(path, _first(path, private=expected.plain), expected)
+
+
+def require_followed(image: model.Image) -> None:
+    """Pass if QEMU may follow the headers of a chain by itself.
+
+    Runs in the helper process, as :func:`require` does.
+
+    :raises HeaderError: a header names something else than an image
+    :raises ForbiddenPath: a header names an image that lies elsewhere
+    """
+    for layer in model.chain(image):
+        if layer.format is not model.ImageFormat.QCOW2:
+            return
+        name = parse(_first(layer.path)).backing
+        if ':' in name.partition('/')[0]:
+            raise exception.HeaderError(
+                path=layer.path,
+                reason=f'its backing file is {name!r}, which is no path',
+            )
+        if name:
+            access.check(os.path.join(os.path.dirname(layer.path), name))
+
+
+def _first(path: str, *, private: bool = False) -> bytes:
+    """Read the first cluster of a qcow2."""
+    try:
+        with access.opened(path) as f:
+            if private:
+                _check_private(path, os.fstat(f.fileno()))
+            return _first_cluster(f)
+    except OSError as e:
+        raise exception.ImageError(
+            path=path, reason=f'it cannot be read ({e.strerror}).'
+        ) from e
 
 
 @privsep.entrypoint
 def check(wanted: Sequence[Any]) -> None:
     """Do the same as :func:`require`, from outside of the helper process."""
     require(wanted)
-
-
-def _open(path: str, flags: int) -> int:
-    # not to wait for the writer of a FIFO
-    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _check_private(path: str, found: os.stat_result) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from nova_blockcopy import exception
 from nova_blockcopy import model
+from nova_blockcopy.host import access
 from nova_blockcopy.host import images
 from nova_blockcopy.host import locks
 from nova_blockcopy.host import mounts
@@ -71,6 +72,7 @@ def _look(path: str) -> Sequence[str]:
 
 @privsep.lasting
 def _holders(path: str, asker: int) -> Sequence[str]:
+    access.check(path)
     image = images.status(path)
     kind = images.kind(path)
     locked = locks.held(path)
@@ -158,7 +160,7 @@ def _same(path: str, image: os.stat_result) -> bool:
 
 def _held_by_kernel(path: str) -> bool:
     try:
-        os.close(os.open(path, os.O_RDONLY | os.O_EXCL))
+        os.close(access.opener(path, os.O_RDONLY | os.O_EXCL))
     except OSError as e:
         return e.errno == errno.EBUSY
     return False

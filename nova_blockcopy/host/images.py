@@ -22,6 +22,7 @@ from typing import Any
 
 from nova_blockcopy import exception
 from nova_blockcopy import model
+from nova_blockcopy.host import access
 from nova_blockcopy.host import boot
 from nova_blockcopy.host import command
 from nova_blockcopy.host import confinement
@@ -104,7 +105,7 @@ def length(path: str) -> int:
 
     :raises ImageError: the file or device cannot be read
     """
-    with reading(path), open(path, 'rb') as f:
+    with reading(path), access.opened(path) as f:
         return f.seek(0, os.SEEK_END)
 
 
@@ -118,7 +119,7 @@ def alignment(path: str) -> int:
 
     :raises ImageError: the image cannot be read
     """
-    with reading(path), open(path, 'rb') as f:
+    with reading(path), access.opened(path) as f:
         if not stat.S_ISBLK(os.fstat(f.fileno()).st_mode):
             return mmap.PAGESIZE
         size = fcntl.ioctl(f, _BLKSSZGET, bytes(4))
@@ -132,10 +133,9 @@ def check_direct(path: str) -> None:
     :raises ImageError: the image or its file system does not allow that, or
         the path is not absolute
     """
-    qemu.local(path)
     with reading(path):
         try:
-            os.close(os.open(path, os.O_RDONLY | os.O_DIRECT))
+            os.close(access.opener(path, os.O_RDONLY | os.O_DIRECT))
         except OSError as e:
             if e.errno != errno.EINVAL:
                 raise
@@ -189,7 +189,7 @@ def _digest(paths: Sequence[str]) -> str:
     total = hashlib.sha256()
     for path in paths:
         total.update(length(path).to_bytes(8))
-        with reading(path), open(path, 'rb') as f:
+        with reading(path), access.opened(path) as f:
             for offset, block in _filled_blocks(f):
                 total.update(offset.to_bytes(8) + block)
     return total.hexdigest()
@@ -245,7 +245,7 @@ def _data(path: str) -> Sequence[tuple[int, int]]:
     size = length(path)
     grain = max(_GRAIN, -(-size // _MOST_EXTENTS // _GRAIN) * _GRAIN)
     found, offset = [], 0
-    with open(path, 'rb') as f:
+    with access.opened(path) as f:
         while offset < size and (data := _next_data(f, offset)) is not None:
             hole = f.seek(data, os.SEEK_HOLE)
             offset = min(size, -(-hole // grain) * grain)
@@ -260,7 +260,7 @@ def data_end(path: str) -> int:
     :raises ImageError: the file cannot be read
     """
     end = 0
-    with reading(path), open(path, 'rb') as f:
+    with reading(path), access.opened(path) as f:
         while (data := _next_data(f, end)) is not None:
             end = f.seek(data, os.SEEK_HOLE)
     return end
@@ -273,10 +273,10 @@ def info(path: str) -> dict[str, Any]:
     :raises HeaderError: the file is no qcow2, or has an external data file
     :raises ImageError: the file cannot be read
     """
+    header.require(header.single(path))
     image = model.Image(
         path=path, kind=kind(path), format=model.ImageFormat.QCOW2
     )
-    header.require(header.single(path))
     # -U: QEMU holds a lock on the image of a running guest
     try:
         printed = command.run(
@@ -300,6 +300,7 @@ def reserve(path: str, size_bytes: int, timeout: int) -> None:
     :param timeout: seconds
     :raises ImageError: the file system has no room, or reserves nothing
     """
+    access.check(path)
     try:
         # unlike posix_fallocate(3), this never writes zeros instead
         command.run(

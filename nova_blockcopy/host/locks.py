@@ -17,6 +17,8 @@ import fcntl
 import os
 import struct
 
+from nova_blockcopy.host import access
+
 #: ``struct flock`` of fcntl(2), with the padding at the end.
 _FLOCK = 'hhqqi4x'
 #: The bytes from RAW_LOCK_PERM_BASE to the end of those that begin at
@@ -36,7 +38,7 @@ def held(path: str) -> bool | None:
     # an exclusive lock would meet those of readers, too
     asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, _FIRST, _LENGTH, 0)
     try:
-        with open(path, 'rb', buffering=0) as image:
+        with access.opened(path, buffering=0) as image:
             answer = fcntl.fcntl(image, fcntl.F_OFD_GETLK, asked)
     except OSError:
         return None

@@ -3,23 +3,26 @@
 
 import shutil
 from collections.abc import Mapping
-from collections.abc import Sequence
 
 from nova_blockcopy.host import command
 from nova_blockcopy.host import confinement
 from nova_blockcopy.runtime import privsep
 
+#: The programs that the engine starts through the helper.
+NAMES = ('qemu-img', 'qemu-nbd', 'setpriv', 'fallocate', 'openssl')
 _TIMEOUT = 10
 
 
 @privsep.entrypoint
-def versions(names: Sequence[str]) -> Mapping[str, str | None]:
+def versions() -> Mapping[str, str | None]:
     """Return the first line that each program prints about its version.
+
+    The caller cannot name the programs, because the helper starts them.
 
     :returns: by the name of the program; None if the program is not there
     :raises HelperError: the helper cannot be started
     """
-    return {name: _version(name) for name in names}
+    return {name: _version(name) for name in NAMES}
 
 
 def _version(name: str) -> str | None:

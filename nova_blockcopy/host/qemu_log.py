@@ -3,6 +3,8 @@
 
 import os
 
+from nova_blockcopy import exception
+from nova_blockcopy.host import access
 from nova_blockcopy.runtime import privsep
 
 #: The log directory of libvirt's system daemon (virQEMUDriverConfigNew in
@@ -23,10 +25,12 @@ def tail(guest: str) -> str:
     """
     path = os.path.join(_DIRECTORY, f'{os.path.basename(guest)}.log')
     try:
-        with open(path, 'rb') as f:
+        with access.opened_below(path, _DIRECTORY) as f:
             f.seek(max(0, os.fstat(f.fileno()).st_size - _CHUNK))
             text = f.read().decode(errors='replace')
     except OSError as e:
         return f'{path} cannot be read ({e.strerror}).'
+    except exception.ImageError as e:
+        return str(e)
     lines = [line.strip()[:_LENGTH] for line in text.splitlines()]
     return ' | '.join([line for line in lines if line][-_LINES:])

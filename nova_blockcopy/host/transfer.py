@@ -6,19 +6,22 @@ piece. The process keeps several requests in flight, skips holes and obeys a
 rate limit. The contributor guide compares this with other ways.
 """
 
+import dataclasses
 import json
 import os
-from collections.abc import Sequence
+from typing import IO
 from typing import Any
 
 from nova_blockcopy import exception
 from nova_blockcopy import model
+from nova_blockcopy import wire
+from nova_blockcopy.host import access
+from nova_blockcopy.host import bounds
 from nova_blockcopy.host import command
 from nova_blockcopy.host import confinement
 from nova_blockcopy.host import files
 from nova_blockcopy.host import header
 from nova_blockcopy.host import qemu
-from nova_blockcopy.records import durable
 from nova_blockcopy.runtime import privsep
 
 #: Requests in flight of one process; qemu-img allows no more.
@@ -60,8 +63,9 @@ def fit(seed: model.Seed) -> None:
 @privsep.entrypoint
 def _resize(path: str, length: int) -> None:
     try:
-        os.truncate(path, length)
-        durable.sync(path)
+        with access.opened(path, 'r+b') as f:
+            f.truncate(length)
+            os.fsync(f.fileno())
     except OSError as e:
         raise exception.ImageError(
             path=path,
@@ -73,7 +77,7 @@ def _resize(path: str, length: int) -> None:
 @privsep.lasting
 def _empty(path: str, length: int, new: bool) -> None:
     try:
-        with open(files.create(path) if new else path, 'r+b') as f:
+        with _new(path) if new else access.opened(path, 'r+b') as f:
             f.truncate(0)
             f.truncate(length)
             os.fsync(f.fileno())
@@ -82,6 +86,11 @@ def _empty(path: str, length: int, new: bool) -> None:
             path=path,
             reason=f'it cannot be emptied before the copy ({e.strerror}).',
         ) from e
+
+
+def _new(path: str) -> IO[bytes]:
+    with access.place(path, *bounds.overlays()) as at:
+        return os.fdopen(files.create(at), 'r+b')
 
 
 def run(
@@ -102,6 +111,53 @@ def run(
     :raises CommandFailed: qemu-img failed; the message has the standard error
     :raises HeaderError: the target is a qcow2 that may not be opened
     """
+    # the extents may be many
+    packed = wire.pack(dataclasses.replace(seed, extents=()))
+    _convert(
+        *(packed, wire.pack(piece), rate, zeroed),
+        *(wire.pack(encryption), timeout),
+    )
+
+
+@privsep.lasting
+def _convert(
+    seed: Any,
+    piece: Any,
+    rate: int,
+    zeroed: bool,
+    encryption: Any,
+    timeout: int,
+) -> None:
+    """Copy a piece.
+
+    :param seed: a packed :class:`model.Seed`
+    :param piece: a packed :class:`model.Extent`
+    :param encryption: a packed :class:`model.Encryption`; None for clear text
+    """
+    wanted = access.unpack(seed, model.Seed)
+    extent = access.unpack(piece, model.Extent)
+    tls = encryption and access.unpack(encryption, model.Encryption)
+    if tls:
+        access.certificates(tls.directory)
+    if is_serial(wanted):
+        header.require(header.layers(wanted.target))
+    else:
+        access.check(wanted.target.path)
+    command.run(
+        *('qemu-img', 'convert', *_options(int(rate), tls, zeroed=zeroed)),
+        '--target-image-opts',
+        f'json:{json.dumps(qemu.part(_source(wanted), extent))}',
+        qemu.options(qemu.part(_target(wanted), extent)),
+        confined=confinement.of(
+            _read_files(wanted, tls), [wanted.target.path]
+        ),
+        timeout=timeout,
+    )
+
+
+def _options(
+    rate: int, encryption: model.Encryption | None, *, zeroed: bool
+) -> list[str]:
     options = ['-n', '-W', '-m', str(_REQUESTS), '-t', 'writeback']
     if zeroed:
         options += ['--target-is-zero']
@@ -109,15 +165,7 @@ def run(
         options += ['-r', str(rate)]
     if encryption is not None:
         options += ['--object', qemu.credentials(encryption)]
-    _convert(
-        header.layers(seed.target) if is_serial(seed) else [],
-        _read_files(seed, encryption),
-        seed.target.path,
-        options,
-        f'json:{json.dumps(qemu.part(_source(seed), piece))}',
-        qemu.options(qemu.part(_target(seed), piece)),
-        timeout,
-    )
+    return options
 
 
 def _read_files(
@@ -128,25 +176,6 @@ def _read_files(
         *(image.path for image in below),
         *(qemu.credential_files(encryption) if encryption else ()),
     ]
-
-
-@privsep.lasting
-def _convert(
-    wanted: Sequence[Any],
-    read: Sequence[str],
-    write: str,
-    options: Sequence[str],
-    source: str,
-    target: str,
-    timeout: int,
-) -> None:
-    header.require(wanted)
-    command.run(
-        *('qemu-img', 'convert', *options),
-        *('--target-image-opts', source, target),
-        confined=confinement.of(read, [write]),
-        timeout=timeout,
-    )
 
 
 def _source(seed: model.Seed) -> qemu.Node:

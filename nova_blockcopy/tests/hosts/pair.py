@@ -85,6 +85,10 @@ vgcreate -q vg /dev/vdb >/dev/null
 cat > /etc/nova/agent.conf <<END
 [nova_blockcopy_sys_admin]
 helper_command = sudo privsep-helper --config-file /etc/nova/agent.conf
+[DEFAULT]
+state_path = /var/lib/nova
+[libvirt]
+images_volume_group = vg
 END
 install -d /etc/systemd/system/UNIT.service.d
 cat > /etc/systemd/system/UNIT.service.d/agent.conf <<END

@@ -88,7 +88,15 @@ class Neighbours:
 def helper(at: host.Host) -> Iterator[None]:
     """Use a helper process for one host, as its nova-compute does."""
     cfg.CONF([])
-    command = shlex.join(samples.HELPER)
+    options = at.home / 'helper.conf'
+    at.outside(options).write_text(
+        f'[blockcopy]\n'
+        f'delta_dir = {at.home / "deltas"}\n'
+        f'export_tls_dir = {at.certificates}\n'
+        # loop devices are in /dev
+        f'image_dirs = {at.images}, /dev\n'
+    )
+    command = shlex.join([*samples.HELPER, '--config-file', str(options)])
     cfg.CONF.set_override('helper_command', command, privsep.SECTION)
     _Context.network = at.call(_network)
     plain = type(privsep.context)

@@ -20,6 +20,8 @@ from nova_blockcopy.cmd import configuration
 from nova_blockcopy.cmd import helper
 from nova_blockcopy.cmd import libvirt_port
 from nova_blockcopy.cmd import novas
+from nova_blockcopy.conf import nova as conf_nova
+from nova_blockcopy.runtime import nova_conf
 from nova_blockcopy.tests.nova import base
 
 #: The tests have other values of these.
@@ -36,12 +38,12 @@ class TestOptions(base.TestCase):
         path = self.directory / 'nova.conf'
         path.write_text('\n'.join(lines))
         options = cfg.ConfigOpts()
-        configuration.load(options, [f'--config-file={path}'])
+        nova_conf.load(options, [f'--config-file={path}'])
         return options
 
     def test_their_defaults(self):
         options = self.options('')
-        for group, opts in configuration.NOVA_OPTS.items():
+        for group, opts in conf_nova.OPTS.items():
             ours = options[group] if group else options
             theirs = nova.conf.CONF[group] if group else nova.conf.CONF
             for opt in opts:

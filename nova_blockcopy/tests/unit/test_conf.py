@@ -222,8 +222,8 @@ class TestPackaging(base.TestCase):
         for line in sample.read_text().splitlines():
             if line.startswith('['):
                 group = line.strip('[]')
-            elif line.startswith('#') and ' = ' in line:
-                found.add((group, line[1:].partition(' = ')[0]))
+            elif line.startswith('#') and ' =' in line:
+                found.add((group, line[1:].partition(' =')[0]))
         wanted = {(group, opt.name) for group, opt in all_options()}
         self.assertEqual(set(), wanted - found)
         self.assertEqual({'libvirt', 'blockcopy'}, {g for g, _name in wanted})

@@ -7,10 +7,10 @@ import pathlib
 import ddt
 from oslo_config import cfg
 
-from nova_blockcopy.cmd import configuration
 from nova_blockcopy.cmd import libvirt_port
 from nova_blockcopy.cmd import security_driver
 from nova_blockcopy.host import qemu_conf
+from nova_blockcopy.runtime import nova_conf
 from nova_blockcopy.tests.unit.cmd import base
 
 _LOCKS, _SECURITY, _USER = 'Lock manager', 'Security driver', 'User of QEMU'
@@ -150,7 +150,7 @@ class TestPort(base.CommandTestCase):
     def test_the_uri(self, text, uri):
         options = cfg.ConfigOpts()
         path = self.file(f'[DEFAULT]\n{text}')
-        configuration.load(options, [f'--config-file={path}'])
+        nova_conf.load(options, [f'--config-file={path}'])
         self.assertEqual(uri, libvirt_port.uri(options))
 
     def test_nothing_listens(self):

@@ -6,8 +6,8 @@ import os
 from oslo_config import cfg
 
 from nova_blockcopy.cmd import account
-from nova_blockcopy.cmd import configuration
 from nova_blockcopy.cmd import probe
+from nova_blockcopy.runtime import nova_conf
 from nova_blockcopy.tests.unit.cmd import base
 
 
@@ -16,7 +16,7 @@ class TestProbe(base.CommandTestCase):
         super().setUp()
         self.options = cfg.ConfigOpts()
         self.path = self.file()
-        configuration.load(self.options, [f'--config-file={self.path}'])
+        nova_conf.load(self.options, [f'--config-file={self.path}'])
         # a process of the tests may become nobody but itself
         self.user = account.Account(
             name='nova', uid=os.getuid(), gid=os.getgid(), present=False

@@ -228,7 +228,9 @@ class TestOfOthers(HeaderTestCase):
         self.assertIn("b'qcow2' instead of raw", said)
 
     def test_a_raw_image_has_no_header(self):
-        self.assertEqual([], header.layers(self.raw()))
+        image = self.raw()
+        self.assertEqual([[image.path, None]], header.layers(image))
+        header.check(header.layers(image))
 
     def test_one_that_is_gone(self):
         said = self.refused(header.check, header.layers(self.top))

@@ -86,20 +86,26 @@ class TestHolders(base.ImageTestCase):
             (holder,) = holders.of(self.raw().path)
         self.assertEqual(f'process {2**30} (gone)', holder)
 
-    def holders_of_device(self, number=12345, **open_result):
+    def holders_of_device(self, number=12345, failure=None):
         image = self.raw()
         device = base.block_device(number)
+        real = os.open
+
+        def opened(path, flags, *mode):
+            if flags & os.O_EXCL and failure is not None:
+                raise failure
+            return real(path, flags & ~os.O_EXCL, *mode)
+
         with (
             mock.patch.object(images, 'status', autospec=True) as found,
-            mock.patch.object(os, 'open', autospec=True, **open_result),
-            mock.patch.object(os, 'close', autospec=True),
+            mock.patch.object(os, 'open', opened),
         ):
             found.return_value = device
             return holders.of(image.path)
 
     def test_a_device_that_the_kernel_holds(self):
         busy = OSError(errno.EBUSY, 'busy')
-        (holder,) = self.holders_of_device(side_effect=busy)
+        (holder,) = self.holders_of_device(failure=busy)
         self.assertIn('the kernel', holder)
 
     def test_a_character_device_of_the_same_number_is_no_matter(self):
@@ -107,10 +113,10 @@ class TestHolders(base.ImageTestCase):
         self.addCleanup(child.wait)
         self.addCleanup(child.kill)
         number = os.stat('/dev/null').st_rdev
-        self.assertEqual((), self.holders_of_device(number, return_value=-1))
+        self.assertEqual((), self.holders_of_device(number))
 
     def test_a_device_that_nobody_holds(self):
-        self.assertEqual((), self.holders_of_device(return_value=-1))
+        self.assertEqual((), self.holders_of_device())
 
     def test_a_qemu_that_is_no_process_here(self):
         self.lock(True)
@@ -144,15 +150,13 @@ class TestHolders(base.ImageTestCase):
 
     def test_a_free_device_if_guests_are_not_seen(self):
         self.see(visibility.Visibility.GUESTS)
-        self.assertEqual((), self.holders_of_device(return_value=-1))
+        self.assertEqual((), self.holders_of_device())
         self.see(visibility.Visibility.OWN)
-        error = self.assertRaises(
-            exception.ImageError, self.holders_of_device, return_value=-1
-        )
+        error = self.assertRaises(exception.ImageError, self.holders_of_device)
         self.assertIn('block device', str(error))
 
     def test_a_device_in_use_if_guests_are_not_seen(self):
         self.see(visibility.Visibility.OWN)
         busy = OSError(errno.EBUSY, 'busy')
-        (holder,) = self.holders_of_device(side_effect=busy)
+        (holder,) = self.holders_of_device(failure=busy)
         self.assertIn('the kernel', holder)

@@ -19,7 +19,6 @@ from oslo_config import fixture
 
 from nova_blockcopy import exception
 from nova_blockcopy import model
-from nova_blockcopy.host import checksums
 from nova_blockcopy.host import container
 from nova_blockcopy.host import deltas
 from nova_blockcopy.host import holders
@@ -31,6 +30,7 @@ from nova_blockcopy.runtime import waiting
 from nova_blockcopy.tests.unit import base
 from nova_blockcopy.tests.unit import samples
 from nova_blockcopy.tests.unit.host import servers
+from nova_blockcopy.tests.unit.runtime import lasting
 
 MIB = 1024 * 1024
 _CLIENT_MODE = """
@@ -42,6 +42,11 @@ print(privsep.context.client_mode)
 _NO_RIGHTS = f"""
 [{privsep.SECTION}]
 capabilities =
+"""
+_DIRECTORIES = """
+[blockcopy]
+image_dirs = {directory}
+delta_dir = {directory}/state/blockcopy/deltas
 """
 
 
@@ -59,8 +64,12 @@ class HelperTestCase(base.TestCase):
 
     def _helper_command(self):
         file = self.directory / 'helper.conf'
-        file.write_text(_NO_RIGHTS if os.geteuid() else '')
+        file.write_text((_NO_RIGHTS if os.geteuid() else '') + self.options())
         return shlex.join([*samples.HELPER, '--config-file', str(file)])
+
+    def options(self):
+        """The part of nova.conf that sets the bounds of the helper."""
+        return _DIRECTORIES.format(directory=self.directory)
 
     def here(self, call, *arguments):
         """Call it without the helper."""
@@ -131,7 +140,7 @@ class TestNewFiles(HelperTestCase):
 
     def setUp(self):
         super().setUp()
-        self.folder = self.directory / 'state' / 'deltas'
+        self.folder = self.directory / 'state' / 'blockcopy' / 'deltas'
         deltas.prepare(str(self.folder))
 
     def assert_mode(self, wanted, path):
@@ -217,7 +226,7 @@ class TestPool(HelperTestCase):
         pipe = str(self.directory / 'pipe')
         os.mkfifo(pipe)  # the open of a reader waits for a writer
         calls = [
-            task.Task(f'read {n}', lambda _: checksums._bytes(pipe, 0, 1))
+            task.Task(f'read {n}', lambda _: lasting.read(pipe))
             for n in range(number)
         ]
         self.addCleanup(self.feed, pipe, calls)

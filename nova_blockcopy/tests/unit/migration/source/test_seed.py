@@ -474,8 +474,9 @@ class TestFreeze(SeedingTestCase):
                 self.options = {}
                 # in the way of the next one
                 name = f'{self.running.id}-vdb.1.qcow2'
-                (self.directory / 'a' / 'deltas' / name).mkdir()
-                self.in_the_way = self.directory / 'a' / 'deltas' / name
+                another = self.directory / 'another'
+                another.touch()
+                os.link(another, self.directory / 'a' / 'deltas' / name)
 
         def create(image, *more):
             if image.path.endswith('vdb.1.qcow2'):
