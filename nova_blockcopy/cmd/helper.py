@@ -10,7 +10,7 @@ from oslo_upgradecheck import upgradecheck
 from nova_blockcopy import exception
 from nova_blockcopy.cmd import account
 from nova_blockcopy.cmd import answers
-from nova_blockcopy.host import deltas
+from nova_blockcopy.runtime import privsep
 
 
 def set_command(options: cfg.ConfigOpts) -> None:
@@ -27,9 +27,14 @@ def set_command(options: cfg.ConfigOpts) -> None:
 def fault() -> str:
     """Tell why functions cannot run as root; '' if they can."""
     try:
-        deltas.present(())
+        missing = privsep.missing()
     except (exception.HelperError, exception.ChildrenIgnored) as e:
         return str(e)
+    if missing:
+        return (
+            f'The helper lacks {", ".join(missing)}. Add this to capabilities '
+            f'in [{privsep.SECTION}], or remove the option.'
+        )
     return ''
 
 

@@ -20,6 +20,7 @@ import threading
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import ParamSpec
 from typing import TypeVar
 from typing import cast
@@ -130,6 +131,20 @@ def _start() -> None:
         context.start()
     except (OSError, daemon.FailedToDropPrivileges) as e:
         raise exception.HelperError(section=SECTION, reason=e) from e
+
+
+@entrypoint
+def missing() -> Sequence[str]:
+    """Name the capabilities that the helper lacks.
+
+    Only tests have a helper that is not root, which needs none.
+    """
+    effective, _permitted, _inheritable = capabilities.get_caps()
+    return [
+        capabilities.CAPS_BYVALUE[each]
+        for each in CAPABILITIES
+        if each not in effective and os.geteuid() == 0
+    ]
 
 
 def list_opts() -> Iterable[tuple[str, list[cfg.Opt]]]:

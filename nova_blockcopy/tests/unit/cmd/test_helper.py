@@ -2,15 +2,19 @@
 """The privsep helper."""
 
 import os
+import shlex
 
 from oslo_config import cfg
 from oslo_config import fixture
 
 from nova_blockcopy.cmd import probe
 from nova_blockcopy.runtime import privsep
+from nova_blockcopy.tests.unit import samples
 from nova_blockcopy.tests.unit.cmd import base
 from nova_blockcopy.tests.unit.runtime import test_privsep
 
+#: Before a test has stubbed it.
+_IS_ROOT = os.geteuid() == 0
 _CHECK = 'Privsep helper'
 _SCOPES = 'Exporters outlive nova-compute'
 
@@ -63,6 +67,23 @@ class TestRealHelper(test_privsep.HelperTestCase, base.CommandTestCase):
         said = self.check(self.file())
         self.assert_said(said, _CHECK, base.SUCCESS)
         self.assert_said(said, 'Delta directory', base.SUCCESS)
+
+
+class TestRights(test_privsep.HelperTestCase, base.CommandTestCase):
+    """The options give the helper too few."""
+
+    def _helper_command(self):
+        file = self.directory / 'helper.conf'
+        given = 'CAP_DAC_OVERRIDE,CAP_SYS_PTRACE' if _IS_ROOT else ''
+        file.write_text(f'[{privsep.SECTION}]\ncapabilities = {given}\n')
+        return shlex.join([*samples.HELPER, '--config-file', str(file)])
+
+    def test_it_lacks_one(self):
+        said = self.check(self.file())
+        if _IS_ROOT:
+            self.assert_said(said, _CHECK, base.FAILURE, 'lacks CAP_KILL.')
+        else:
+            self.assert_said(said, _CHECK, base.SUCCESS)
 
 
 def _owned_by_root(real, path):
