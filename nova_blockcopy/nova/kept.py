@@ -56,8 +56,16 @@ class Kept:
     def start(self) -> None:
         """Remove the bases whose time is over, and later those that follow."""
         for folder in self._instances.glob(f'*{_SUFFIX}'):
-            if not self._note(folder.name.removesuffix(_SUFFIX)).exists():
+            if self._note(folder.name.removesuffix(_SUFFIX)).exists():
+                continue
+            try:
                 shutil.rmtree(folder)
+            except OSError as e:  # nova-compute must start
+                LOG.error(
+                    '%s is left of kept bases, and cannot be removed (%s). '
+                    'Remove it.',
+                    *(folder, e.strerror),
+                )
         for path in self._notes.glob('*.json'):
             until = self._read(path.stem).until
             if until is not None:

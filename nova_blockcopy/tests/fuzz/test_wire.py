@@ -3,6 +3,7 @@
 
 from typing import Any
 
+from hypothesis import example
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -71,6 +72,16 @@ class TestUnpack(base.TestCase):
     def test_other_data(self, of, data):
         with limits.example('wire', ValueError):
             wire.unpack(data, of[0])
+
+    @given(st.integers(0, 1000))
+    @example(1000)
+    def test_layers(self, depth):
+        image = base.plain(wire.pack(samples.LAYERED))
+        for _layer in range(depth):
+            image = {**image, 'backing': image}
+        with limits.example('wire', ValueError):
+            found = wire.unpack(image, model.Image)
+            assert len(model.chain(found)) == depth + 2
 
     @given(values.files(base.plain(wire.pack(samples.RECORD))))
     def test_bytes(self, content):
