@@ -171,9 +171,9 @@ class CertificateError(Refused):
     """A host cannot read a certificate or a key that its exports need."""
 
     msg_fmt = (
-        '[blockcopy] export_tls is on, but %(host)s cannot read %(path)s '
+        '%(host)s cannot read %(path)s, which [blockcopy] export_tls needs '
         '(%(reason)s). Put the certificates and keys there, or set '
-        '[blockcopy] export_tls_dir to their directory.'
+        '[blockcopy] export_tls_dir.'
     )
 
 
@@ -256,8 +256,8 @@ class HeaderError(ImageError):
 
     msg_fmt = (
         'Image %(path)s: %(reason)s, so the engine does not open this qcow2. '
-        'If the image came over the network, check the source host and the '
-        'network; else convert the image with "qemu-img convert".'
+        'Convert the image with "qemu-img convert"; if the image came over '
+        'the network, check the source host.'
     )
 
 
@@ -472,8 +472,8 @@ class GuestEnded(MigrationUndone):
     """
 
     msg_fmt = (
-        '%(obituary)s Its disks on %(home)s are complete: start it there '
-        'again. The migration was undone. Cause: %(reason)s'
+        '%(obituary)s The migration was undone. Cause: %(reason)s The disks '
+        'of the guest on %(home)s are complete: start it there again.'
     )
 
 

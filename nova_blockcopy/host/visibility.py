@@ -24,8 +24,8 @@ _FIRST = 0xEFFFFFFC
 _DAEMONS = frozenset({'libvirtd', 'virtqemud'})
 #: What to do about processes that are not seen.
 REMEDY = (
-    'Give the container of nova-compute the process ids of the host (pid_mode '
-    '"host" in kolla-ansible, "--pid host" of docker and podman).'
+    'Give the container the process ids of the host (kolla-ansible: pid_mode '
+    '"host"; docker, podman: --pid host).'
 )
 
 
