@@ -48,6 +48,11 @@ class Progress:
         return self.total_bytes - self.processed_bytes
 
     @property
+    def percent(self) -> int:
+        """The whole per cent of all bytes that are known now; 0 of none."""
+        return 100 * self.processed_bytes // max(1, self.total_bytes)
+
+    @property
     def time_left_s(self) -> float | None:
         """Seconds until all bytes are copied at this rate; None if unknown."""
         return _time_left_s(self.remaining_bytes, self.rate)

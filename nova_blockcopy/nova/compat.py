@@ -18,10 +18,12 @@ import nova.exception
 from nova.compute import manager
 from nova.compute import rpcapi
 from nova.compute import task_states
+from nova.compute import utils as compute_utils
 from nova.network import neutron
 from nova.objects import base
 from nova.objects import block_device
 from nova.objects import instance
+from nova.objects import instance_action
 from nova.objects import migrate_data
 from nova.objects import migration
 from nova.objects import service
@@ -47,6 +49,7 @@ ComputeVirtAPI = _get(manager, 'ComputeVirtAPI')
 ComputeAPI = _get(rpcapi, 'ComputeAPI')
 NetworkAPI = _get(neutron, 'API')
 Instance = _get(instance, 'Instance')
+InstanceActionEvent = _get(instance_action, 'InstanceActionEvent')
 BlockDeviceMappingList = _get(block_device, 'BlockDeviceMappingList')
 Migration = _get(migration, 'Migration')
 MigrationList = _get(migration, 'MigrationList')
@@ -63,6 +66,7 @@ InstancePowerOffFailure = _get(nova.exception, 'InstancePowerOffFailure')
 InstanceFaultRollback = _get(nova.exception, 'InstanceFaultRollback')
 DestinationDiskExists = _get(nova.exception, 'DestinationDiskExists')
 get_admin_context = _get(nova.context, 'get_admin_context')
+add_instance_fault = _get(compute_utils, 'add_instance_fault_from_exc')
 create_volume = _get(lvm, 'create_volume')
 list_volumes = _get(lvm, 'list_volumes')
 remove_volumes = _get(lvm, 'remove_volumes')
@@ -175,6 +179,13 @@ METHODS: dict[str, dict[str, tuple[str, ...]]] = {
         'get_by_uuid': ('context', 'uuid', '*', 'expected_attrs'),
         'get_network_info': (),
         'save': ('*', 'expected_task_state'),
+        'obj_reset_changes': (),
+    },
+    'InstanceActionEvent': {
+        'event_start': (
+            *('context', 'instance_uuid', 'event_name'),
+            *('*', 'want_result', 'host'),
+        ),
     },
     'NovaObjectSerializer': {
         'serialize_entity': ('context', 'entity'),
@@ -194,6 +205,9 @@ OPTIONAL_METHODS = {
 #: Functions, with their parameters as above.
 FUNCTIONS: dict[str, tuple[str, ...]] = {
     'get_admin_context': ('read_deleted',),
+    'add_instance_fault': (
+        *('context', 'instance', 'fault', 'exc_info', 'fault_message'),
+    ),
     'create_volume': ('vg', 'lv', 'size'),
     'list_volumes': ('vg',),
     'remove_volumes': ('paths',),
@@ -206,7 +220,9 @@ ATTRIBUTES: dict[str, tuple[str, ...]] = {
     'Guest': ('name',),
     'ComputeVirtAPI': ('_compute',),
     'ComputeManager': ('network_api',),
-    'JobInfo': ('type',),
+    # Nova's decorator hides the parameters
+    'InstanceActionEvent': ('event_finish_with_failure',),
+    'JobInfo': ('type', 'disk_total', 'disk_processed', 'disk_remaining'),
     'BDMInfo': ('connection_info',),
 }
 
@@ -216,7 +232,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
         *('uuid', 'host', 'vm_state', 'task_state', 'deleted'),
         *('ephemeral_key_uuid', 'info_cache', 'metadata', 'flavor'),
         *('system_metadata', 'numa_topology', 'pci_devices'),
-        *('pci_requests', 'migration_context'),
+        *('pci_requests', 'migration_context', 'progress'),
     ),
     'Migration': (
         *('id', 'status', 'instance_uuid', 'migration_type', 'created_at'),

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The hooks that Nova calls on the destination of a live migration."""
 
+import contextlib
 import functools
+from collections.abc import Iterator
 from typing import Any
 
 from nova_blockcopy import exception
@@ -10,6 +12,7 @@ from nova_blockcopy.nova import bases
 from nova_blockcopy.nova import channel
 from nova_blockcopy.nova import compat
 from nova_blockcopy.nova import handshake
+from nova_blockcopy.nova import reasons
 from nova_blockcopy.nova import service
 from nova_blockcopy.nova import tagging
 from nova_blockcopy.runtime import log as logging
@@ -45,7 +48,7 @@ class DestinationHooks(compat.LibvirtDriver):  # type: ignore[misc]
         if not handshake.agreed(migrate_data):
             return prepare()
         preparations = self._service.preparations
-        with preparations.begun(instance.uuid):
+        with preparations.begun(instance.uuid), _told():
             data = prepare()
             made = preparations.bases(instance.uuid)
         handshake.write(data, handshake.Terms(agreed=True, bases=made))
@@ -135,3 +138,20 @@ class DestinationHooks(compat.LibvirtDriver):  # type: ignore[misc]
         )
         self._service.forget_bases(instance.uuid)
         self._service.close_left(instance.uuid)
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Have Nova show why this host cannot be prepared.
+
+    :raises MigrationError: in place of an error that is not Nova's
+    """
+    try:
+        yield
+    except compat.NovaException:
+        raise
+    except Exception as e:  # of Nova's libraries, of the engine, of Python
+        raise reasons.failure(
+            f'the destination {compat.CONF.host} cannot be prepared: {e} '
+            f'Remove the cause there, or choose another host.'
+        ) from e

@@ -11,7 +11,6 @@ instance is ACTIVE on the source.
 import contextlib
 import enum
 import threading
-import time
 from collections.abc import Callable
 from collections.abc import Iterator
 from typing import Any
@@ -22,7 +21,9 @@ from nova_blockcopy import exception
 from nova_blockcopy import progress
 from nova_blockcopy import states
 from nova_blockcopy.migration.source import migration as engine
+from nova_blockcopy.nova import action_event
 from nova_blockcopy.nova import compat
+from nova_blockcopy.nova import figures
 from nova_blockcopy.nova import memo
 from nova_blockcopy.records import journal
 from nova_blockcopy.runtime import log as logging
@@ -35,8 +36,6 @@ _BEFORE_SWITCHOVER = (
     states.State.SEEDING,
     states.State.EXPORTING,
 )
-#: The name of the threads that save figures.
-SAVER = 'nova-blockcopy-figures'
 #: Seconds between two looks at the state, as between two of Nova's monitor.
 _TICK = 0.5
 
@@ -55,17 +54,24 @@ class LiveMigration:
     """One live migration of one instance. Runs on the source.
 
     The engine says in which state the migration is. Its reports only update
-    Nova's figures.
+    the figures.
 
-    :param record: Nova's ``Migration`` object
+    :param shown: what Nova's API shows of the disks
+    :param report: what Nova's API shows of the end
     :param facts: what Nova's part needs after a crash
     """
 
-    def __init__(self, record: Any, facts: memo.Memo | None = None) -> None:
+    def __init__(
+        self,
+        shown: figures.Figures,
+        report: action_event.ActionEvent,
+        facts: memo.Memo | None = None,
+    ) -> None:
         self.memo = facts or memo.Memo()
         self.outcome = Outcome.OPEN
-        self.reason = ''
-        self._figures = _Figures(record)
+        self.error: Exception | None = None
+        self._figures = shown
+        self._event = report
         self._migration: engine.Migration | None = None
         self._door = threading.Lock()
         self._aborted = False
@@ -146,6 +152,11 @@ class LiveMigration:
         if not operates:
             heir()
 
+    def give_up(self, error: BaseException) -> None:
+        """Tell that Nova's part has failed, if the engine has not ended."""
+        if self.outcome is Outcome.OPEN:
+            self._event.end(error)
+
     def wait_for_switchover(self) -> None:
         """Wait until the switchover begins, or the operation has ended.
 
@@ -192,13 +203,13 @@ class LiveMigration:
             Outcome.ABORTED: libvirt.VIR_DOMAIN_JOB_CANCELLED,
         }
         if self.outcome is Outcome.STUCK:
-            raise compat.MigrationError(reason=self.reason)
+            raise compat.MigrationError(reason=str(self.error))
         if self.outcome is not Outcome.OPEN:
             return compat.JobInfo(type=kind[self.outcome])
         if self.switching:
             info = real()
             if info.type == libvirt.VIR_DOMAIN_JOB_UNBOUNDED:
-                return info
+                return self._figures.add_to(info)
         # the guest may have left this host, but its disks are still here
         return compat.JobInfo(type=libvirt.VIR_DOMAIN_JOB_NONE)
 
@@ -214,13 +225,15 @@ class LiveMigration:
             go on nor roll back
         """
         if self.outcome is Outcome.STUCK:
-            raise compat.MigrationError(reason=self.reason)
+            raise compat.MigrationError(reason=str(self.error))
         if self.outcome is Outcome.OPEN:
             return real()
         return self.outcome is not Outcome.DONE
 
     def _end(self, outcome: Outcome, error: Exception | None) -> None:
-        self.reason = '' if error is None else str(error)
+        # first, because Nova's part begins with the outcome
+        self._event.end(error)
+        self.error = error
         self.outcome = outcome
         self._ended.set()
 
@@ -240,65 +253,3 @@ class WatchedGuest:
 
     def get_job_info(self) -> Any:
         return self._migration.job_info(self._guest.get_job_info)
-
-
-class _Figures:
-    """The bytes in Nova's record of a live migration.
-
-    A thread of their own saves them, one save at a time, because a save waits
-    for the conductor. If that does not answer, the engine must go on: the
-    guest may need both hosts.
-
-    :param record: Nova's ``Migration`` object. Nova changes and saves it in
-        other threads, so each save has a copy.
-    """
-
-    def __init__(self, record: Any) -> None:
-        # without figures, so that all of them are changes: Nova saves those
-        # of libvirt's job during the switchover
-        self._blank = record.obj_clone()
-        self._blank.disk_total = None
-        self._blank.disk_processed = None
-        self._blank.disk_remaining = None
-        self._blank.obj_reset_changes()
-        self._saved_at = 0.0
-        self._state = states.State.PREPARING
-        self._door = threading.Lock()
-        self._unsaved: progress.Progress | None = None
-        self._saves = False
-
-    def update(self, now: progress.Progress) -> None:
-        """Save them in each new state, and else once in Nova's interval."""
-        changed = now.state is not self._state
-        self._state = now.state
-        interval = compat.monitor_interval()
-        if not now.disks or not (
-            changed or time.monotonic() - self._saved_at >= interval
-        ):
-            return
-        self._saved_at = time.monotonic()
-        with self._door:
-            self._unsaved = now
-            if self._saves:
-                return
-            self._saves = True
-        save = logging.carried(self._save)
-        threading.Thread(target=save, name=SAVER, daemon=True).start()
-
-    def _save(self) -> None:
-        """Save the latest figures, until there are no later ones."""
-        while (now := self._next()) is not None:
-            record = self._blank.obj_clone()
-            record.disk_total = now.total_bytes
-            record.disk_processed = now.processed_bytes
-            record.disk_remaining = now.remaining_bytes
-            try:
-                record.save()
-            except Exception as e:  # the next ones may be saved
-                LOG.warning('The progress of a migration is not saved: %s', e)
-
-    def _next(self) -> progress.Progress | None:
-        with self._door:
-            now, self._unsaved = self._unsaved, None
-            self._saves = now is not None
-            return now

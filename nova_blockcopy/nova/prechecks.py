@@ -12,6 +12,7 @@ from nova_blockcopy import exception
 from nova_blockcopy import states
 from nova_blockcopy.nova import compat
 from nova_blockcopy.nova import handshake
+from nova_blockcopy.nova import reasons
 from nova_blockcopy.nova import service
 from nova_blockcopy.nova import tagging
 from nova_blockcopy.runtime import waiting
@@ -65,8 +66,8 @@ class Prechecks(compat.LibvirtDriver):  # type: ignore[misc]
             return data
         terms = handshake.read(data)
         if terms is None:
-            raise compat.MigrationPreCheckError(
-                reason='the destination does not run nova-blockcopy, or runs '
+            raise reasons.refusal(
+                'the destination does not run nova-blockcopy, or runs '
                 'another version of it. Choose another host.'
             )
         _check_images(instance, terms)
@@ -76,7 +77,7 @@ class Prechecks(compat.LibvirtDriver):  # type: ignore[misc]
                 instance, [disk['path'] for disk in disks], tls=terms.tls
             )
         except exception.BlockCopyError as e:
-            raise compat.MigrationPreCheckError(reason=str(e)) from e
+            raise reasons.refusal(e) from e
         handshake.write(data, handshake.Terms(agreed=True))
         return data
 
@@ -93,8 +94,8 @@ class Prechecks(compat.LibvirtDriver):  # type: ignore[misc]
             directory = compat.instance_path(instance)
             if os.path.exists(directory):
                 # Nova would find it later, and its rollback would remove it
-                raise compat.MigrationPreCheckError(
-                    reason=f'{directory} already exists on the destination. '
+                raise reasons.refusal(
+                    f'{directory} already exists on the destination. '
                     f'Find out what it is, and remove it.'
                 )
         return super().check_source_migrate_data_at_dest(
@@ -108,8 +109,8 @@ class Prechecks(compat.LibvirtDriver):  # type: ignore[misc]
         kept = self._service.kept.volumes(instance.uuid)
         left = [path for path in self._lvm_disks(instance) if path not in kept]
         if left:
-            raise compat.MigrationPreCheckError(
-                reason=f'{", ".join(left)} already exists on the '
+            raise reasons.refusal(
+                f'{", ".join(left)} already exists on the '
                 f'destination. Find out what it is, and remove it.'
             )
 
@@ -119,7 +120,7 @@ class Prechecks(compat.LibvirtDriver):  # type: ignore[misc]
         try:
             self._service.check_volumes()
         except exception.BlockCopyError as e:
-            raise compat.MigrationPreCheckError(reason=str(e)) from e
+            raise reasons.refusal(e) from e
 
     def _check_directory_of_volumes(
         self, instance: Any, dest_check_data: Any
@@ -130,8 +131,8 @@ class Prechecks(compat.LibvirtDriver):  # type: ignore[misc]
                 dest_check_data.filename, instance
             )
         ):
-            raise compat.MigrationPreCheckError(
-                reason='both hosts share instances_path, and images_type is '
+            raise reasons.refusal(
+                'both hosts share instances_path, and images_type is '
                 'lvm. This is not supported, because Nova would take the '
                 'volumes for shared too.'
             )
@@ -151,10 +152,10 @@ def _check_settled(engine: service.Service, instance: Any) -> None:
         waiting.until(settled, timeout=_CLOSING)
         record = engine.journal.find(instance.uuid)
     except exception.JournalError as e:
-        raise compat.MigrationPreCheckError(reason=str(e)) from e
+        raise reasons.refusal(e) from e
     if record is not None:
-        raise compat.MigrationPreCheckError(
-            reason=f'host {compat.CONF.host} has the journal of an '
+        raise reasons.refusal(
+            f'host {compat.CONF.host} has the journal of an '
             f'unfinished migration of this instance, in state '
             f'{record.state}. Settle that migration first.'
         )
@@ -163,12 +164,12 @@ def _check_settled(engine: service.Service, instance: Any) -> None:
 def _check_images(instance: Any, terms: handshake.Terms) -> None:
     """Pass if both hosts have one type of images, which is not encrypted."""
     if terms.images != compat.images_type():
-        raise compat.MigrationPreCheckError(
-            reason=f'the destination has [libvirt] images_type = '
+        raise reasons.refusal(
+            f'the destination has [libvirt] images_type = '
             f'{terms.images}, and this host has {compat.images_type()}. Both '
             f'must be the same.'
         )
     if instance.ephemeral_key_uuid is not None:
-        raise compat.MigrationPreCheckError(
-            reason='its disks are encrypted volumes, which cannot be migrated.'
+        raise reasons.refusal(
+            'its disks are encrypted volumes, which cannot be migrated.'
         )

@@ -10,9 +10,12 @@ from typing import Any
 
 from nova_blockcopy import exception
 from nova_blockcopy import model
+from nova_blockcopy import states
+from nova_blockcopy.nova import action_event
 from nova_blockcopy.nova import channel
 from nova_blockcopy.nova import compat
 from nova_blockcopy.nova import database
+from nova_blockcopy.nova import memo
 from nova_blockcopy.nova import messages
 from nova_blockcopy.nova import novas_part
 from nova_blockcopy.nova import service
@@ -54,6 +57,7 @@ class Settler:
             return
         settled = self._settle_disks(record, to)
         arrived = settled.authority is model.Role.DESTINATION
+        _report(record, arrived=arrived)
         if arrived or self._has_volumes(context, record.guest):
             # before Nova's part, which would stay half done without an answer
             messages.RemoteDriver(to).is_guarded(record.guest)
@@ -162,7 +166,44 @@ class Settler:
         LOG.warning(
             'The migration to %s had not begun, and is rolled back', dest
         )
+        report = action_event.after_restart(guest)
+        report.begin()
+        report.end(
+            exception.BlockCopyError(
+                f'Rolled back: nova-compute on {compat.CONF.host} ended '
+                f'before the disks began to move. Migrate again.'
+            )
+        )
         self._novas.roll_back(context, instance, migration)
+
+
+def _report(record: journal.Record, *, arrived: bool) -> None:
+    """Have Nova's API show the end of a migration that had none.
+
+    :param record: from before the settlement
+    """
+    if record.state is states.State.SETTLED:
+        return
+    report = action_event.after_restart(
+        record.guest, memo.request_id(record.memo)
+    )
+    report.end(None if arrived else exception.BlockCopyError(_why(record)))
+
+
+def _why(record: journal.Record) -> str:
+    """Why a migration is undone that had stopped."""
+    stuck = [
+        entry.note
+        for entry in record.history
+        if entry.state is states.State.STUCK and entry.note
+    ]
+    if stuck:
+        return f'Rolled back: {stuck[-1]}'
+    return (
+        f'Rolled back: nova-compute on {compat.CONF.host} ended in state '
+        f'{record.state} of the migration. The guest is on this host, and '
+        f'nothing was lost. Migrate again.'
+    )
 
 
 def _check_idle(instance: Any) -> None:

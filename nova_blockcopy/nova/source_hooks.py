@@ -13,8 +13,10 @@ import libvirt
 
 from nova_blockcopy import exception
 from nova_blockcopy import model
+from nova_blockcopy.nova import action_event
 from nova_blockcopy.nova import channel
 from nova_blockcopy.nova import compat
+from nova_blockcopy.nova import figures
 from nova_blockcopy.nova import handshake
 from nova_blockcopy.nova import live_migration
 from nova_blockcopy.nova import memo
@@ -68,15 +70,17 @@ class SourceHooks(compat.LibvirtDriver):  # type: ignore[misc]
         if migrate_data is None or not handshake.agreed(migrate_data):
             migrate()
             return
-        facts = memo.make(context, instance, migrate_data, post_method)
-        current = _LiveMigration(migrate_data.migration, facts)
+        current = _begin(context, instance, migrate_data, post_method)
         self._live_migrations[instance.uuid] = current
         try:
             migrate()
-        except BaseException:
+        except BaseException as e:
             current.leave_to(
                 functools.partial(self._reconciler.go_on, [instance.uuid])
             )
+            current.give_up(e)
+            # Nova puts the instance into ERROR, and records no fault
+            action_event.record_fault(context, instance, current.error or e)
             raise
         finally:
             del self._live_migrations[instance.uuid]
@@ -267,3 +271,16 @@ class SourceHooks(compat.LibvirtDriver):  # type: ignore[misc]
             uri=self._live_migration_uri(address),
             migrate_uri=self._migrate_uri(address) or '',
         )
+
+
+def _begin(
+    context: Any, instance: Any, migrate_data: Any, post_method: Any
+) -> _LiveMigration:
+    """A live migration, which Nova's API shows from now on."""
+    report = action_event.ActionEvent(context, instance.uuid)
+    report.begin()
+    return _LiveMigration(
+        figures.Figures(migrate_data.migration, context, instance.uuid),
+        report,
+        memo.make(context, instance, migrate_data, post_method),
+    )

@@ -156,6 +156,20 @@ class Server:
             )
         return latest
 
+    def events(self) -> dict[str, dict[str, Any]]:
+        """Return the events of the latest live migration, by name."""
+        path = f'/servers/{self.uuid}/os-instance-actions'
+        listed = self._api.compute('GET', path)['instanceActions']
+        request = next(
+            each['request_id']
+            for each in listed
+            if each['action'] == 'live-migration'
+        )
+        shown = self._api.compute('GET', f'{path}/{request}')
+        return {
+            each['event']: each for each in shown['instanceAction']['events']
+        }
+
     def abort(self) -> None:
         """Ask Nova to abort the server's latest migration."""
         latest = self.migrations()[0]

@@ -19,7 +19,7 @@ from nova_blockcopy import model
 from nova_blockcopy import states
 from nova_blockcopy.nova import compat
 from nova_blockcopy.nova import driver
-from nova_blockcopy.nova import live_migration
+from nova_blockcopy.nova import figures
 from nova_blockcopy.nova import reconcile
 from nova_blockcopy.nova import service
 from nova_blockcopy.records import journal
@@ -108,8 +108,13 @@ class TestCase(base.TestCase):
     def wait_for_figures(self) -> None:
         """Wait until all figures of live migrations are saved."""
         for thread in threading.enumerate():
-            if thread.name == live_migration.SAVER:
+            if thread.name == figures.SAVER:
                 thread.join(30)
+
+    def hide_events(self) -> None:
+        """Have Nova's database without the events of actions."""
+        for name in ('event_start', 'event_finish_with_failure'):
+            self.fake(compat.InstanceActionEvent, name)
 
     def fake_nova(self, name: str, **kwargs: Any) -> Any:
         """Put something in place of a method of Nova's own driver."""

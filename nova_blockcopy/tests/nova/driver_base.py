@@ -20,6 +20,7 @@ from nova_blockcopy.nova import service
 from nova_blockcopy.tests.nova import base
 from nova_blockcopy.tests.nova import guests
 from nova_blockcopy.tests.nova import migrations
+from nova_blockcopy.tests.nova import sqlite
 from nova_blockcopy.tests.unit import fakes
 from nova_blockcopy.tests.unit import samples
 
@@ -97,8 +98,11 @@ class LiveMigrationTestCase(DriverTestCase):
         self.engine = self.fake(
             service.Service, 'live_migration', side_effect=self.asked_for
         )
+        self.nova = self.useFixture(sqlite.NovasDatabase(self.directory))
+        self.context = self.nova.context
         self.saved: list[Any] = []
         self.fake(objects.Migration, 'save', side_effect=self.saved.append)
+        self.fake(objects.Instance, 'save')
         self.ended: list[Any] = []
         self.act = lambda migration: None
         self.network = network(self.driver)

@@ -100,6 +100,7 @@ class ReconcileTestCase(base.TestCase):
         #: What Nova has of each instance, besides its UUID.
         self.facts: dict[str, Any] = {}
         self.deleted = False
+        self.set_events()
         self.fake(
             objects.Instance,
             'get_by_uuid',
@@ -117,6 +118,10 @@ class ReconcileTestCase(base.TestCase):
         # the last one, so that it comes first: a thread that goes on would
         # log into the next test
         self.addCleanup(self.end_settlements)
+
+    def set_events(self) -> None:
+        """A test that looks at events has Nova's database for them."""
+        self.hide_events()
 
     def end_settlements(self) -> None:
         """End the attempts in the background, and wait for their threads."""

@@ -7,8 +7,11 @@ import os
 import pathlib
 from typing import Any
 
+import ddt
 from nova.virt.libvirt import utils as libvirt_utils
+from oslo_concurrency import processutils
 
+from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import states
 from nova_blockcopy.nova import compat
@@ -17,6 +20,8 @@ from nova_blockcopy.tests.nova import base
 from nova_blockcopy.tests.nova import driver_base
 from nova_blockcopy.tests.unit import samples
 
+#: What Nova says of a volume group that is full.
+NO_ROOM = "Insufficient Space on Volume Group here."
 SOURCE, DESTINATION = model.Role.SOURCE, model.Role.DESTINATION
 State = states.State
 
@@ -88,6 +93,7 @@ class TestEnd(driver_base.DriverTestCase):
         self.assertIn('is not reserved', self.log.output)
 
 
+@ddt.ddt
 class TestPreLiveMigration(driver_base.DriverTestCase):
     """With Nova's own code, down to the commands that it would run."""
 
@@ -164,6 +170,35 @@ class TestPreLiveMigration(driver_base.DriverTestCase):
                 '/old/disk.config': config,
             },
             {path: request.path for path, request in self.bases(data).items()},
+        )
+
+    @ddt.data(
+        RuntimeError(NO_ROOM),
+        processutils.ProcessExecutionError(stderr=NO_ROOM),
+        exception.HelperError(reason=NO_ROOM, section='s'),
+    )
+    def test_why_a_volume_cannot_be_made(self, error):
+        """Nova would show only the name of an error that is not its own."""
+        self.use_volumes('here')
+        compat.create_volume.side_effect = error
+        disk = base.disk_info(f'/dev/there/{samples.UUID}_disk')
+        said = self.assert_refused(
+            *(compat.MigrationError, NO_ROOM, 'choose another host.'),
+            call=lambda: self.prepare(driver_base.AGREED, disk),
+        )
+        self.assertLessEqual(len(said), 255)
+
+    def test_novas_own_error_is_left_alone(self):
+        self.use_volumes('here')
+        error = compat.DestinationDiskExists(path='/dev/x')
+        compat.create_volume.side_effect = error
+        disk = base.disk_info(f'/dev/there/{samples.UUID}_disk')
+        self.assertIs(
+            error,
+            self.assertRaises(
+                compat.DestinationDiskExists,
+                *(self.prepare, driver_base.AGREED, disk),
+            ),
         )
 
     def assert_start_is_refused(self):

@@ -2,23 +2,22 @@
 """An instance that leaves: what Nova's monitor sees."""
 
 import threading
-import time
 from typing import Any
 from unittest import mock
 
 import ddt
 import fixtures
 import libvirt
-import oslo_messaging
 from nova import objects
 from nova.virt.libvirt import guest as nova_guest
 from nova.virt.libvirt import migration as nova_migration
 
 from nova_blockcopy import exception
-from nova_blockcopy import model
 from nova_blockcopy import progress
 from nova_blockcopy import states
+from nova_blockcopy.nova import action_event
 from nova_blockcopy.nova import compat
+from nova_blockcopy.nova import figures
 from nova_blockcopy.nova import live_migration
 from nova_blockcopy.tests.nova import base
 from nova_blockcopy.tests.nova import guests
@@ -36,18 +35,17 @@ def stats(kind: int) -> Any:
 class MonitoredTestCase(base.TestCase):
     def setUp(self):
         super().setUp()
-        self.record = objects.Migration(id=1, status='running')
-        self.saved: list[Any] = []
-        self.save = self.fake(
-            objects.Migration,
-            'save',
-            side_effect=lambda it: self.saved.append(
-                (it.disk_total, it.disk_processed, it.disk_remaining)
-            ),
+        self.figures = mock.create_autospec(figures.Figures, instance=True)
+        self.figures.add_to.side_effect = lambda job: job
+        self.event = mock.create_autospec(
+            action_event.ActionEvent, instance=True
         )
-        self.live_migration = live_migration.LiveMigration(self.record)
+        self.live_migration = self.make()
         # as of 2025.1 Nova imports libvirt when it has a guest, not before
         self.guest = nova_guest.Guest(guests.Domain())
+
+    def make(self):
+        return live_migration.LiveMigration(self.figures, self.event)
 
     def seen(self, kind=libvirt.VIR_DOMAIN_JOB_COMPLETED):
         """What the monitor sees while libvirt has a job of this kind."""
@@ -64,23 +62,11 @@ class MonitoredTestCase(base.TestCase):
         def look(_migration):
             found.append((self.live_migration.switching, self.seen(kind)))
 
-        self.live_migration = live_migration.LiveMigration(self.record)
+        self.live_migration = self.make()
         running: Any = migrations.ActingMigration(look)
         running.state = state
         self.live_migration.run(running)
         return found[0]
-
-    def note(self, state, done=None, total=1000, *, wait=True):
-        disks: tuple[model.DiskProgress, ...] = ()
-        if done is not None:
-            disks = (
-                model.DiskProgress(
-                    disk='vda', processed_bytes=done, total_bytes=total
-                ),
-            )
-        self.live_migration.note(progress.Progress(state=state, disks=disks))
-        if wait:
-            self.wait_for_figures()
 
 
 @ddt.ddt
@@ -112,9 +98,8 @@ class TestOutcome(MonitoredTestCase):
     ):
         self.live_migration.run(migrations.ending(*errors))
         self.assertIs(outcome, self.live_migration.outcome)
-        self.assertEqual(
-            [str(e) for e in errors] or [''], [self.live_migration.reason]
-        )
+        self.assertEqual([*errors] or [None], [self.live_migration.error])
+        self.event.end.assert_called_once_with(self.live_migration.error)
         for error in errors:
             self.assertIn(str(error), self.log.output)
         self.assertTrue(self.live_migration.wait(0))
@@ -140,7 +125,7 @@ class TestOutcome(MonitoredTestCase):
     def test_refused_before_the_engine_began(self):
         self.live_migration.refuse(migrations.REFUSED)
         self.assertEqual(libvirt.VIR_DOMAIN_JOB_FAILED, self.seen().type)
-        self.assertEqual(str(migrations.REFUSED), self.live_migration.reason)
+        self.event.end.assert_called_once_with(migrations.REFUSED)
         self.assertTrue(self.live_migration.wait(0))
 
     def test_an_open_one_is_not_over_whatever_libvirt_says(self):
@@ -164,6 +149,7 @@ class TestOutcome(MonitoredTestCase):
         self.assertTrue(switching)
         self.assertEqual(libvirt.VIR_DOMAIN_JOB_UNBOUNDED, seen.type)
         self.assertEqual(5, seen.memory_total)
+        self.figures.add_to.assert_called_once_with(seen)
 
     @ddt.data(*(state for state in State if state is not State.SWITCHING))
     def test_no_other_job_is_shown(self, state):
@@ -173,7 +159,7 @@ class TestOutcome(MonitoredTestCase):
 
     def test_a_report_steers_nothing(self):
         """The state is that of the migration, not that of its last report."""
-        self.note(State.SWITCHING)
+        self.live_migration.note(progress.Progress(state=State.SWITCHING))
         self.assertFalse(self.live_migration.switching)
         seen = self.seen(libvirt.VIR_DOMAIN_JOB_UNBOUNDED)
         self.assertEqual(libvirt.VIR_DOMAIN_JOB_NONE, seen.type)
@@ -272,80 +258,3 @@ class TestFoundAtTheEnd(MonitoredTestCase):
             self.end(migrations.STUCK),
             objects.Instance(uuid=samples.UUID),
         )
-
-
-class TestFigures(MonitoredTestCase):
-    """Nova's API shows how far the disks are."""
-
-    def setUp(self):
-        super().setUp()
-        self.now = 1000.0
-        self.fake(time, 'monotonic', side_effect=lambda: self.now)
-
-    def test_what_is_saved(self):
-        self.note(State.COPYING, 300)
-        self.assertEqual([(1000, 300, 700)], self.saved)
-
-    def test_once_in_each_interval(self):
-        """However often the engine tells of it; Nova has 5 s for that."""
-        for _each in range(30):
-            self.note(State.COPYING, 300)
-            self.now += 1
-        self.assertEqual(6, len(self.saved))
-
-    def test_at_once_in_a_new_state(self):
-        self.note(State.COPYING, 300)
-        self.note(State.COPYING, 400)
-        self.note(State.READY, 1000)
-        self.note(State.READY, 1000)
-        self.assertEqual([(1000, 300, 700), (1000, 1000, 0)], self.saved)
-
-    def test_nothing_before_there_is_something_to_tell(self):
-        self.note(State.EXPORTING)
-        self.note(State.SWITCHING)
-        self.assertEqual([], self.saved)
-
-    def test_the_engine_does_not_wait_for_the_conductor(self):
-        """In the remote window, each second counts."""
-        begun, answers = threading.Event(), threading.Event()
-        self.addCleanup(answers.set)
-
-        def save(it):
-            begun.set()
-            answers.wait(5)
-            self.saved.append(it.disk_processed)
-
-        self.save.side_effect = save
-        self.note(State.COPYING, 300, wait=False)
-        self.assertTrue(begun.wait(30))
-        self.note(State.READY, 400, wait=False)
-        self.note(State.PIVOTING, 500, wait=False)
-        self.assertEqual([], self.saved)
-        answers.set()
-        self.wait_for_figures()
-        # the latest of those that came meanwhile
-        self.assertEqual([300, 500], self.saved)
-
-    def test_a_save_that_fails(self):
-        usual = self.save.side_effect
-        self.save.side_effect = oslo_messaging.MessagingTimeout
-        self.note(State.COPYING, 300)
-        self.save.side_effect = usual
-        self.note(State.READY, 1000)
-        self.assertEqual([(1000, 1000, 0)], self.saved)
-
-    def test_novas_own_record_is_left_alone(self):
-        """Nova saves it in another thread at the same time."""
-        self.record.obj_reset_changes()
-        self.note(State.COPYING, 300)
-        self.assertEqual({}, self.record.obj_get_changes())
-
-    def test_all_figures_are_saved_each_time(self):
-        """During the switchover, Nova saves others in their place."""
-        self.save.side_effect = lambda it: self.saved.append(
-            sorted(it.obj_get_changes())
-        )
-        self.note(State.SEEDING, 1000)
-        self.note(State.COPYING, 1000)
-        figures = ['disk_processed', 'disk_remaining', 'disk_total']
-        self.assertEqual([figures, figures], self.saved)

@@ -37,6 +37,7 @@ class TestLiveMigration(driver_base.LiveMigrationTestCase):
         self.addCleanup(forget_request)
         self.context.request_id = REQUEST
         self.context.update_store()
+        self.nova.act('live-migration', REQUEST)
 
     def logged(self, error):
         """Migrate with an engine that logs a line, and ends so."""

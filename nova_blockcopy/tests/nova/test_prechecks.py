@@ -264,7 +264,7 @@ class TestLastCheckAtDestination(driver_base.DriverTestCase):
     def test_volumes_whose_users_are_not_seen(self):
         self.see('own')
         self.assert_refused(
-            *(compat.MigrationPreCheckError, 'block device', 'pid_mode'),
+            *(compat.MigrationPreCheckError, 'on volumes', 'pid_mode'),
             call=lambda: self.check(driver_base.AGREED),
         )
         self.stock.assert_not_called()

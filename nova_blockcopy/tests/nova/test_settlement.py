@@ -5,15 +5,21 @@ import contextlib
 
 import ddt
 
+from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import states
+from nova_blockcopy.nova import action_event
 from nova_blockcopy.nova import compat
+from nova_blockcopy.records import journal
 from nova_blockcopy.runtime import waiting
 from nova_blockcopy.tests.nova import base
 from nova_blockcopy.tests.nova import reconcile_base
+from nova_blockcopy.tests.nova import sqlite
 from nova_blockcopy.tests.unit import samples
 
 State = states.State
+#: Of a later request than that for the migration.
+_LATER = 'req-22222222-2222-3333-4444-555555555555'
 
 
 class TestDeleted(reconcile_base.ReconcileTestCase):
@@ -260,3 +266,62 @@ class TestNovasRecord(reconcile_base.ReconcileTestCase):
         self.crashed()
         self.assertEqual([], self.run_it())
         self.assertEqual([1], found)
+
+
+class TestShown(reconcile_base.ReconcileTestCase):
+    """Nova's API shows the end of a migration that a crash interrupted."""
+
+    def set_events(self):
+        self.nova = self.useFixture(sqlite.NovasDatabase(self.directory))
+        action_event.ActionEvent(self.nova.context, samples.UUID).begin()
+        self.nova.act('live_migration_cancel', _LATER)
+
+    def crashed(self, **values):
+        return super().crashed(memo={'request_id': sqlite.REQUEST}, **values)
+
+    def shown(self):
+        (found,) = self.nova.events()
+        return found.result, found.details
+
+    def test_why_it_is_undone(self):
+        self.crashed(state=State.SEEDING)
+        self.run_it()
+        result, details = self.shown()
+        self.assertEqual('Error', result)
+        self.assertIn('Rolled back: nova-compute on host-a ended', details)
+        self.assertIn('seeding', details)
+        self.assertTrue(details.endswith('Migrate again.'))
+
+    def test_why_it_was_stuck(self):
+        history = (
+            journal.Entry(at='2026-01-01T00:00+00:00', state=State.PREPARING),
+            journal.Entry(
+                at='2026-01-01T00:01+00:00', state=State.STUCK, note='It hung.'
+            ),
+        )
+        self.crashed(state=State.STUCK, history=history)
+        self.run_it()
+        self.assertEqual(('Error', 'Rolled back: It hung.'), self.shown())
+
+    def test_it_goes_on(self):
+        self.gone_over()
+        self.run_it()
+        self.assertEqual(('Success', None), self.shown())
+
+    def test_what_the_engine_has_told_stays(self):
+        event = action_event.ActionEvent(self.nova.context, samples.UUID)
+        event.end(exception.BlockCopyError('It broke.'))
+        self.crashed(state=State.SETTLED)
+        self.run_it()
+        self.assertEqual(('Error', 'It broke.'), self.shown())
+
+    def test_only_bases_were_made(self):
+        self.begun = False
+        self.migrations = [reconcile_base.migration(status='preparing')]
+        base_file = self.directory / 'base'
+        base_file.touch()
+        with self.there.preparations.begun(samples.UUID):
+            self.there.expected.note(samples.UUID, base.HERE, [str(base_file)])
+        self.run_it()
+        (found,) = self.nova.events(_LATER)  # nothing tells of the request
+        self.assertIn('before the disks began to move', found.details)

@@ -30,6 +30,7 @@ from nova_blockcopy.tests.nova import base
 from nova_blockcopy.tests.nova import driver_base
 from nova_blockcopy.tests.nova import guests
 from nova_blockcopy.tests.nova import migrations
+from nova_blockcopy.tests.nova import sqlite
 from nova_blockcopy.tests.unit import fakes
 from nova_blockcopy.tests.unit import samples
 
@@ -179,7 +180,6 @@ class TestLiveMigration(driver_base.LiveMigrationTestCase):
         for name in ('wait_for_switchover', 'job_info'):
             self.useFixture(announced(name, begun))
         abort = self.fake(nova_guest.Guest, 'abort_job')
-        self.fake(objects.Instance, 'save')
 
         def act(migration):
             migration.state = State.SEEDING
@@ -266,6 +266,72 @@ class TestLiveMigration(driver_base.LiveMigrationTestCase):
 
 
 @ddt.ddt
+class TestShown(driver_base.LiveMigrationTestCase):
+    """What Nova's API shows of the end."""
+
+    def the_event(self):
+        (found,) = self.nova.events()
+        return found
+
+    def test_done(self):
+        self.migrate()
+        self.assertEqual('Success', self.the_event().result)
+        self.assertIsNone(self.nova.fault())
+
+    def test_while_it_runs(self):
+        shown = []
+        self.act = lambda _migration: shown.append(self.the_event())
+        self.migrate()
+        self.assertIsNone(shown[0].finish_time)
+
+    def test_taken_back(self):
+        """The instance is ACTIVE, so Nova would not show a fault."""
+        self.act = self.raises(migrations.FAILED)
+        self.migrate()
+        self.assertEqual(
+            ('Error', 'Rolled back: The copy of disk vda failed: so'),
+            (self.the_event().result, self.the_event().details),
+        )
+        self.assertIsNone(self.nova.fault())
+
+    def test_refused_by_the_engine(self):
+        self.engine.side_effect = migrations.REFUSED
+        self.migrate()
+        self.assertEqual(str(migrations.REFUSED), self.the_event().details)
+
+    def test_stuck(self):
+        """Nova puts the instance into ERROR, and then shows its fault."""
+        self.act = self.raises(migrations.STUCK)
+        self.assertRaises(compat.MigrationError, self.migrate)
+        self.assertEqual(str(migrations.STUCK), self.the_event().details)
+        self.assertEqual(str(migrations.STUCK), self.nova.fault().message)
+
+    def test_novas_monitor_fails_before_the_engine_begins(self):
+        self.fake_nova('_live_migration', side_effect=KeyError('what'))
+        self.assertRaises(KeyError, self.migrate)
+        self.assertEqual("'what'", self.the_event().details)
+        self.assertEqual("'what'", self.nova.fault().message)
+
+    def test_novas_part_fails_after_the_engine(self):
+        """The engine has done its part, and Nova tells why it has not."""
+        self.__dict__['post'] = self.fail
+        self.assertRaises(KeyError, self.migrate)
+        self.assertEqual('Success', self.the_event().result)
+        self.assertEqual("'what'", self.nova.fault().message)
+
+    def fail(self, *_arguments):
+        raise KeyError('what')
+
+    def test_nova_cannot_show_anything(self):
+        for kind, name in (
+            (compat.InstanceActionEvent, 'event_start'),
+            (compat.InstanceActionEvent, 'event_finish_with_failure'),
+        ):
+            self.fake(kind, name, side_effect=oslo_messaging.MessagingTimeout)
+        self.migrate()
+        self.assertEqual([('done', base.THERE)], self.ended)
+
+
 class TestEnd(driver_base.LiveMigrationTestCase):
     """The journals, when the engine has held them for Nova's part."""
 
@@ -377,6 +443,8 @@ class TestEnd(driver_base.LiveMigrationTestCase):
         packed = json.loads(json.dumps(self.asked[0]['request'].memo))
         found = memo.unpack(self.context, packed)
         self.assertEqual('paused', found.vm_state)
+        self.assertEqual(sqlite.REQUEST, found.request_id)
+        self.assertEqual(sqlite.REQUEST, memo.request_id(packed))
         self.assertTrue(handshake.agreed(found.migrate_data))
         self.assertEqual(1, found.migrate_data.migration.id)
         (device,) = found.source_bdms

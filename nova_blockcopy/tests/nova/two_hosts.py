@@ -105,6 +105,7 @@ class TwoHostsTestCase(base.TestCase):
         self.database = novas_database.Database(self)
         self._patch_nova()
         self._patch_objects()
+        self.hide_events()
         self._patch_driver()
         self.begin()
 

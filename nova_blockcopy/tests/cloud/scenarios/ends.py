@@ -74,6 +74,14 @@ class EndsTestCase(blockcopy.BlockCopyTestCase):
                 with contextlib.suppress(psutil.NoSuchProcess):
                     exporter.resume()
 
+    def assert_told(self, guest, event, *words, host=None):
+        """The API says why the latest live migration has failed."""
+        told = guest.events()[event]
+        self.assertEqual('Error', told['result'])
+        self.assertEqual((host or self.cloud.a).name, told['host'])
+        for word in words:
+            self.assertIn(word, told['details'])
+
     def assert_at_home(self, guest, at=None):
         """As before, with nothing left on any other host."""
         home = at or self.cloud.a

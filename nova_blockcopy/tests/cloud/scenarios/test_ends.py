@@ -14,6 +14,8 @@ from nova_blockcopy.tests.cloud import lvm
 from nova_blockcopy.tests.cloud import user
 from nova_blockcopy.tests.cloud.scenarios import ends
 
+#: The engine's event in the action of a live migration.
+OURS = 'compute_blockcopy_live_migration'
 _INSTANCES = str(hosts.STATE / 'instances')
 #: Bytes that a file system needs for itself to give a file all the others.
 _METADATA = 1 << 20
@@ -29,10 +31,21 @@ class TestAbort(ends.EndsTestCase):
                 shown = self._progress(guest)
                 self.assertGreater(shown['disk_total_bytes'], 0)
                 self.assertGreater(shown['disk_remaining_bytes'], 0)
+                self.assert_progress(guest)
             guest.abort()
             guest.wait_for_migration('cancelled')
+            self.assert_told(guest, OURS, 'Rolled back', 'aborted on request')
+            self.assertEqual(0, guest.facts()['progress'])
             self.assert_at_home(guest)
         self.move(guest, self.cloud.b)
+        self.assertEqual('Success', guest.events()[OURS]['result'])
+
+    def assert_progress(self, guest):
+        """The per cent grows with the disks."""
+        seen = waiting.until(
+            lambda: 0 < guest.facts()['progress'] < 100, timeout=60
+        )
+        self.assertTrue(seen)
 
     def _progress(self, guest):
         """What the API shows, once it shows something of the disks."""
@@ -59,6 +72,11 @@ class TestRefused(ends.EndsTestCase):
         )
         guest.live_migrate(self.cloud.b)
         self.assertEqual('error', guest.wait_for_migration().status)
+        self.assert_told(
+            *(guest, 'compute_check_can_live_migrate_destination'),
+            *(name, 'already exists', 'Find out what it is, and remove it.'),
+            host=self.cloud.b,
+        )
         self.assert_intact(guest, self.cloud.a)
         self.assertEqual([name], self.cloud.b.volumes.names())
         self.run_lvm('lvremove', '-f', f'/dev/{group}/{name}')
@@ -77,6 +95,11 @@ class TestNoSpace(ends.EndsTestCase):
         )
         guest.live_migrate(self.cloud.b)
         guest.wait_for_migration('failed', 'error')
+        self.assert_told(
+            *(guest, 'compute_pre_live_migration'),
+            *('Insufficient Space', 'choose another host'),
+            host=self.cloud.b,
+        )
         self.run_lvm('lvremove', '-f', f'/dev/{group}/filler')
         self.assert_at_home(guest)
         self.move(guest, self.cloud.b)
@@ -141,6 +164,7 @@ class TestSwitchover(ends.EndsTestCase):
         guest = self.moving('switching')
         self.kill_incoming(guest)
         guest.wait_for_migration('failed')
+        self.assert_told(guest, OURS, 'Rolled back: The switchover of guest')
         self.assert_at_home(guest)
         self.move(guest, self.cloud.b)
 
@@ -175,6 +199,10 @@ class TestRestart(ends.EndsTestCase):
             before = ends.STATES.index(state) - ends.STATES.index('pivoting')
             if before < 0:
                 self.assert_at_home(guest, here)
+                self.assert_told(
+                    *(guest, OURS, 'Rolled back: nova-compute on', state),
+                    host=here,
+                )
             elif before > 0:
                 self.assert_at_home(guest, there)
             else:
@@ -213,6 +241,7 @@ class TestRestart(ends.EndsTestCase):
         )
         self.cloud.a.restart()
         guest.wait_for_migration('failed')
+        self.assert_told(guest, OURS, 'ended before the disks began to move')
         self.assert_at_home(guest)
         self.move(guest, self.cloud.b)
 
