@@ -31,7 +31,9 @@ class Progress:
     state: states.State
     disks: tuple[model.DiskProgress, ...] = ()
     rate: float = 0.0
-    rates: dict[str, float] = dataclasses.field(default_factory=dict)
+    rates: dict[str, float] = dataclasses.field(
+        default_factory=dict, hash=False
+    )
     limit: int = 0
     forecast: forecasts.Forecast | None = None
 

@@ -169,12 +169,7 @@ class Exporter:
                 path=export.disk,
                 reason='qemu-nbd ended right after the start.',
             )
-        LOG.debug(
-            'Disk %s is exported %s at port %d of %s',
-            export.disk,
-            'in clear text' if encryption is None else 'by TLS',
-            *(export.port, export.address),
-        )
+        _tell(export)
         return pid
 
     def _encryption(
@@ -191,6 +186,19 @@ class Exporter:
                 f'give the destination a plain name.',
             )
         return found
+
+
+def _tell(export: model.Export) -> None:
+    where = (export.disk, export.port, export.address)
+    if export.tls:
+        LOG.debug('Disk %s is exported by TLS at port %d of %s', *where)
+        return
+    LOG.warning(
+        'Disk %s is exported in clear text at port %d of %s: every program '
+        'that can connect to this port can read and write the disk. To '
+        'encrypt exports, set [blockcopy] export_tls on all hosts.',
+        *where,
+    )
 
 
 def _files(

@@ -5,7 +5,6 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from nova_blockcopy import conf
 from nova_blockcopy import events
 from nova_blockcopy import exception
 from nova_blockcopy import model
@@ -63,7 +62,6 @@ class Service:
         _report_scopes()
         _report_visibility()
         certificates.report(host, self.settings)
-        _report_clear_text(self.settings)
         self.journal = journal.Journal(directory)
         self.expected = expected.Expected(directory)
         self.guard = guards.Guard(self.journal, self.expected)
@@ -274,18 +272,6 @@ class Service:
             self.settings,
             observers=[events.on_progress(listener)],
             switch=switch(disks=tuple(wanted.bases)),
-        )
-
-
-def _report_clear_text(options: conf.Settings) -> None:
-    """Log whether the disks of this host travel in clear text."""
-    if not options.export_tls and options.allow_plaintext:
-        LOG.warning(
-            'The disks of this host are exported in clear text ([blockcopy] '
-            'allow_plaintext). While a guest moves, every program that can '
-            'connect to %s can read and write its disks. To encrypt exports, '
-            'set [blockcopy] export_tls on all hosts.',
-            options.export_address,
         )
 
 

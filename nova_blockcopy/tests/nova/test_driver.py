@@ -197,14 +197,6 @@ class TestDirectories(base.TestCase):
         self.service()
         self.assertIn(words, log.output)
 
-    @ddt.data((True, 1), (False, 0))
-    @ddt.unpack
-    def test_the_log_warns_of_clear_text(self, allowed, times):
-        self.conf.config(group='blockcopy', allow_plaintext=allowed)
-        log = self.useFixture(fixtures.FakeLogger(level=logging.WARNING))
-        self.service()
-        self.assertEqual(times, log.output.count('exported in clear text'))
-
     def test_it_starts_without_certificates(self):
         self.conf.config(
             group='blockcopy',

@@ -58,6 +58,17 @@ class Lines(fixtures.Fixture):
         """The messages of these levels."""
         return [each.text for each in self.all if each.level in levels]
 
+    def complaints(self) -> list[str]:
+        """The messages that ask for a person.
+
+        Clear text is the choice of the operator, and each export warns of it.
+        """
+        return [
+            text
+            for text in self.of('WARNING', 'ERROR', 'CRITICAL')
+            if ' is exported in clear text ' not in text
+        ]
+
 
 class _Handler(logging.Handler):
     def __init__(self, lines: list[Line]) -> None:

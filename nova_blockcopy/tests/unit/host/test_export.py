@@ -293,21 +293,23 @@ class TestExporter(base.TestCase):
         )
         self.assertIn('host_device', said)
 
-    def test_each_server_has_one_line_for_those_who_look_closely(self):
+    def test_each_server_in_clear_text_is_a_warning(self):
         found = self.useFixture(lines.Lines())
         started = self.start()
         said = (
-            f'Disk vda is exported in clear text at port {started.port} of '
-            f'{started.address}'
+            f'WARNING Disk vda is exported in clear text at port '
+            f'{started.port} of {started.address}: every program that can '
+            f'connect to this port can read and write the disk. To encrypt '
+            f'exports, set [blockcopy] export_tls on all hosts.'
         )
         self.kill(started)
         revived = self.exporter.revive(started, self.image)
         self.addCleanup(self.kill, revived)
         self.assertEqual(
             [
-                f'DEBUG {said}',
+                said,
                 'WARNING The export of disk vda has ended; starting it again',
-                f'DEBUG {said}',
+                said,
             ],
             [f'{each.level} {each.text}' for each in found.all],
         )

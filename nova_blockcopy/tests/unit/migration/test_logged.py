@@ -64,7 +64,7 @@ class LoggedTestCase(world.WorldTestCase):
 
     def assert_quiet(self):
         """Nothing asks for a person."""
-        self.assertEqual([], self.lines.of('WARNING', 'ERROR', 'CRITICAL'))
+        self.assertEqual([], self.lines.complaints())
 
     def assert_both_hosts(self, *loggers):
         found = {each.logger for each in self.lines.all}
