@@ -135,6 +135,43 @@ class UnfinishedMigration(Refused):
     )
 
 
+class MigrationLocked(Refused):
+    """Another process, or another thread, acts on a migration."""
+
+    msg_fmt = (
+        'nova-compute, or another command, is at work on the migration of '
+        'guest "%(guest)s" on this host. Wait until it is done, and try again.'
+    )
+
+
+class NoEngine(BlockCopyError):
+    """No process on this host takes orders about a migration."""
+
+    msg_fmt = 'No running nova-compute listens on this host (%(reason)s).'
+
+
+class NotMigrating(Refused):
+    """A command names an instance that has no migration on this host."""
+
+    msg_fmt = (
+        'Host %(host)s has no migration of an instance "%(instance)s": there '
+        'is no journal of it in %(directory)s. "nova-blockcopy list" shows '
+        'the migrations of a host.'
+    )
+
+
+class Unsafe(Refused):
+    """A command refuses what could lose data."""
+
+    msg_fmt = 'Nothing was done with instance %(instance)s: %(reason)s'
+
+
+class Declined(Refused):
+    """The person at the terminal has said no."""
+
+    msg_fmt = 'Nothing was done.'
+
+
 class VersionTooOld(Refused):
     msg_fmt = (
         '%(program)s %(version)s on %(host)s is too old. Upgrade it to '

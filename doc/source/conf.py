@@ -29,6 +29,13 @@ openstackdocs_pdf_link = False
 
 man_pages = [
     (
+        'cli/nova-blockcopy',
+        'nova-blockcopy',
+        'show, steer and settle the migrations of a compute host',
+        ['nova-blockcopy developers'],
+        1,
+    ),
+    (
         'cli/nova-blockcopy-status',
         'nova-blockcopy-status',
         'check a compute host of nova-blockcopy',

@@ -258,6 +258,12 @@ class Guest:
             return False
         return True
 
+    @repeat.explained
+    def destroy(self) -> None:
+        """End the guest's QEMU, as a loss of power would."""
+        with self._hypervisor.translated(f'end {self.name}'):
+            self._domain().destroy()
+
     def disturbed(self, reason: str) -> exception.Disturbed:
         """Make the error for a change by another program, and its remedy."""
         return exception.Disturbed(

@@ -44,6 +44,20 @@ def end(names: Sequence[str], number: int, timeout: int) -> bool:
     return waiting.until(lambda: not any(map(_runs, servers)), timeout=timeout)
 
 
+def seen(name: str) -> bool:
+    """Tell whether some process looks like the server of an export.
+
+    Needs no rights, so it proves nothing: a command only shows the answer.
+    The command lines of other users' processes can be read, unless /proc is
+    mounted with ``hidepid``.
+    """
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if _exports(process.cmdline(), name):
+                return True
+    return False
+
+
 def _processes(name: str) -> Iterator[psutil.Process]:
     """Find servers by the name of their export, as a pid can be reused.
 

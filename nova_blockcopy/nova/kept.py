@@ -8,7 +8,6 @@ them. The book of ``records.received`` says how much of each base is seeded.
 The engine verifies that before the next attempt uses a base.
 """
 
-import dataclasses
 import os
 import pathlib
 import shutil
@@ -16,28 +15,15 @@ import threading
 import time
 from collections.abc import Mapping
 
-from nova_blockcopy import exception
 from nova_blockcopy import model
-from nova_blockcopy import wire
 from nova_blockcopy.nova import compat
-from nova_blockcopy.records import durable
+from nova_blockcopy.records import keeping
 from nova_blockcopy.records import received
 from nova_blockcopy.runtime import log as logging
 
 LOG = logging.getLogger(__name__)
 
 _SUFFIX = '_kept'
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class _Note:
-    """The kept bases of one guest: until when, and the volumes among them.
-
-    ``until`` is a time of :func:`time.time`; None if nothing is known.
-    """
-
-    until: float | None = None
-    volumes: tuple[str, ...] = ()
 
 
 class Kept:
@@ -49,14 +35,14 @@ class Kept:
 
     def __init__(self, directory: str, instances: str) -> None:
         self._directory = directory
-        self._notes = pathlib.Path(directory) / 'kept'
+        self._notes = keeping.Notes(directory)
         self._instances = pathlib.Path(instances)
         self._lock = threading.RLock()
 
     def start(self) -> None:
         """Remove the bases whose time is over, and later those that follow."""
         for folder in self._instances.glob(f'*{_SUFFIX}'):
-            if self._note(folder.name.removesuffix(_SUFFIX)).exists():
+            if self._notes.has(folder.name.removesuffix(_SUFFIX)):
                 continue
             try:
                 shutil.rmtree(folder)
@@ -66,10 +52,10 @@ class Kept:
                     'Remove it.',
                     *(folder, e.strerror),
                 )
-        for path in self._notes.glob('*.json'):
-            until = self._read(path.stem).until
+        for guest in self._notes.guests():
+            until = self._read(guest).until
             if until is not None:
-                self._schedule(path.stem, until)
+                self._schedule(guest, until)
 
     def keep(self, guest: str, seconds: int) -> None:
         """Keep the bases of a guest that have been seeded.
@@ -89,8 +75,8 @@ class Kept:
         )
         until = time.time() + seconds
         with self._lock:
-            note = _Note(until=until, volumes=volumes)
-            durable.write(str(self._note(guest)), wire.pack(note))
+            note = keeping.Note(until=until, volumes=volumes)
+            self._notes.write(guest, note)
             if home.exists():
                 shutil.rmtree(self._folder(guest), ignore_errors=True)
                 home.rename(self._folder(guest))
@@ -103,7 +89,7 @@ class Kept:
 
     def has(self, guest: str) -> bool:
         """Whether bases of a guest are kept."""
-        return self._note(guest).exists()
+        return self._notes.has(guest)
 
     def volumes(self, guest: str) -> list[str]:
         """The paths of the volumes that are kept for a guest."""
@@ -122,7 +108,7 @@ class Kept:
         with self._lock:
             volumes = self.volumes(guest)
             # from here on Nova may remove the volumes again
-            durable.remove(str(self._note(guest)))
+            self._notes.remove(guest)
             fitting = {
                 each.base.path
                 for each in self._book(guest).bases()
@@ -152,7 +138,7 @@ class Kept:
                 compat.remove_volumes(volumes)
             shutil.rmtree(self._folder(guest), ignore_errors=True)
             self._book(guest).close()
-            durable.remove(str(self._note(guest)))
+            self._notes.remove(guest)
 
     def _schedule(self, guest: str, until: float) -> None:
         timer = threading.Timer(
@@ -171,19 +157,8 @@ class Kept:
                 LOG.info('The kept bases are removed')
                 self.drop(guest)
 
-    def _read(self, guest: str) -> _Note:
-        try:
-            return durable.load(str(self._note(guest)), _Note) or _Note()
-        except exception.NoteError as e:
-            # nova-compute must start, and no volume is removed by a guess
-            LOG.error(
-                '%s It is about kept bases. If Nova has the instance on '
-                'another host, remove the volumes that it has here, and then '
-                'the note.',
-                *(e,),
-                instance={'uuid': guest},
-            )
-            return _Note()
+    def _read(self, guest: str) -> keeping.Note:
+        return self._notes.find(guest) or keeping.Note()
 
     def _book(self, guest: str) -> received.Book:
         return received.Book(self._directory, guest)
@@ -195,6 +170,3 @@ class Kept:
 
     def _folder(self, guest: str) -> pathlib.Path:
         return self._instances / f'{guest}{_SUFFIX}'
-
-    def _note(self, guest: str) -> pathlib.Path:
-        return self._notes / f'{guest}.json'

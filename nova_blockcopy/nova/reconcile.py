@@ -9,9 +9,9 @@ If a migration cannot be settled yet, mostly because the other host does not
 answer, the thread tries again.
 """
 
+import collections
 import contextlib
 import threading
-import time
 from collections.abc import Callable
 from collections.abc import Iterable
 from typing import Any
@@ -19,6 +19,8 @@ from typing import Any
 from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import states
+from nova_blockcopy.migration import control
+from nova_blockcopy.migration import peer
 from nova_blockcopy.nova import compat
 from nova_blockcopy.nova import database
 from nova_blockcopy.nova import guards
@@ -29,6 +31,7 @@ from nova_blockcopy.nova import settlement
 from nova_blockcopy.records import journal
 from nova_blockcopy.records import report
 from nova_blockcopy.runtime import log as logging
+from nova_blockcopy.runtime import waiting
 
 LOG = logging.getLogger(__name__)
 
@@ -39,6 +42,8 @@ _PATIENCE = 20
 #: Seconds between two attempts, after the first one and at most.
 _PAUSE = 10
 _LONGEST = 60
+#: Seconds that an operator waits for the end of an attempt.
+_LONGEST_ATTEMPT = 600
 #: The name of the thread that settles in the background.
 THREAD = 'nova-blockcopy-settle'
 #: Errors that are logged without a traceback.
@@ -67,6 +72,9 @@ class Reconciler:
         self._unbegun: dict[str, Any] = {}
         self._works = False
         self._patience: dict[str, patiences.Patience] = {}
+        self._wanted = threading.Event()
+        #: How many attempts have ended, by guest.
+        self._tried: collections.Counter[str] = collections.Counter()
 
     def run(self, patience: float = _PATIENCE) -> set[str]:
         """Try to settle each migration once, in the background.
@@ -77,6 +85,7 @@ class Reconciler:
         """
         self._journal.tidy()
         self._patience.clear()
+        control.listen(self._journal.directory, control.SERVICE, self._obey)
         journals = self._journal.guests()
         self._unbegun = {
             each.instance_uuid: each
@@ -118,8 +127,32 @@ class Reconciler:
 
     def _work(self) -> None:
         while self._goes_on():
-            time.sleep(_PAUSE)
+            self._wanted.wait(_PAUSE)
+            self._wanted.clear()
             self._try_all(self._left)
+
+    def _obey(self, message: peer.Message) -> peer.Message:
+        """Answer an order of an operator to this process."""
+        return peer.answered(
+            control.SETTLE, lambda: {'settled': self._settle_now(message)}
+        )
+
+    def _settle_now(self, message: peer.Message) -> bool:
+        """Try a guest once more, without waiting for its turn.
+
+        :raises MigrationLocked: its migration is not one to settle
+        """
+        guest = peer.guest_of(message)
+        with self._door:
+            tried = self._tried[guest]
+            if guest not in self._left:
+                raise exception.MigrationLocked(guest=guest)
+        self._patience.pop(guest, None)
+        self._wanted.set()
+        waiting.until(
+            lambda: self._tried[guest] > tried, timeout=_LONGEST_ATTEMPT
+        )
+        return self._journal.find(guest) is None
 
     def _goes_on(self) -> bool:
         with self._door:
@@ -129,8 +162,8 @@ class Reconciler:
     def _try_all(self, guests: set[str]) -> None:
         """Try each guest, and take the settled ones out of the set."""
         with self._door:
-            waiting = sorted(guests)
-        for guest in waiting:
+            unsettled = sorted(guests)
+        for guest in unsettled:
             if self._try(guest):
                 with self._door:
                     guests.discard(guest)
@@ -152,9 +185,10 @@ class Reconciler:
         with logging.about(guest), patience.lines.another():
             settled = self._try_now(guest)
         if settled:
-            del self._patience[guest]
+            self._patience.pop(guest, None)
         else:
             patience.failed()
+        self._tried[guest] += 1
         return settled
 
     def _try_now(self, guest: str) -> bool:

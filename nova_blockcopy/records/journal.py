@@ -112,6 +112,7 @@ class Journal:
     """
 
     def __init__(self, directory: str) -> None:
+        self.directory = directory
         self._directory = pathlib.Path(directory)
 
     def path(self, guest: str) -> str:

@@ -70,9 +70,13 @@ class Book:
 
     def bases(self) -> list[Received]:
         """The notes about all bases of the guest."""
+        return list(self.by_disk().values())
+
+    def by_disk(self) -> dict[str, Received]:
+        """The same, by the disk of each."""
         with self._lock:
             self._join()
-            return list(self._known.values())
+            return dict(self._known)
 
     def begin(self, disk: str, base: Received) -> None:
         """Replace the note about a base that is filled from the beginning."""

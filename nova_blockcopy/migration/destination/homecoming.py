@@ -41,6 +41,35 @@ def come_home(
     """
     guest = copies.guest
     note_pivoted(guest, page)
+    ended = guest.power() is hypervisor.Power.OFF
+    if not (ended and _all_pivoted(page.record)):
+        _come_over(
+            *(copies, page, cancelled, watch),
+            without_source=without_source,
+            again=again,
+        )
+    _settle_definition(guest, page.record)
+    page.note(
+        states.State.RELEASING,
+        'all disks are proven to be on this host',
+        authority=model.Role.DESTINATION,
+    )
+
+
+def _all_pivoted(record: journal.Record) -> bool:
+    return all(move.disk in record.pivoted for move in record.moves)
+
+
+def _come_over(
+    copies: copying.Copying,
+    page: journal.Page,
+    cancelled: threading.Event,
+    watch: progress.Watch,
+    *,
+    without_source: bool,
+    again: bool,
+) -> None:
+    guest = copies.guest
     try:
         _pivot(copies, page, without_source=without_source)
     except (
@@ -58,12 +87,6 @@ def come_home(
         _follow(copies, page, cancelled, watch)
     copies.pauses.end()  # an earlier attempt may have left the guest paused
     copying.speed_up(guest, page)
-    _settle_definition(guest, page.record)
-    page.note(
-        states.State.RELEASING,
-        'all disks are proven to be on this host',
-        authority=model.Role.DESTINATION,
-    )
 
 
 def _follow(

@@ -53,7 +53,7 @@ class Operations:
         self._monitor = monitor.reporting(host.settings)
         self._page.told = self._monitor.enter
         self._bases = base_set.BaseSet(host.settings, guest, migration)
-        self._worker = worker.Worker()
+        self._worker = worker.Worker(guest, host.settings.journal_dir)
         self._copying: copying.Copying | None = None
         self._figures: tuple[model.DiskProgress, ...] = ()
         #: Keeps a task from opening the journal after a discard.
@@ -101,7 +101,7 @@ class Operations:
                 self._open(wanted, moves, cancelled)
             return wire.pack(moves)
 
-        return self._worker.begin('prepare', prepare)
+        return self._worker.begin('prepare', prepare, alone=not dry_run)
 
     def received(self) -> peer.Message:
         """Tell the extents of each base that an earlier attempt has filled."""

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tasks of one migration on the destination, one at a time."""
 
+import functools
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from nova_blockcopy import exception
 from nova_blockcopy.migration import peer
 from nova_blockcopy.migration import status
+from nova_blockcopy.records import lock
 from nova_blockcopy.runtime import log as logging
 from nova_blockcopy.runtime import task
 
@@ -18,17 +20,28 @@ _INSISTED = ('pivot',)
 
 
 class Worker:
-    """Runs the tasks that the source orders for one migration."""
+    """Runs the tasks that the source orders for one migration.
 
-    def __init__(self) -> None:
+    :param guest: UUID
+    :param directory: the directory of the journals
+    """
+
+    def __init__(self, guest: str, directory: str) -> None:
+        self._guest = guest
+        self._directory = directory
         self._task: task.Task | None = None
 
     def begin(
-        self, name: str, work: Callable[[threading.Event], Any]
+        self,
+        name: str,
+        work: Callable[[threading.Event], Any],
+        *,
+        alone: bool = True,
     ) -> peer.Message:
         """Begin a task.
 
         :param work: called with an event that asks to stop early
+        :param alone: keep the commands of an operator from acting meanwhile
         :returns: the answer to the source
         :raises PeerError: the last task still runs
         """
@@ -38,7 +51,25 @@ class Worker:
             raise exception.PeerError(
                 operation=name, reason=f'{self._task.name} still runs.'
             )
+        if alone:
+            work = functools.partial(self._alone, name, work)
+        return self._start(name, work)
 
+    def _alone(
+        self,
+        name: str,
+        work: Callable[[threading.Event], Any],
+        cancelled: threading.Event,
+    ) -> Any:
+        try:
+            with lock.held(self._directory, self._guest):
+                return work(cancelled)
+        except exception.MigrationLocked as e:
+            raise exception.PeerError(operation=name, reason=e) from e
+
+    def _start(
+        self, name: str, work: Callable[[threading.Event], Any]
+    ) -> peer.Message:
         def logged(cancelled: threading.Event) -> Any:
             try:
                 return work(cancelled)
@@ -75,9 +106,9 @@ class Worker:
                     operation='abort',
                     reason=f'{before.name} does not end within {timeout} s.',
                 )
-            return work(cancelled)
+            return self._alone('abort', work, cancelled)
 
-        return self.begin('abort', abort)
+        return self._start('abort', abort)
 
     def status(self) -> status.Task:
         """Describe the last task."""

@@ -102,8 +102,8 @@ class Lookout:
         looked = False
         while not ended.wait(_SLOW_TICK if looked else _TICK):
             if self.cancelled.is_set():
-                # the switch aborts the migration, or has done so
-                self._see_off(ended, abort=False)
+                # the switch of a caller may not see that
+                self._see_off(ended)
                 return
             try:
                 self.check_room()
@@ -111,19 +111,18 @@ class Lookout:
                     self._check_guest()
                     looked = True
             except (exception.Disturbed, exception.NoRoom):
-                self._see_off(ended, abort=True)
+                self._see_off(ended)
                 raise
             except exception.HypervisorError:
                 continue  # the guest has just left, or libvirt restarts
 
-    def _see_off(self, ended: threading.Event, *, abort: bool) -> None:
-        """Abort a migration, if asked to, and see to it that QEMU ends."""
+    def _see_off(self, ended: threading.Event) -> None:
+        """Abort a migration, and see to it that QEMU ends."""
         patient_until = time.monotonic() + _PATIENCE
         while not ended.wait(_ABORT_INTERVAL):
             # the job may have just begun, or just ended
             with contextlib.suppress(exception.HypervisorError):
-                if abort:
-                    self.guest.abort_migration()
+                self.guest.abort_migration()
                 if time.monotonic() > patient_until:
                     switchover.release_cancelled(self.guest)
 

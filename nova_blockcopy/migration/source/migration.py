@@ -27,6 +27,7 @@ from nova_blockcopy.host import hypervisor
 from nova_blockcopy.host import reach
 from nova_blockcopy.host import rehearsal
 from nova_blockcopy.host import usage
+from nova_blockcopy.migration import control
 from nova_blockcopy.migration import monitor
 from nova_blockcopy.migration import peer
 from nova_blockcopy.migration import progress_log
@@ -34,12 +35,14 @@ from nova_blockcopy.migration.source import itinerary
 from nova_blockcopy.migration.source import ledger as ledgers
 from nova_blockcopy.migration.source import modes
 from nova_blockcopy.migration.source import obituary
+from nova_blockcopy.migration.source import orders
 from nova_blockcopy.migration.source import pace
 from nova_blockcopy.migration.source import readiness
 from nova_blockcopy.migration.source import remote
 from nova_blockcopy.migration.source import steps
 from nova_blockcopy.migration.source import switch_over
 from nova_blockcopy.records import journal
+from nova_blockcopy.records import lock
 from nova_blockcopy.runtime import log as logging
 
 LOG = logging.getLogger(__name__)
@@ -88,8 +91,7 @@ class Migration:
     :param channel: to the destination
     :param observers: called with each event
     :param switch: moves the guest's memory, for a caller that has a live
-        migration already; without it, libvirt's peer-to-peer migration moves
-        the memory
+        migration already; by default, libvirt's peer-to-peer migration does
     """
 
     def __init__(
@@ -129,10 +131,7 @@ class Migration:
 
     @property
     def state(self) -> states.State:
-        """The state in the journal, also after the journal was closed.
-
-        PREPARING before there is a journal.
-        """
+        """The last state in the journal; PREPARING before there is one."""
         parts = self._parts
         return parts.ledger.record.state if parts else states.State.PREPARING
 
@@ -176,13 +175,10 @@ class Migration:
         :param through: the state of the last step to do
         :returns: the last record of the journal
         :raises Refused: the migration is not possible; nothing was changed
-        :raises HypervisorError: this host's libvirt does not answer; nothing
-            was changed
-        :raises JournalError: the journal cannot be read or written; nothing
-            was changed
+        :raises HypervisorError: libvirt does not answer; nothing was changed
+        :raises JournalError: it cannot be read or written; nothing was changed
         :raises MigrationUndone: all steps were undone
-        :raises MigrationStuck: a step could not be undone; the migration
-            needs an operator
+        :raises MigrationStuck: a step could not be undone
         """
         return self._in_some_mode(functools.partial(self._run, through))
 
@@ -213,25 +209,32 @@ class Migration:
         return found.uuid if found else None
 
     def _run(self, through: states.State) -> journal.Record:
+        parts = self._parts or self._look()
+        directory, guest = self._settings.journal_dir, parts.guest.uuid
+        with (
+            lock.held(directory, guest),
+            control.listening(directory, guest, orders.handler(self)),
+            progress_log.beating(self._monitor, parts.destination.silent_s),
+        ):
+            self._go(through, parts)
+        return parts.ledger.record
+
+    def _go(self, through: states.State, parts: itinerary.Parts) -> None:
         if self._parts is None:
-            parts = self._look()
             self._monitor.sizes = parts.offer.sizes
             self._monitor.allocated_before = usage.total(parts.offer.images)
             parts.ledger.open()
             self._steps = itinerary.steps_of(parts)
             self._parts = parts
-        parts = self._parts
-        with progress_log.beating(self._monitor, parts.destination.silent_s):
-            try:
-                while self._ahead and (
-                    not self._begun or self._begun[-1].state is not through
-                ):
-                    self._take(self._ahead.pop(0), parts)
-            except BaseException as e:  # an interrupt undoes all steps, too
-                self._give_up(parts, e)
+        try:
+            while self._ahead and (
+                not self._begun or self._begun[-1].state is not through
+            ):
+                self._take(self._ahead.pop(0), parts)
+        except BaseException as e:  # an interrupt undoes all steps, too
+            self._give_up(parts, e)
         if not self._ahead:
             self._settle(parts, events.Outcome.COMPLETED)
-        return parts.ledger.record
 
     def close(self) -> None:
         """Close both journals, if the migration is settled.
@@ -374,7 +377,6 @@ class Migration:
             parts.ledger.note(states.State.STUCK, reason)
         except exception.JournalError as e:  # the journal itself may fail
             LOG.error('%s', e)
-            self._monitor.watch(states.State.STUCK)
         self._monitor.end(events.Outcome.STUCK, reason)
         raise exception.MigrationStuck(
             guest=parts.guest.name,

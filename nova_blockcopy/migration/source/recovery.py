@@ -28,6 +28,7 @@ from nova_blockcopy.migration.source import reboot
 from nova_blockcopy.migration.source import remote
 from nova_blockcopy.migration.source import steps
 from nova_blockcopy.records import journal
+from nova_blockcopy.records import lock
 from nova_blockcopy.runtime import log as logging
 
 LOG = logging.getLogger(__name__)
@@ -46,11 +47,15 @@ def settle(
     :returns: the host whose disks the guest uses now. The journal stays open,
         in state SETTLED; the caller closes it after its own part. The same
         holds for the destination's journal if the record is ``held``.
+    :raises MigrationLocked: another process is at work on it
     :raises BlockCopyError: the attempt failed; the journal stays
     """
     if record.state is states.State.SETTLED:
         return record.authority
-    with logging.about(record.guest):
+    with (
+        logging.about(record.guest),
+        lock.held(settings.journal_dir, record.guest),
+    ):
         parts = _parts(record, here, channel, settings)
         silent_s = parts.destination.silent_s
         with progress_log.beating(parts.monitor, silent_s):
@@ -88,9 +93,21 @@ def _is_over_there(parts: itinerary.Parts) -> bool:
     record = parts.ledger.record
     if record.authority is model.Role.DESTINATION:
         return True
-    if record.state not in states.MAY_HAVE_PIVOTED:
-        return False
-    return bool(parts.destination.pivoted(parts.settings.pivot_timeout))
+    if record.state in states.MAY_HAVE_PIVOTED:
+        over = bool(parts.destination.pivoted(parts.settings.pivot_timeout))
+    else:
+        begun = modes.begun(record)
+        over = states.State.COPYING in begun and parts.destination.has_all()
+    if over and states.State.PIVOTING not in modes.begun(record):
+        _catch_up(parts.ledger)
+    return over
+
+
+def _catch_up(ledger: ledgers.Ledger) -> None:
+    """Note the pivot that a person has ordered on the destination."""
+    if ledger.record.state is states.State.COPYING:
+        ledger.note(states.State.READY)
+    ledger.note(states.State.PIVOTING, 'the guest uses its bases already')
 
 
 def _comes_over(parts: itinerary.Parts) -> bool:

@@ -20,6 +20,10 @@ from nova_blockcopy.migration.source import offer as offers
 from nova_blockcopy.records import journal
 from nova_blockcopy.runtime import waiting
 
+#: The states of a destination that has proven the pivot of all disks, if some
+#: disk has pivoted.
+_PROVEN = (states.State.RELEASING, states.State.SETTLED)
+
 
 class _TimedChannel:
     """A channel that knows since when there has been no answer."""
@@ -266,6 +270,11 @@ class RemoteDestination:
                 operation='end its task', reason=f'{timeout} s have passed.'
             )
         return self._status().pivoted
+
+    def has_all(self) -> bool:
+        """Whether the destination has proven the pivot of all disks."""
+        now = self._status()
+        return bool(now.pivoted) and now.state in _PROVEN
 
     def discard(self) -> None:
         """Have the destination forget a guest that did not come."""

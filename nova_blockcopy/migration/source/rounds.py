@@ -97,5 +97,10 @@ class Rounds:
             self.monitor.watch(state, disks)
 
         began = time.monotonic()
-        self.destination.seed(seeds, self.pace.copy, watch, self.cancelled)
+        self.destination.seed(
+            seeds,
+            self.pace.copy,
+            self.pace.followed(self.destination.set_bandwidth, watch),
+            self.cancelled,
+        )
         return time.monotonic() - began

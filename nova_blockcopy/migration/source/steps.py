@@ -149,7 +149,7 @@ class CopyDisks(Step):
         self.destination.copy(
             self.ledger.record.persistent_xml,
             self.pace.copy,
-            self._watch,
+            self.pace.followed(self.destination.set_bandwidth, self._watch),
             self.cancelled,
             synchronous_writes=self.settings.synchronous_writes,
             guest_bandwidth=self.pace.guest,

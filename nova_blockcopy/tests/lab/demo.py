@@ -13,14 +13,12 @@ from collections.abc import Sequence
 
 import libvirt
 import rich.console
-import rich.progress
 import rich.table
 
 from nova_blockcopy import drivers
 from nova_blockcopy import exception
 from nova_blockcopy import model
-from nova_blockcopy import progress
-from nova_blockcopy import states
+from nova_blockcopy.cli import screen
 from nova_blockcopy.tests.lab import host
 from nova_blockcopy.tests.lab import lab
 from nova_blockcopy.tests.lab import scene
@@ -30,59 +28,6 @@ _KINDS = ('block', 'layered')
 #: Seconds between two records of a disk.
 _INTERVAL = 0.005
 _SMALLEST_MIB = 64
-_SAID = {
-    states.State.PREPARING: 'host b checks the bases',
-    states.State.FREEZING: 'the guest writes to deltas from now on',
-    states.State.SEEDING: 'the disks are copied; the guest runs on host a',
-    states.State.EXPORTING: 'host a serves the disks over NBD',
-    states.State.SWITCHING: 'the memory moves to host b',
-    states.State.COPYING: 'the guest runs on host b; its disks are copied',
-    states.State.READY: 'each write of the guest goes to both hosts',
-    states.State.PIVOTING: 'the guest switches to its bases on host b',
-    states.State.RELEASING: 'the pivot is proven; host a releases its disks',
-    states.State.ENDED: 'done',
-}
-
-
-class View:
-    """The display of a running migration: its states and a bar per disk."""
-
-    def __init__(self, console: rich.console.Console) -> None:
-        self._bars = rich.progress.Progress(
-            rich.progress.TextColumn('  {task.description}'),
-            rich.progress.BarColumn(),
-            rich.progress.DownloadColumn(binary_units=True),
-            rich.progress.TransferSpeedColumn(),
-            rich.progress.TimeRemainingColumn(),
-            console=console,
-        )
-        self._tasks: dict[str, rich.progress.TaskID] = {}
-        self._state: states.State | None = None
-
-    def __enter__(self) -> 'View':
-        self._bars.start()
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        self._bars.stop()
-
-    def engine(self, now: progress.Progress) -> None:
-        """Show the progress of a migration by the engine."""
-        if now.state is not self._state:
-            self._state = now.state
-            self._bars.console.print(f'{now.state:>10}: {_SAID[now.state]}')
-        self.bars(now)
-
-    def bars(self, now: progress.Progress) -> None:
-        """Show the progress of the disks only."""
-        for disk in now.disks:
-            if disk.disk not in self._tasks:
-                self._tasks[disk.disk] = self._bars.add_task(disk.disk)
-            self._bars.update(
-                self._tasks[disk.disk],
-                total=disk.total_bytes or None,
-                completed=disk.processed_bytes,
-            )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -125,11 +70,9 @@ def _run(
         block_migration_bandwidth=options.bandwidth,
     )
     try:
-        with View(console) as view:
+        with screen.Screen(console) as view:
             if not options.native:
-                return trial.by_engine(
-                    made, view.engine, damage=options.damage
-                )
+                return trial.by_engine(made, view.show, damage=options.damage)
             return trial.by_libvirt(
                 made,
                 view.bars,

@@ -105,8 +105,10 @@ def by_libvirt(
                 *_virsh_migrate(made, path, bandwidth),
                 timeout=_MOST_SECONDS,
             )
+            meter = progress.Meter(time.monotonic)
             while not running.done():
-                watch(_native_progress(made))
+                now = _native_progress(made)
+                watch(meter.read(now.state, now.disks))
                 time.sleep(_TICK)
         running.result()
     return outcomes[0]

@@ -4,11 +4,15 @@
 import pathlib
 import threading
 
+from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import states
+from nova_blockcopy.migration import control
+from nova_blockcopy.migration import peer
 from nova_blockcopy.nova import handshake
 from nova_blockcopy.nova import reconcile
 from nova_blockcopy.nova import settlement
+from nova_blockcopy.records import report
 from nova_blockcopy.runtime import waiting
 from nova_blockcopy.tests.nova import base
 from nova_blockcopy.tests.nova import reconcile_base
@@ -26,13 +30,57 @@ class TestReconcile(reconcile_base.ReconcileTestCase):
         (home / '.unfinished').touch()
         self.run_it()
         self.assertEqual([], self.ended)
-        self.assertEqual([], list(home.iterdir()))
+        self.assertEqual([home / 'control'], list(home.iterdir()))
 
     def test_back_to_the_source(self):
         self.crashed()
         self.run_it()
         self.assertEqual([('back', samples.UUID, base.THERE)], self.ended)
         self.assertEqual([], self.left())
+
+    def test_an_operator_reads_why_it_has_failed(self):
+        record = self.crashed(peer='host-c')
+        self.run_it()
+        found = report.Reports(self.engine.settings.journal_dir).find(
+            samples.UUID, record.migration
+        )
+        assert found is not None and found.failure is not None
+        self.assertIn('no answer from host-c', found.failure.reason)
+
+    def start_it(self):
+        """Start as the driver does, which goes on in the background."""
+        it = reconcile.Reconciler(self.engine, self.manager)
+        it.go_on(it.run())
+
+    def order(self, guest=samples.UUID):
+        channel = control.Local(
+            self.engine.settings.journal_dir, control.SERVICE, 30.0
+        )
+        return peer.ask(channel, control.SETTLE, guest)
+
+    def test_an_operator_has_it_tried_now(self):
+        self.patch(reconcile, '_PAUSE', 3600)
+        self.silences = 1
+        self.crashed()
+        self.start_it()
+        self.assertEqual([samples.UUID], self.left())
+        self.assertEqual({'settled': True}, self.order())
+        self.assertEqual([('back', samples.UUID, base.THERE)], self.ended)
+        self.assertEqual([], self.left())
+
+    def test_an_operator_hears_that_it_has_failed_again(self):
+        self.patch(reconcile, '_PAUSE', 3600)
+        self.crashed(peer='host-c')
+        self.start_it()
+        self.assertEqual({'settled': False}, self.order())
+        self.assertEqual([samples.UUID], self.left())
+        self.silences = 0
+        self.engine.journal.close(samples.UUID)
+        self.assertEqual({'settled': True}, self.order())
+
+    def test_what_is_not_to_be_settled_is_left_alone(self):
+        self.run_it()
+        self.assertRaises(exception.MigrationLocked, self.order)
 
     def test_on_to_the_destination(self):
         self.gone_over()

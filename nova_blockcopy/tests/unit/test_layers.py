@@ -25,7 +25,7 @@ LAYERS = (
         'copies',
         'migration',
     ),
-    *('migration.source', 'migration.destination', 'nova', 'cmd'),
+    *('migration.source', 'migration.destination', 'nova', 'cmd', 'cli'),
 )
 #: They run on different hosts, and know each other by messages only.
 WINGS = {'migration.source', 'migration.destination'}
@@ -125,7 +125,7 @@ class TestLayers(base.TestCase):
         }
         self.assertEqual(set(), foreign - PURE)
 
-    @ddt.data(*ENGINE, 'cmd')
+    @ddt.data(*ENGINE, 'cmd', 'cli')
     def test_only_one_layer_knows_nova(self, layer):
         for path in files(layer):
             for name in imports(path):
@@ -185,7 +185,7 @@ class TestImporting(base.TestCase):
 
     def test_nothing_needs_eventlet(self):
         """oslo.privsep has it imported where it is installed."""
-        found = self.imported(('eventlet',), *ENGINE, 'cmd')
+        found = self.imported(('eventlet',), *ENGINE, 'cmd', 'cli')
         self.assertIn('libvirt', found)
         self.assertNotIn('eventlet', found)
 

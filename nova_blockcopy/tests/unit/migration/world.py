@@ -207,6 +207,9 @@ class WorldTestCase(base.TestCase):
 
     def restart_destination(self):
         """The process on host b forgets what it has in memory."""
+        # its threads go on here, but a process that has ended has no locks
+        locks = self.directory / 'b' / 'journal' / 'locks'
+        shutil.rmtree(locks, ignore_errors=True)
         self.destination = dispatcher.Dispatcher(
             self.b.hypervisor('host-b'),
             self.host_settings('b'),
