@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import os
 import pathlib
+import reprlib
 import stat
 from collections.abc import Iterable
 from collections.abc import Iterator
@@ -86,7 +87,7 @@ def unpack(packed: Any, kind: type[T]) -> T:
         return wire.unpack(packed, kind)
     except ValueError as e:
         raise exception.ForbiddenPath(
-            path=wire.brief(repr(packed)), reason=f'{e}.'
+            path=wire.brief(reprlib.repr(packed)), reason=f'{e}.'
         ) from e
 
 
