@@ -18,6 +18,7 @@ from nova_blockcopy import model
 from nova_blockcopy import states
 from nova_blockcopy import wire
 from nova_blockcopy.records import durable
+from nova_blockcopy.records import lock
 from nova_blockcopy.records import report
 
 #: The version of the format. Version 1 had an overlay for each disk on the
@@ -199,6 +200,7 @@ class Journal:
         No other thread or process may write to the journal at the same time.
         """
         durable.tidy(str(self._directory))
+        lock.tidy(str(self._directory))
 
     def guests(self) -> list[str]:
         """The UUIDs of the guests that have a record on this host."""

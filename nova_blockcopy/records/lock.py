@@ -46,6 +46,19 @@ def held(directory: str, guest: str) -> Iterator[None]:
         os.close(fd)
 
 
+def tidy(directory: str) -> None:
+    """Remove the files of killed holders.
+
+    :param directory: the directory of the journals
+    """
+    for path in pathlib.Path(directory, _DIRECTORY).glob('*'):
+        with (
+            contextlib.suppress(exception.MigrationLocked),
+            held(directory, path.name),
+        ):
+            pass  # its end removes the file
+
+
 def _taken(path: str) -> int | None:
     """Take the lock; None if somebody has it."""
     durable.make_directory(os.path.dirname(path), 0o700)

@@ -26,6 +26,7 @@ from nova_blockcopy.migration.destination import dispatcher
 from nova_blockcopy.migration.source import migration as engine
 from nova_blockcopy.migration.source import recovery
 from nova_blockcopy.records import journal
+from nova_blockcopy.records import lock
 from nova_blockcopy.tests.lab import disks
 from nova_blockcopy.tests.lab import guest
 from nova_blockcopy.tests.lab import host
@@ -215,6 +216,9 @@ class Scene:
         return self.home.call(self._settle)
 
     def _settle(self) -> model.Role | None:
+        # as nova-compute does when it starts
+        for at in (self.home, self.away):
+            at.call(lock.tidy, settings(at, **self.overrides).journal_dir)
         there = self.away.call(receiver, self.away, **self.overrides)
         connect = hypervisor.Connector(self.home.uri)
         options = settings(self.home, **self.overrides)

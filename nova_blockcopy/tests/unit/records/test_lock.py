@@ -78,6 +78,13 @@ class TestLock(base.TestCase):
             self.assertEqual([], journal.Journal(self.place).guests())
         self.assertFalse(path.exists())
 
+    def test_the_files_of_killed_holders_are_removed(self):
+        place = pathlib.Path(self.place, 'locks')
+        with lock.held(self.place, GUEST):
+            (place / OTHER).touch()
+            journal.Journal(self.place).tidy()
+            self.assertEqual([place / GUEST], list(place.iterdir()))
+
     def test_a_directory_that_cannot_be_used(self):
         (self.directory / 'journal').write_text('')
         self.assertRaises(exception.JournalError, self.refused)
