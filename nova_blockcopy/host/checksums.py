@@ -83,13 +83,13 @@ def _read(image: Any, part: Any, timeout: int) -> str:
     paths = [layer.path for layer in model.chain(layers)]
     with open(os.memfd_create('content'), 'rb') as copy:
         os.truncate(copy.fileno(), extent.length)
-        memory = f'/proc/self/fd/{copy.fileno()}'
-        target = qemu.layer(model.raw_file(memory))
-        command.run(
+        # another user cannot open the memory by the helper's own /proc
+        target = qemu.layer(model.raw_file('/proc/self/fd/0'))
+        command.work_on(
+            copy.fileno(),
             *('qemu-img', 'convert', '-n', '--target-is-zero'),
             *('--image-opts', '--target-image-opts'),
             *(qemu.options(source), qemu.options(target)),
-            descriptors=[copy.fileno()],
             confined=confinement.of(read=paths),
             timeout=timeout,
         )

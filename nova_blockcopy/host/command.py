@@ -9,7 +9,10 @@ import os
 import shutil
 import socket
 import subprocess
+from collections.abc import Iterator
 from collections.abc import Sequence
+
+from oslo_concurrency import processutils
 
 from nova_blockcopy import exception
 from nova_blockcopy.host import confinement
@@ -34,33 +37,60 @@ class CommandTimeout(CommandFailed):
     msg_fmt = '"%(command)s" did not end within %(timeout)s s and was killed.'
 
 
-def run(
-    *argv: str,
-    confined: confinement.Confinement,
-    timeout: int,
-    descriptors: Sequence[int] = (),
-) -> str:
+def run(*argv: str, confined: confinement.Confinement, timeout: int) -> str:
     """Run a command on this host and return the standard output.
 
     A command whose exit status is unknown has failed.
 
+    ``processutils.execute(timeout=)`` leaves the child running when the time
+    has passed. This function kills the child.
+
     :param confined: the rights of the program
     :param timeout: seconds
-    :param descriptors: open files that the program gets, under their numbers
     :raises CommandFailed: the command failed; the message has the standard
         error
     :raises CommandTimeout: the time has passed; the command was killed
     """
     _check_installed('setpriv', argv[0])
-    with subprocess.Popen(
+    started: list[subprocess.Popen[bytes]] = []
+
+    def begun(child: 'subprocess.Popen[bytes]') -> None:
+        children.prove_exit(child)
+        started.append(child)
+
+    with _translated(argv[0], timeout, started):
+        out, _err = processutils.execute(
+            *confinement.prefix(confined),
+            *argv,
+            timeout=timeout,
+            on_execute=begun,
+            env_variables=_environment(),
+        )
+    return str(out)
+
+
+def work_on(
+    file: int,
+    *argv: str,
+    confined: confinement.Confinement,
+    timeout: int,
+) -> None:
+    """Run a command on this host with an open file as its standard input.
+
+    ``processutils`` passes only text to a program.
+
+    :param file: a descriptor, which the program also finds as
+        ``/proc/self/fd/0``
+    :param confined: the rights of the program
+    :param timeout: seconds
+    :raises CommandFailed: as for :func:`run`
+    :raises CommandTimeout: the time has passed; the command was killed
+    """
+    _check_installed('setpriv', argv[0])
+    _finish(
         [*confinement.prefix(confined), *argv],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={**os.environ, 'LC_ALL': 'C'},
-        pass_fds=descriptors,
-    ) as child:
-        return _finish(child, argv[0], timeout)
+        *(file, argv[0], timeout),
+    )
 
 
 def serve(
@@ -82,18 +112,14 @@ def serve(
     :raises CommandTimeout: the time has passed; the server was killed
     """
     _check_installed('setpriv', argv[0])
-    with subprocess.Popen(
+    _finish(
         [
             *confinement.prefix(confinement.launcher(confined)),
             *('/bin/sh', '-c', _ACTIVATE, 'sh'),
             *(*prefix, *confinement.prefix(confined), *argv),
         ],
-        stdin=listener.fileno(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        env={**os.environ, 'LC_ALL': 'C'},
-    ) as child:
-        _finish(child, argv[0], timeout)
+        *(listener.fileno(), argv[0], timeout),
+    )
 
 
 def _check_installed(*programs: str) -> None:
@@ -105,29 +131,61 @@ def _check_installed(*programs: str) -> None:
             )
 
 
+def _environment() -> dict[str, str]:
+    return {**os.environ, 'LC_ALL': 'C'}
+
+
 def _finish(
-    child: 'subprocess.Popen[bytes]', program: str, timeout: int
-) -> str:
-    """Wait for the end of a child and return the standard output.
+    argv: Sequence[str], stdin: int, program: str, timeout: int
+) -> None:
+    """Start a child, and wait until it has ended or is in the background.
 
     :raises CommandFailed: as for :func:`run`
     """
-    children.prove_exit(child)
+    with (
+        subprocess.Popen(
+            argv,
+            stdin=stdin,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env=_environment(),
+        ) as child,
+        _translated(program, timeout, [child]),
+    ):
+        children.prove_exit(child)
+        _out, err = child.communicate(timeout=timeout)
+        if child.returncode:
+            raise processutils.ProcessExecutionError(
+                stderr=err.decode(errors='replace'),
+                exit_code=child.returncode,
+            )
+
+
+@contextlib.contextmanager
+def _translated(
+    program: str,
+    timeout: int,
+    started: Sequence['subprocess.Popen[bytes]'],
+) -> Iterator[None]:
+    """Translate the errors of a command, and end its child after its time.
+
+    :raises CommandFailed: as for :func:`run`
+    """
     try:
-        out, err = child.communicate(timeout=timeout)
+        yield
+    except processutils.ProcessExecutionError as e:
+        said = (e.stderr or e.stdout or '').strip()
+        raise CommandFailed(
+            command=program, reason=said or f'exit code {e.exit_code}'
+        ) from e
     except exception.StatusUnknown as e:
         raise CommandFailed(command=program, reason=e) from e
     except Exception as e:
         if not _timed_out(e):
             raise
-        _end(child)
+        for child in started:
+            _end(child)
         raise CommandTimeout(command=program, timeout=timeout) from e
-    if child.returncode:
-        said = (err or out or b'').decode(errors='replace').strip()
-        raise CommandFailed(
-            command=program, reason=said or f'exit code {child.returncode}'
-        )
-    return (out or b'').decode(errors='replace')
 
 
 def _timed_out(error: Exception) -> bool:
