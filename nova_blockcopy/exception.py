@@ -18,10 +18,14 @@ class BlockCopyError(Exception):
     """
 
     msg_fmt = '%(reason)s'
+    #: The values that another sentence follows. Those of other programs often
+    #: lack the full stop.
+    sentences: tuple[str, ...] = ()
 
     def __init__(self, message: str | None = None, **kwargs: Any) -> None:
         if message is None:
-            message = self.msg_fmt % kwargs
+            ended = {name: _sentence(kwargs[name]) for name in self.sentences}
+            message = self.msg_fmt % {**kwargs, **ended}
         super().__init__(message)
 
 
@@ -508,6 +512,7 @@ class GuestEnded(MigrationUndone):
     that the guest saw completed had reached them.
     """
 
+    sentences = ('obituary', 'reason')
     msg_fmt = (
         '%(obituary)s The migration was undone. Cause: %(reason)s The disks '
         'of the guest on %(home)s are complete: start it there again.'
@@ -520,6 +525,7 @@ class MigrationStuck(BlockCopyError):
     The journals on both hosts stay, and no disk was removed.
     """
 
+    sentences = ('reason',)
     msg_fmt = (
         'The migration of guest "%(guest)s" is stuck in state %(state)s and '
         'needs an operator: %(reason)s No disk was removed. See the '
@@ -538,3 +544,9 @@ def from_wire(name: str, message: str) -> BlockCopyError:
     if isinstance(kind, type) and issubclass(kind, BlockCopyError):
         return kind(message)
     return PeerError(message)
+
+
+def _sentence(text: object) -> str:
+    """The text, with a full stop at its end."""
+    said = str(text).rstrip()
+    return said if said.endswith(('.', '!', '?')) else f'{said}.'

@@ -109,7 +109,7 @@ class TestGuestIsKilled(ProcessTestCase):
         host = self.lab.b if there else self.lab.a
         self.assertIn(f'has ended on {host.hostname}', told)
         self.assertIn('shutting down, reason=', told)
-        self.assertIn(f'Its disks on {self.lab.a.hostname}', told)
+        self.assertIn(f'guest on {self.lab.a.hostname} are complete', told)
         self.assertNotIn('nothing was lost', told)
 
     @ddt.data(*_SEEDED)

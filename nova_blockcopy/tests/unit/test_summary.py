@@ -31,8 +31,8 @@ _VALUES = {
     'host': 'compute-0042.example.org',
     'path': '/var/lib/nova/blockcopy/journal/'
     '11111111-2222-3333-4444-555555555555.json',
-    'reason': _FOREIGN.strip() + '.',
-    'obituary': f'Guest "x" has ended on its source: {_FOREIGN.strip()}.',
+    'reason': _FOREIGN.strip(),
+    'obituary': f'Guest "x" has ended on its source: {_FOREIGN.strip()}',
 }
 
 

@@ -336,7 +336,7 @@ class WorldTestCase(base.TestCase):
         self.assertTrue(self.a.machines[samples.UUID].off)
         for part in (
             *(f'has ended on {host}', 'Assertion failed', 'start it there'),
-            *('Its disks on host-a', str(error.__cause__)),
+            *('guest on host-a are complete', str(error.__cause__)),
         ):
             self.assertIn(part, str(error))
         return error
