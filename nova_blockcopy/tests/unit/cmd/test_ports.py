@@ -3,6 +3,8 @@
 
 import socket
 
+import psutil
+
 from nova_blockcopy.tests.unit.cmd import base
 
 _CHECK = 'Ports of the exports'
@@ -22,9 +24,10 @@ class TestPorts(base.CommandTestCase):
 
     def test_some_are_in_use(self):
         self.take(base.PORT, base.PORT + 3)
+        user = psutil.Process().name()
         self.assert_only(
             self.check(self.file()),
-            *(_CHECK, base.WARNING, '2 of 10', f'{base.PORT + 3} by python'),
+            *(_CHECK, base.WARNING, '2 of 10', f'{base.PORT + 3} by {user}'),
         )
 
     def test_all_are_in_use(self):
