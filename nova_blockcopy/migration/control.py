@@ -74,7 +74,7 @@ def listen(directory: str, name: str, handle: Handle) -> Callable[[], None]:
         server.close()
 
     threading.Thread(
-        target=_serve,
+        target=logging.carried(_serve),
         args=[server, handle],
         name=f'blockcopy-control-{name}',
         daemon=True,
@@ -175,7 +175,9 @@ def _serve(server: socket.socket, handle: Handle) -> None:
             return
         # an order may wait for the other host, and an abort must not
         threading.Thread(
-            target=_answer, args=[client, handle], daemon=True
+            target=logging.carried(_answer),
+            args=[client, handle],
+            daemon=True,
         ).start()
 
 

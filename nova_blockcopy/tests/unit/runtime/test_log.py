@@ -203,6 +203,8 @@ class TestAttempts(LogTestCase):
 class TestModules(base.TestCase):
     @ddt.data(*MODULES)
     def test_all_loggers_are_ours(self, path):
+        if path.name == 'shell.py':  # sets the levels of a command
+            return
         for node in ast.walk(ast.parse(path.read_text())):
             names = []
             if isinstance(node, ast.Import):
