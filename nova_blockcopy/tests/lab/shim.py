@@ -36,6 +36,7 @@ class Shim:
         if not library.exists():
             self._logs.mkdir(parents=True)
             self._host.run('chown', host.USER, str(self._logs))
+            self._logs.chmod(0o777)
             self._build(library)
         return {'LD_PRELOAD': str(library)}
 
