@@ -91,25 +91,28 @@ static int open_log(int fd)
     return log;
 }
 
+/*
+ * By the descriptor that the program has, because libvirt may have given the
+ * file to another user since. O_DIRECT needs whole pages.
+ */
 static void save(int log, int fd, off64_t at, uint64_t length)
 {
     REAL(pread64);
-    char link[64];
-    uint64_t head[2] = {at, length};
-    char *old = calloc(1, length + sizeof(head));
-    int file;
+    uint64_t head[2] = {at, length}, page = 4096;
+    off64_t first = at - at % page;
+    uint64_t all = (at + length - first + page - 1) / page * page;
+    char *old = calloc(1, length + sizeof(head)), *pages;
     ssize_t read;
 
-    /* without O_DIRECT, which would need an aligned buffer */
-    snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-    file = open(link, O_RDONLY | O_CLOEXEC);
-    if (!old || file < 0)
+    if (!old || posix_memalign((void **)&pages, page, all))
         abort();
+    memset(pages, 0, all);
     memcpy(old, head, sizeof(head));
-    read = real(file, old + sizeof(head), length, at);
+    read = real(fd, pages, all, first);
+    memcpy(old + sizeof(head), pages + (at - first), length);
     if (read < 0 || write(log, old, length + sizeof(head)) < 0)
         abort();
-    close(file);
+    free(pages);
     free(old);
 }
 
