@@ -111,7 +111,7 @@ def figures(now: progress.Progress) -> str:
         return f'Phase {now.state}'
     done = now.processed_bytes
     text = (
-        f'Phase {now.state}: {100 * done // total} %, {done // bandwidth.MIB} '
+        f'Phase {now.state}: {now.percent} %, {done // bandwidth.MIB} '
         f'of {_mib(total)}, {now.rate / bandwidth.MIB:.1f} MiB/s'
     )
     left = now.time_left_s

@@ -25,14 +25,7 @@ class Abort(command.Command):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
         command.name_instance(parser)
-        parser.add_argument(
-            '--deadline',
-            metavar='SECONDS',
-            type=float,
-            default=600,
-            help='How long to wait until the migration is undone '
-            '(default: 600).',
-        )
+        command.add_deadline(parser, 'until the migration is undone', 600)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:

@@ -61,6 +61,23 @@ class Shower(Base, show.ShowOne):
     """A command that prints all about one migration."""
 
 
+def add_deadline(
+    parser: argparse.ArgumentParser, what: str, seconds: int
+) -> None:
+    """Add the option ``--deadline`` to a command.
+
+    :param what: how long to wait for
+    :param seconds: the default
+    """
+    parser.add_argument(
+        '--deadline',
+        metavar='SECONDS',
+        type=float,
+        default=seconds,
+        help=f'How long to wait {what} (default: {seconds}).',
+    )
+
+
 def name_instance(parser: argparse.ArgumentParser, **more: Any) -> None:
     """Add the argument INSTANCE to a command."""
     parser.add_argument(

@@ -3,6 +3,7 @@
 
 import argparse
 
+from nova_blockcopy import bandwidth
 from nova_blockcopy.cli import command
 from nova_blockcopy.cli import orders
 from nova_blockcopy.cli import words
@@ -25,7 +26,7 @@ class Limit(command.Command):
             type=int,
             help='The new limit in MiB/s; 0 lifts the limit.',
         )
-        orders.add_deadline(parser)
+        command.add_deadline(parser, 'for nova-compute', orders.DEADLINE)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
@@ -35,5 +36,5 @@ class Limit(command.Command):
             *(self.site, record, known.LIMIT, parsed_args.deadline),
             mib_per_s=limit,
         )
-        said = words.limit(limit * 2**20)
+        said = words.limit(limit * bandwidth.MIB)
         self.say(f'Both hosts have confirmed the limit: {said}.')

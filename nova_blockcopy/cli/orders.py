@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Gives an order to the engine inside the nova-compute of this host."""
 
-import argparse
 from typing import Any
 
 from nova_blockcopy import exception
@@ -14,17 +13,6 @@ from nova_blockcopy.records import journal
 #: Seconds that a command waits for an answer by default. nova-compute waits
 #: 60 s for the other host (``rpc_response_timeout``).
 DEADLINE = 90
-
-
-def add_deadline(parser: argparse.ArgumentParser) -> None:
-    """Add the option ``--deadline`` to a command."""
-    parser.add_argument(
-        '--deadline',
-        metavar='SECONDS',
-        type=float,
-        default=DEADLINE,
-        help=f'How long to wait for nova-compute (default: {DEADLINE}).',
-    )
 
 
 def give(

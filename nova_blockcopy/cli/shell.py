@@ -15,6 +15,7 @@ from oslo_config import cfg
 from nova_blockcopy import exception
 from nova_blockcopy.cli import exits
 from nova_blockcopy.cli import site
+from nova_blockcopy.runtime import nova_conf
 
 #: The entry points of the commands.
 NAMESPACE = 'nova_blockcopy.cli'
@@ -46,12 +47,6 @@ class Shell(app.App):
         """The host that the commands are about."""
         assert self._here is not None  # noqa: S101 - initialize_app made it
         return self._here
-
-    def _named(self) -> list[str]:
-        return [
-            *(f'--config-file={each}' for each in self.options.config_file),
-            *(f'--config-dir={each}' for each in self.options.config_dir),
-        ]
 
     def build_option_parser(
         self,
@@ -87,7 +82,9 @@ class Shell(app.App):
     def initialize_app(self, argv: Sequence[str]) -> None:
         if self._here is None and argv and argv[0] not in _OF_CLIFF:
             try:
-                self._here = site.of(cfg.CONF, self._named())
+                self._here = site.of(
+                    cfg.CONF, nova_conf.arguments(self.options)
+                )
             except (cfg.Error, ValueError, exception.InvalidOption) as e:
                 self.stderr.write(f'The configuration cannot be read: {e}\n')
                 raise SystemExit(exits.Exit.BROKEN) from e

@@ -7,7 +7,6 @@ from typing import Any
 
 from nova_blockcopy import model
 from nova_blockcopy import progress
-from nova_blockcopy import states
 from nova_blockcopy.cli import facts as found
 from nova_blockcopy.cli import phases
 from nova_blockcopy.cli import words
@@ -150,8 +149,3 @@ def _export(export: model.Export, facts: found.Facts | None) -> dict[str, Any]:
         'at': f'{export.address}:{export.port}',
         'alive': words.UNKNOWN if alive is None else alive,
     }
-
-
-def ended(side: Side) -> bool:
-    """Whether nothing is left to watch."""
-    return side.record.state in (states.State.SETTLED, states.State.STUCK)

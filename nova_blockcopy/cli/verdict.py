@@ -53,25 +53,21 @@ def adopt(
 
     :param fenced: the person says that the other host is off
     """
-    if facts.power is None:
-        reason = f'libvirt does not answer: {facts.trouble}'
-    elif record.role is model.Role.SOURCE:
-        reason = _why_not_source(record, facts, fenced=fenced)
-    else:
-        reason = _why_not_bases(record, facts)
     if record.role is model.Role.SOURCE:
-        deed = (
+        return _verdict(
+            *(record, facts),
             'The steps of the migration are undone on this host, without the '
             'other one: the exporters end, the deltas are merged into the '
             'disks, and the guest is defined as before. A guest that is off '
-            'stays off.'
+            'stays off.',
+            _why_not_source(record, facts, fenced=fenced),
         )
-    else:
-        deed = (
-            'The guest switches to the bases on this host, after a proof that '
-            'they have each write. If they have not, nothing is changed.'
-        )
-    return Verdict(known=known(record, facts), deed=deed, refusal=reason)
+    return _verdict(
+        *(record, facts),
+        'The guest switches to the bases on this host, after a proof that '
+        'they have each write. If they have not, nothing is changed.',
+        _why_not_bases(record, facts),
+    )
 
 
 def abandon(
@@ -81,18 +77,14 @@ def abandon(
 
     :param fenced: the person says that the other host is off
     """
-    if facts.power is None:
-        reason = f'libvirt does not answer: {facts.trouble}'
-    elif record.role is model.Role.SOURCE:
-        reason = _why_not_leave(record, facts, fenced=fenced)
-    else:
-        reason = _why_not_forget(record, facts)
     if record.role is model.Role.SOURCE:
-        deed = (
+        return _verdict(
+            *(record, facts),
             'The exporters on this host end, and the deltas are removed. The '
-            'source images stay, and are out of date.'
+            'source images stay, and are out of date.',
+            _why_not_leave(record, facts, fenced=fenced),
         )
-    elif facts.power is _Power.IO_ERROR:
+    if facts.power is _Power.IO_ERROR:
         deed = (
             'The guest on this host is ended, as by a loss of power, and '
             'forgotten. Its memory is lost. The disks on the source have all '
@@ -103,7 +95,15 @@ def abandon(
             'The migration is forgotten on this host. The bases stay for Nova '
             'to remove.'
         )
-    return Verdict(known=known(record, facts), deed=deed, refusal=reason)
+    return _verdict(record, facts, deed, _why_not_forget(record, facts))
+
+
+def _verdict(
+    record: journal.Record, facts: found.Facts, deed: str, refusal: str
+) -> Verdict:
+    if facts.power is None:
+        refusal = f'libvirt does not answer: {facts.trouble}'
+    return Verdict(known=known(record, facts), deed=deed, refusal=refusal)
 
 
 def may_have_pivoted(record: journal.Record) -> bool:

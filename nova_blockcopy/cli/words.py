@@ -45,9 +45,12 @@ def span(seconds: float | None) -> str:
 
 def percent(done: int, total: int) -> str:
     """How much is done; 100% only if nothing is left."""
-    if not total:
-        return UNKNOWN
-    return f'{done * 100 // total}%'
+    share = _share(done, total)
+    return UNKNOWN if share is None else f'{share}%'
+
+
+def _share(done: int, total: int) -> int | None:
+    return done * 100 // total if total else None
 
 
 class Size(columns.FormattableColumn[int]):
@@ -74,8 +77,7 @@ class Percent(columns.FormattableColumn[Any]):
         return percent(*self._value)
 
     def machine_readable(self) -> int | None:
-        done, total = self._value
-        return done * 100 // total if total else None
+        return _share(*self._value)
 
 
 class Text(columns.FormattableColumn[str]):

@@ -4,7 +4,7 @@
 Root needs no helper. So root runs this module as that user.
 """
 
-import grp
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -24,16 +24,13 @@ def fault(options: cfg.ConfigOpts, nova_compute: account.Account) -> str:
     :param options: with the files that were read
     :returns: '' if the helper starts
     """
-    files = [
-        *(f'--config-file={each}' for each in options.config_file or ()),
-        *(f'--config-dir={each}' for each in options.config_dir or ()),
-    ]
+    files = nova_conf.arguments(options)
     try:
         done = subprocess.run(
             [sys.executable, '-m', __name__, *files],
             user=nova_compute.uid,
             group=nova_compute.gid,
-            extra_groups=_groups(nova_compute),
+            extra_groups=os.getgrouplist(nova_compute.name, nova_compute.gid),
             cwd='/',
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -48,14 +45,6 @@ def fault(options: cfg.ConfigOpts, nova_compute: account.Account) -> str:
     if done.returncode:
         return (done.stderr.strip().splitlines() or ['no output'])[-1]
     return done.stdout.strip()
-
-
-def _groups(nova_compute: account.Account) -> list[int]:
-    return [
-        each.gr_gid
-        for each in grp.getgrall()
-        if nova_compute.name in each.gr_mem
-    ]
 
 
 def main(argv: Sequence[str]) -> None:

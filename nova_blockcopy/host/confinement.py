@@ -18,6 +18,8 @@ from collections.abc import Sequence
 
 from oslo_privsep import capabilities
 
+from nova_blockcopy.runtime import process
+
 #: Rights for a file or directory, as in a class of its mode.
 SEARCH, WRITE, READ = 1, 2, 4
 #: The user and the group without rights (``overflowuid`` in the kernel).
@@ -94,9 +96,7 @@ def of(read: Iterable[str] = (), write: Iterable[str] = ()) -> Confinement:
 
 def _available() -> tuple[str, ...]:
     """Return the capabilities that this process can pass to a program."""
-    with open('/proc/thread-self/status', encoding='utf-8') as f:
-        fields = dict(line.split(':', 1) for line in f)
-    bounding = int(fields['CapBnd'], 16)
+    bounding = int(process.status('thread-self')['CapBnd'], 16)
     return tuple(name for name in PASSED if bounding >> PASSED[name] & 1)
 
 

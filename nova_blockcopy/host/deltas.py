@@ -8,6 +8,7 @@ after an interruption.
 
 import os
 import tempfile
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -210,11 +211,7 @@ def retire(path: str) -> None:
 
     This takes a moment only. :func:`remove` removes the file.
     """
-    access.within(path, *bounds.overlays())
-    if os.path.exists(path):
-        with access.place(path, *bounds.overlays()) as at:
-            os.rename(at, _retired(at))
-        durable.sync(os.path.dirname(path))
+    _durably(path, lambda at: os.rename(at, _retired(at)))
 
 
 @privsep.lasting
@@ -222,11 +219,16 @@ def remove(paths: Sequence[str]) -> None:
     """Remove overlays durably, in the given order, also retired ones."""
     for path in paths:
         for each in (path, _retired(path)):
-            access.within(each, *bounds.overlays())
-            if os.path.exists(each):
-                with access.place(each, *bounds.overlays()) as at:
-                    os.unlink(at)
-                durable.sync(os.path.dirname(each))
+            _durably(each, os.unlink)
+
+
+def _durably(path: str, act: Callable[[str], None]) -> None:
+    """Do something to the name of an overlay durably, if it exists."""
+    access.within(path, *bounds.overlays())
+    if os.path.exists(path):
+        with access.place(path, *bounds.overlays()) as at:
+            act(at)
+        durable.sync(os.path.dirname(path))
 
 
 def _retired(path: str) -> str:

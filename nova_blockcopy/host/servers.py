@@ -15,6 +15,7 @@ import psutil
 
 from nova_blockcopy.host import confinement
 from nova_blockcopy.runtime import privsep
+from nova_blockcopy.runtime import process as processes
 from nova_blockcopy.runtime import waiting
 
 #: The bits of all capabilities that a server, or its launcher, can have.
@@ -85,8 +86,7 @@ def _is_own(pid: int) -> bool:
     The name of an export and the command are no secrets, so anybody can start
     a process that looks like a server.
     """
-    with open(f'/proc/{pid}/status', encoding='utf-8') as f:
-        status = dict(line.rstrip('\n').split(':\t', 1) for line in f)
+    status = processes.status(pid)
     program = os.path.basename(os.readlink(f'/proc/{pid}/exe'))
     return _namespace(pid) == _namespace(os.getpid()) and (
         is_confined(status) or is_plain(status, program)

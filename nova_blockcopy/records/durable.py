@@ -5,6 +5,7 @@ After a crash a file has its old content or its new content, complete.
 """
 
 import contextlib
+import datetime
 import errno
 import json
 import os
@@ -124,6 +125,12 @@ def load(path: str, kind: type[T]) -> T | None:
         return None if data is None else wire.unpack(data, kind)
     except (OSError, ValueError) as e:
         raise exception.NoteError(path=path, reason=why(e)) from e
+
+
+def now() -> str:
+    """The present time in UTC, in ISO 8601, as files of this kind have it."""
+    present = datetime.datetime.now(datetime.UTC)
+    return present.isoformat(timespec='milliseconds')
 
 
 def why(error: OSError | ValueError) -> str:

@@ -7,7 +7,6 @@ libvirt forgets the metadata of a domain when the domain is undefined.
 """
 
 import dataclasses
-import datetime
 import os
 import pathlib
 from collections.abc import Callable
@@ -207,12 +206,7 @@ class Journal:
         return sorted(path.stem for path in self._directory.glob('*.json'))
 
     def _write(self, record: Record, note: str) -> Record:
-        now = datetime.datetime.now(datetime.UTC)
-        entry = Entry(
-            at=now.isoformat(timespec='milliseconds'),
-            state=record.state,
-            note=note,
-        )
+        entry = Entry(at=durable.now(), state=record.state, note=note)
         record = dataclasses.replace(record, history=(*record.history, entry))
         try:
             durable.write(self.path(record.guest), wire.pack(record))

@@ -8,7 +8,6 @@ it does not concern the migration.
 """
 
 import dataclasses
-import datetime
 import json
 import os
 import pathlib
@@ -104,7 +103,7 @@ class Reports:
         :param migration: the id of the migration
         """
         known = self.find(guest, migration) or Report(migration=migration)
-        failure = Failure(at=_now(), reason=reason)
+        failure = Failure(at=durable.now(), reason=reason)
         self.write(guest, dataclasses.replace(known, failure=failure))
 
     def remove(self, guest: str) -> None:
@@ -145,7 +144,7 @@ class Reporter:
         known = self._reports.find(subject.guest, subject.migration)
         return Report(
             migration=subject.migration,
-            began=(known and known.began) or _now(),
+            began=(known and known.began) or durable.now(),
             pid=os.getpid(),
             failure=known.failure if known else None,
         )
@@ -154,7 +153,9 @@ class Reporter:
         self, guest: str, before: Report, now: progress.Progress
     ) -> None:
         shown = before.figures
-        self._report = dataclasses.replace(before, at=_now(), figures=now)
+        self._report = dataclasses.replace(
+            before, at=durable.now(), figures=now
+        )
         changed = shown is None or shown.state is not now.state
         if changed or time.monotonic() - self._written_at >= _INTERVAL:
             self._written_at = time.monotonic()
@@ -162,13 +163,8 @@ class Reporter:
 
     def _end(self, guest: str, last: Report, event: events.Ended) -> None:
         if event.outcome is events.Outcome.STUCK:
-            failure = Failure(at=_now(), reason=event.reason)
-            last = dataclasses.replace(last, at=_now(), failure=failure)
+            failure = Failure(at=durable.now(), reason=event.reason)
+            last = dataclasses.replace(last, at=durable.now(), failure=failure)
             self._reports.write(guest, last)
         else:
             self._reports.remove(guest)
-
-
-def _now() -> str:
-    now = datetime.datetime.now(datetime.UTC)
-    return now.isoformat(timespec='milliseconds')

@@ -8,12 +8,12 @@ gives the status to other code of this process that waits for every child.
 """
 
 import os
-import pathlib
 import signal
 import subprocess
 import time
 
 from nova_blockcopy import exception
+from nova_blockcopy.runtime import process
 
 #: Look at the status, and leave the child for ``Popen`` to wait for.
 _LOOK = os.WEXITED | os.WNOHANG | os.WNOWAIT
@@ -29,11 +29,10 @@ def check() -> None:
 
     :raises ChildrenIgnored: this process ignores SIGCHLD
     """
-    lines = pathlib.Path('/proc/self/status').read_text().splitlines()
-    fields = dict(line.split(':', 1) for line in lines)
+    fields = process.status('self')
     if int(fields['SigIgn'], 16) & 1 << signal.SIGCHLD - 1:
         raise exception.ChildrenIgnored(
-            program=fields['Name'].strip(), pid=os.getpid()
+            program=fields['Name'], pid=os.getpid()
         )
 
 

@@ -10,6 +10,7 @@ import importlib.util
 import os
 import socket
 from collections.abc import Sequence
+from typing import Any
 
 from oslo_config import cfg
 
@@ -47,13 +48,18 @@ def load_again(options: cfg.ConfigOpts, known: cfg.ConfigOpts) -> None:
     :param options: as for :func:`load`
     :param known: has read its files
     """
-    load(
-        options,
-        [
-            *(f'--config-file={each}' for each in known.config_file or ()),
-            *(f'--config-dir={each}' for each in known.config_dir or ()),
-        ],
-    )
+    load(options, arguments(known))
+
+
+def arguments(known: Any) -> list[str]:
+    """Return the arguments with which a program reads the same files. Pure.
+
+    :param known: has ``config_file`` and ``config_dir``
+    """
+    return [
+        *(f'--config-file={each}' for each in known.config_file or ()),
+        *(f'--config-dir={each}' for each in known.config_dir or ()),
+    ]
 
 
 def _pybasedir() -> str:

@@ -33,5 +33,5 @@ def handler(migration: Running) -> control.Handle:
         raise ValueError('the engine does not know this order')
 
     return lambda message: peer.answered(
-        str(message.get('operation')), lambda: work(message)
+        peer.operation_of(message), lambda: work(message)
     )

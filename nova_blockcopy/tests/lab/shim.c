@@ -11,8 +11,7 @@
  * Each read of an image fails with EIO while the file FAILING exists.
  *
  * HOME is the directory of the files, IMAGES that of the images below it, and
- * LOGS that of the logs. Loop devices count as images. USER is the number of
- * QEMU's user.
+ * LOGS that of the logs. Loop devices count as images.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
