@@ -9,6 +9,7 @@ from typing import Any
 from oslo_config import cfg
 
 from nova_blockcopy import conf
+from nova_blockcopy import events
 from nova_blockcopy import model
 from nova_blockcopy import states
 from nova_blockcopy.records import journal
@@ -175,4 +176,16 @@ def _nbd_xml(of: model.Export) -> str:
     return (
         f'<source protocol="nbd" name="{of.name}">'
         f'<host name="{of.address}" port="{of.port}"/></source>'
+    )
+
+
+def subject(name: str = 'guest') -> events.Subject:
+    """A seeded migration from host-a to host-b, as the source sees it."""
+    return events.Subject(
+        migration='m1',
+        guest=UUID,
+        name=name,
+        role=model.Role.SOURCE,
+        mode=model.Mode.SEEDED,
+        peer='host-b',
     )

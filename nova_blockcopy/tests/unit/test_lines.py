@@ -18,14 +18,7 @@ from nova_blockcopy.tests.unit import samples
 MIB = bandwidth.MIB
 Outcome = events.Outcome
 State = states.State
-SUBJECT = events.Subject(
-    migration='m1',
-    guest=samples.UUID,
-    name='instance-00000007',
-    role=model.Role.SOURCE,
-    mode=model.Mode.SEEDED,
-    peer='host-b',
-)
+SUBJECT = samples.subject('instance-00000007')
 THERE = dataclasses.replace(
     SUBJECT, role=model.Role.DESTINATION, peer='host-a'
 )

@@ -7,7 +7,9 @@ import socket
 import fixtures
 import psutil
 
+from nova_blockcopy import model
 from nova_blockcopy.host import export
+from nova_blockcopy.host import transfer
 from nova_blockcopy.tests.unit import samples
 
 
@@ -53,3 +55,28 @@ def runs(pid):
 
 def planned(name, **changes):
     return samples.export('vda', 0, name=name, pid=0, **changes)
+
+
+def seed(image, exported, directory, target):
+    """Copy a whole export into a file, by TLS.
+
+    :param directory: the certificates of the destination
+    """
+    whole = model.Extent(offset=0, length=exported.size_bytes)
+    transfer.run(
+        model.Seed(
+            disk=exported.disk,
+            source=image,
+            target=samples.image(str(target), samples.FILE),
+            export=exported,
+            extents=(whole,),
+            size_bytes=whole.length,
+        ),
+        whole,
+        rate=0,
+        zeroed=True,
+        encryption=model.Encryption(
+            directory=str(directory), side=model.Side.CLIENT
+        ),
+        timeout=30,
+    )

@@ -8,10 +8,8 @@ import ddt
 import fixtures
 
 from nova_blockcopy import exception
-from nova_blockcopy import model
 from nova_blockcopy.host import command
 from nova_blockcopy.host import qemu
-from nova_blockcopy.host import transfer
 from nova_blockcopy.tests.lab import certificates
 from nova_blockcopy.tests.unit import base
 from nova_blockcopy.tests.unit import samples
@@ -164,22 +162,5 @@ class TestExporter(base.TestCase):
     def seed(self, started, directory):
         target = self.directory / 'target'
         target.write_bytes(bytes(SIZE))
-        piece = model.Extent(offset=0, length=SIZE)
-        transfer.run(
-            model.Seed(
-                disk='vda',
-                source=self.image,
-                target=samples.image(str(target), samples.FILE),
-                export=started,
-                extents=(piece,),
-                size_bytes=SIZE,
-            ),
-            piece,
-            rate=0,
-            zeroed=True,
-            encryption=model.Encryption(
-                directory=str(directory), side=model.Side.CLIENT
-            ),
-            timeout=30,
-        )
+        servers.seed(self.image, started, directory, target)
         self.assertEqual(b'x' * SIZE, target.read_bytes())

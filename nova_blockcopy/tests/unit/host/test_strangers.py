@@ -11,9 +11,7 @@ import ssl
 
 import ddt
 
-from nova_blockcopy import model
 from nova_blockcopy.host import command
-from nova_blockcopy.host import transfer
 from nova_blockcopy.tests.lab import certificates
 from nova_blockcopy.tests.unit import base
 from nova_blockcopy.tests.unit import samples
@@ -224,21 +222,4 @@ class TestTls(StrangerTestCase):
         self.assertEqual(bytes(SIZE), target.read_bytes())
 
     def seed(self, export, directory, target):
-        piece = model.Extent(offset=0, length=SIZE)
-        transfer.run(
-            model.Seed(
-                disk='vda',
-                source=self.image,
-                target=samples.image(str(target), samples.FILE),
-                export=export,
-                extents=(piece,),
-                size_bytes=SIZE,
-            ),
-            piece,
-            rate=0,
-            zeroed=True,
-            encryption=model.Encryption(
-                directory=str(directory), side=model.Side.CLIENT
-            ),
-            timeout=30,
-        )
+        servers.seed(self.image, export, directory, target)

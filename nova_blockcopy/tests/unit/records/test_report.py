@@ -15,14 +15,7 @@ from nova_blockcopy.tests.unit import base
 from nova_blockcopy.tests.unit import samples
 
 State = states.State
-SUBJECT = events.Subject(
-    migration='m1',
-    guest=samples.UUID,
-    name='guest',
-    role=model.Role.SOURCE,
-    mode=model.Mode.SEEDED,
-    peer='host-b',
-)
+SUBJECT = samples.subject()
 
 
 def figures(processed, state=State.SEEDING):
