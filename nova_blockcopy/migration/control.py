@@ -66,19 +66,27 @@ def listen(directory: str, name: str, handle: Handle) -> Callable[[], None]:
         )
         return lambda: None
 
+    stopping = threading.Event()
+    serving = threading.Thread(
+        target=logging.carried(_serve),
+        args=[server, handle, stopping],
+        name=f'blockcopy-control-{name}',
+        daemon=True,
+    )
+    serving.start()
+
     def stop() -> None:
+        stopping.set()
+        # accept() of eventlet does not end with the shutdown (unix_accept()
+        # in the kernel's net/unix/af_unix.c looks at that only if it blocks)
+        with contextlib.suppress(OSError):
+            _connected(directory, name, _PATIENCE).close()
         with contextlib.suppress(OSError):
             (pathlib.Path(directory) / _DIRECTORY / name).unlink()
         with contextlib.suppress(OSError):
             server.shutdown(socket.SHUT_RDWR)
-        server.close()
+        serving.join(_PATIENCE)
 
-    threading.Thread(
-        target=logging.carried(_serve),
-        args=[server, handle],
-        name=f'blockcopy-control-{name}',
-        daemon=True,
-    ).start()
     return stop
 
 
@@ -116,14 +124,11 @@ class Local:
         :raises NoEngine: no process listens
         :raises PeerError: there was no answer in time
         """
-        client = socket.socket(socket.AF_UNIX)
-        client.settimeout(self._timeout)
+        try:
+            client = _connected(self._directory, self._name, self._timeout)
+        except OSError as e:
+            raise exception.NoEngine(reason=e.strerror) from e
         with client:
-            try:
-                with _address(self._directory, self._name) as address:
-                    client.connect(address)
-            except OSError as e:
-                raise exception.NoEngine(reason=e.strerror) from e
             try:
                 client.sendall(json.dumps(message).encode() + b'\n')
                 answer = json.loads(_line(client))
@@ -167,18 +172,38 @@ def _bound(directory: str, name: str) -> socket.socket:
     return server
 
 
-def _serve(server: socket.socket, handle: Handle) -> None:
-    while True:
-        try:
-            client, _path = server.accept()
-        except OSError:  # it was shut down
-            return
-        # an order may wait for the other host, and an abort must not
-        threading.Thread(
-            target=logging.carried(_answer),
-            args=[client, handle],
-            daemon=True,
-        ).start()
+def _connected(directory: str, name: str, timeout: float) -> socket.socket:
+    client = socket.socket(socket.AF_UNIX)
+    client.settimeout(timeout)
+    try:
+        with _address(directory, name) as address:
+            client.connect(address)
+    except BaseException:
+        client.close()
+        raise
+    return client
+
+
+def _serve(
+    server: socket.socket, handle: Handle, stopping: threading.Event
+) -> None:
+    # This thread closes the socket. If another one did, the number of the
+    # descriptor could have a new owner while this one still waits on it.
+    with server:
+        while True:
+            try:
+                client, _path = server.accept()
+            except OSError:  # it was shut down
+                return
+            if stopping.is_set():
+                client.close()
+                return
+            # an order may wait for the other host, and an abort must not
+            threading.Thread(
+                target=logging.carried(_answer),
+                args=[client, handle],
+                daemon=True,
+            ).start()
 
 
 def _answer(client: socket.socket, handle: Handle) -> None:

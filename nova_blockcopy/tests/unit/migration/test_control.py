@@ -3,6 +3,7 @@
 
 import os
 import stat
+import subprocess
 import threading
 
 from nova_blockcopy import exception
@@ -66,6 +67,22 @@ class TestControl(base.TestCase):
         with self.listening():
             self.assertEqual({'got': ORDER}, self.call())
         self.assertFalse(os.path.lexists(path))
+
+    def test_no_thread_waits_at_a_socket_that_is_closed(self):
+        """The next program that is started may get the same descriptor."""
+        with self.listening():
+            serving = self.serving()
+            self.assertEqual(1, len(serving))
+        self.assertEqual([], self.serving())
+        child = subprocess.Popen(['true'])
+        self.assertEqual(0, child.wait(30))
+
+    def serving(self):
+        return [
+            each
+            for each in threading.enumerate()
+            if each.name == 'blockcopy-control-guest'
+        ]
 
     def test_nobody_else_may_order(self):
         with self.listening():
