@@ -154,6 +154,15 @@ class NoEngine(BlockCopyError):
     msg_fmt = 'No running nova-compute listens on this host (%(reason)s).'
 
 
+class Unsettled(BlockCopyError):
+    """An attempt to settle a migration has failed, and may be repeated."""
+
+    msg_fmt = (
+        'The migration of instance %(instance)s is not settled yet. Missing: '
+        '%(reason)s'
+    )
+
+
 class NotMigrating(Refused):
     """A command names an instance that has no migration on this host."""
 

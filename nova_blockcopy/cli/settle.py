@@ -6,6 +6,7 @@ import argparse
 from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy.cli import command
+from nova_blockcopy.cli import deputy
 from nova_blockcopy.cli import facts
 from nova_blockcopy.cli import verdict
 from nova_blockcopy.migration import control
@@ -17,7 +18,9 @@ class Settle(command.Command):
     """Try now to bring a migration to its end that has stopped.
 
     Run this on the source. nova-compute does the same by itself every ten
-    seconds. If the attempt fails, the command says what is missing.
+    seconds. Without nova-compute, the command settles the disks itself, and
+    leaves the part of Nova to nova-compute. If the attempt fails, the command
+    says what is missing.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -44,15 +47,28 @@ class Settle(command.Command):
             )
         try:
             settled = self._try_now(record, parsed_args.deadline)
-        except exception.NoEngine as e:
-            self._tell(record)
-            raise exception.NoEngine(
-                'nova-compute does not run on this host. Start it: it settles '
-                'the migration, together with the part of Nova.'
-            ) from e
+        except exception.NoEngine:
+            self._settle_here(record, parsed_args.deadline)
+            return
         if not settled:
             raise self._missing(record)
         self.say('The migration is settled. Its journals are closed.')
+
+    def _settle_here(self, record: journal.Record, deadline: float) -> None:
+        """Do what nova-compute would do to the disks.
+
+        :raises Unsettled: it has failed
+        """
+        self.say('nova-compute does not run on this host.')
+        try:
+            side = deputy.settle(self.site, record.guest, deadline)
+        except exception.Unsettled:
+            self._tell(record)
+            raise
+        self.say(
+            f'The guest uses the disks of the {side}. The journal stays until '
+            f'nova-compute on this host has done the part of Nova. Start it.'
+        )
 
     def _try_now(self, record: journal.Record, deadline: float) -> bool:
         """Have nova-compute try now.
@@ -72,13 +88,10 @@ class Settle(command.Command):
         for sentence in verdict.known(now, facts.look(self.site, now)):
             self.say(sentence)
 
-    def _missing(self, record: journal.Record) -> exception.Unsafe:
+    def _missing(self, record: journal.Record) -> exception.Unsettled:
         """Say what both copies are, and what the settlement lacks."""
         self._tell(record)
         found = self.site.reports.find(record.guest, record.migration)
         failure = found.failure if found else None
         reason = failure.reason if failure else 'the reason is in its log'
-        return exception.Unsafe(
-            instance=record.guest,
-            reason=f'the migration is not settled yet. Missing: {reason}',
-        )
+        return exception.Unsettled(instance=record.guest, reason=reason)

@@ -26,9 +26,13 @@ class Site:
 
     :param settings: those of nova-compute
     :param name: this host's name in Nova
+    :param files: the arguments that name the files of nova-compute
     """
 
-    def __init__(self, settings: conf.Settings, name: str) -> None:
+    def __init__(
+        self, settings: conf.Settings, name: str, files: Sequence[str] = ()
+    ) -> None:
+        self.files = files
         self.settings = settings
         self.name = name
         self.journal = journal.Journal(settings.journal_dir)
@@ -95,4 +99,4 @@ def of(options: cfg.ConfigOpts, argv: Sequence[str]) -> Site:
         os.setgid(nova_compute.gid)
         os.setuid(nova_compute.uid)
         privsep.context.set_client_mode(True)
-    return Site(settings, options.host)
+    return Site(settings, options.host, nova_conf.arguments(options))

@@ -8,17 +8,23 @@ nova-compute starts.
 """
 
 import importlib.metadata
+import shlex
 import threading
 import types
+from collections.abc import Sequence
 from typing import Any
 
 import nova.conf
+import nova.config
 import nova.context
 import nova.exception
+import nova.objects
+import nova.utils
 from nova.compute import manager
 from nova.compute import rpcapi
 from nova.compute import task_states
 from nova.compute import utils as compute_utils
+from nova.conductor import rpcapi as conductor_rpcapi
 from nova.network import neutron
 from nova.objects import base
 from nova.objects import block_device
@@ -32,6 +38,7 @@ from nova.virt.libvirt import guest
 from nova.virt.libvirt import host
 from nova.virt.libvirt import utils
 from nova.virt.libvirt.storage import lvm
+from oslo_privsep import priv_context
 
 
 def _get(module: types.ModuleType, name: str) -> Any:
@@ -47,6 +54,7 @@ JobInfo = _get(guest, 'JobInfo')
 ComputeManager = _get(manager, 'ComputeManager')
 ComputeVirtAPI = _get(manager, 'ComputeVirtAPI')
 ComputeAPI = _get(rpcapi, 'ComputeAPI')
+ConductorAPI = _get(conductor_rpcapi, 'ConductorAPI')
 NetworkAPI = _get(neutron, 'API')
 Instance = _get(instance, 'Instance')
 InstanceActionEvent = _get(instance_action, 'InstanceActionEvent')
@@ -54,6 +62,7 @@ BlockDeviceMappingList = _get(block_device, 'BlockDeviceMappingList')
 Migration = _get(migration, 'Migration')
 MigrationList = _get(migration, 'MigrationList')
 Service = _get(service, 'Service')
+NovaObject = _get(base, 'NovaObject')
 NovaObjectSerializer = _get(base, 'NovaObjectSerializer')
 LibvirtLiveMigrateData = _get(migrate_data, 'LibvirtLiveMigrateData')
 BDMInfo = _get(migrate_data, 'LibvirtLiveMigrateBDMInfo')
@@ -65,6 +74,9 @@ HypervisorUnavailable = _get(nova.exception, 'HypervisorUnavailable')
 InstancePowerOffFailure = _get(nova.exception, 'InstancePowerOffFailure')
 InstanceFaultRollback = _get(nova.exception, 'InstanceFaultRollback')
 DestinationDiskExists = _get(nova.exception, 'DestinationDiskExists')
+parse_args = _get(nova.config, 'parse_args')
+register_objects = _get(nova.objects, 'register_all')
+root_helper = _get(nova.utils, 'get_root_helper')
 get_admin_context = _get(nova.context, 'get_admin_context')
 add_instance_fault = _get(compute_utils, 'add_instance_fault_from_exc')
 create_volume = _get(lvm, 'create_volume')
@@ -168,6 +180,9 @@ METHODS: dict[str, dict[str, tuple[str, ...]]] = {
     'ComputeAPI': {
         'check_instance_shared_storage': ('ctxt', 'data', '*', 'host'),
     },
+    'ConductorAPI': {
+        'object_class_action_versions': ('context', 'objname', 'objmethod'),
+    },
     'NetworkAPI': {
         'migrate_instance_start': ('context', 'instance', 'migration'),
         'setup_networks_on_host': (
@@ -204,6 +219,9 @@ OPTIONAL_METHODS = {
 
 #: Functions, with their parameters as above.
 FUNCTIONS: dict[str, tuple[str, ...]] = {
+    'parse_args': ('argv', '*', 'configure_db'),
+    'register_objects': (),
+    'root_helper': (),
     'get_admin_context': ('read_deleted',),
     'add_instance_fault': (
         *('context', 'instance', 'fault', 'exc_info', 'fault_message'),
@@ -219,6 +237,7 @@ ATTRIBUTES: dict[str, tuple[str, ...]] = {
     'LibvirtDriver': ('_host', 'virtapi'),
     'Guest': ('name',),
     'ComputeVirtAPI': ('_compute',),
+    'NovaObject': ('indirection_api',),
     'ComputeManager': ('network_api',),
     # Nova's decorator hides the parameters
     'InstanceActionEvent': ('event_finish_with_failure',),
@@ -281,6 +300,20 @@ OPTIONS: dict[str, tuple[str, ...]] = {
 def version() -> str:
     """The release of Nova that is installed."""
     return importlib.metadata.version('nova')
+
+
+def join(files: Sequence[str]) -> None:
+    """Take part in Nova's RPC, in a program that is not nova-compute.
+
+    As ``main`` in nova/cmd/compute.py does before the service starts.
+
+    :param files: ``--config-file`` and ``--config-dir``
+    :raises cfg.Error: a file cannot be read
+    """
+    parse_args(['nova-compute', *files], configure_db=False)
+    priv_context.init(root_helper=shlex.split(root_helper()))
+    register_objects()
+    NovaObject.indirection_api = ConductorAPI()
 
 
 def monitor_interval() -> int:

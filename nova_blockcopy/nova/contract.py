@@ -3,6 +3,7 @@
 
 import inspect
 from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import Any
 
 from nova_blockcopy.nova import compat
@@ -103,10 +104,25 @@ def _callable(found: Any, name: str, wanted: tuple[str, ...]) -> Iterator[str]:
     if found is None:
         yield f'There is no {needed}.'
         return
-    parameters = inspect.signature(found).parameters
-    names = [name for name in parameters if name not in ('self', 'cls')]
-    if not _fits(names, wanted):
+    parameters = {
+        name: each
+        for name, each in inspect.signature(found).parameters.items()
+        if name not in ('self', 'cls')
+    }
+    names = list(parameters)
+    # a call without arguments, or one that Nova makes with arguments to pass
+    fits = _fits(names, wanted) if wanted else not _required(parameters)
+    if not fits:
         yield f'There is {name}({", ".join(names)}) in place of {needed}.'
+
+
+def _required(parameters: Mapping[str, inspect.Parameter]) -> list[str]:
+    return [
+        name
+        for name, each in parameters.items()
+        if each.default is each.empty
+        and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
+    ]
 
 
 def _fits(names: list[str], wanted: tuple[str, ...]) -> bool:

@@ -18,6 +18,7 @@ from nova_blockcopy.nova import database
 from nova_blockcopy.nova import memo
 from nova_blockcopy.nova import messages
 from nova_blockcopy.nova import novas_part
+from nova_blockcopy.nova import ownership
 from nova_blockcopy.nova import service
 from nova_blockcopy.records import journal
 from nova_blockcopy.runtime import log as logging
@@ -51,7 +52,7 @@ class Settler:
         # a question that waits for an answer keeps the others waiting
         to = channel.RpcChannel(context, record.peer, questions=1)
         try:
-            _check_ours(database.instance(context, record.guest), record)
+            ownership.check(database.instance(context, record.guest), record)
         except compat.InstanceNotFound:
             self._settle_deleted(context, record, to)
             return
@@ -217,25 +218,4 @@ def _check_idle(instance: Any) -> None:
     ):
         raise compat.MigrationError(
             reason=f'the instance is {" and ".join(filter(None, state))}.'
-        )
-
-
-def _check_ours(instance: Any, record: journal.Record) -> None:
-    """Pass if Nova has the instance on a host of this migration.
-
-    :raises MigrationError: Nova evacuates it or has evacuated it, and its
-        guest must not run twice
-    """
-    hosts = [compat.CONF.host]
-    if record.authority is model.Role.DESTINATION:
-        hosts.append(record.peer)
-    if instance.host not in hosts:
-        raise compat.MigrationError(
-            reason=f'the migration stopped in state {record.state}, and Nova '
-            f'has the instance on {instance.host} now; find out which guest '
-            f'and which disks of it are wanted.'
-        )
-    if instance.task_state not in database.IDLE:
-        raise compat.MigrationError(
-            reason=f'the instance is {instance.task_state}.'
         )

@@ -2,8 +2,10 @@
 """``limit``, ``abort`` and ``settle`` reach the engine, or say why not."""
 
 import contextlib
+import sys
 
 import ddt
+import fixtures
 
 from nova_blockcopy import exception
 from nova_blockcopy import model
@@ -53,7 +55,7 @@ class TestOrders(base.CliTestCase):
             self.assertEqual(1, self.run_it('limit', GUEST, '99'))
         self.assertIn('too large', self.err.getvalue())
 
-    @ddt.data(('limit', '5'), ('abort',), ('settle',))
+    @ddt.data(('limit', '5'), ('abort',))
     def test_no_nova_compute(self, command):
         self.begun()
         name, *more = command
@@ -125,6 +127,48 @@ class TestOrders(base.CliTestCase):
         with self.engine({'settled': False}, control.SERVICE):
             self.assertEqual(1, self.run_it('settle', GUEST))
         self.assertIn('Missing: no answer', self.err.getvalue())
+        self.assertIn('Source (this host): complete', self.out.getvalue())
+
+    def deputy(self, *script):
+        """Have another program than Nova's do it."""
+        program = self.directory / 'deputy'
+        program.write_text('\n'.join(['#!/bin/sh', *script]))
+        program.chmod(0o755)
+        self.useFixture(
+            fixtures.MockPatchObject(sys, 'executable', str(program))
+        )
+
+    def test_a_settlement_without_nova_compute(self):
+        self.begun()
+        self.site.files = ['--config-file=/etc/nova/other.conf']
+        asked = self.directory / 'asked'
+        self.deputy(
+            f'echo "$@" > {asked}',
+            'echo a warning of Nova',
+            'echo \'{"authority": "source"}\'',
+        )
+        said = self.said('settle', GUEST)
+        self.assertIn('nova-compute does not run on this host', said)
+        self.assertIn('The guest uses the disks of the source', said)
+        self.assertIn('Start it', said)
+        self.assertEqual(
+            '-W ignore -m nova_blockcopy.nova.deputy '
+            f'{GUEST} --config-file=/etc/nova/other.conf\n',
+            asked.read_text(),
+        )
+
+    @ddt.data(
+        ('echo \'{"reason": "no answer from host-b"}\'', 'no answer from'),
+        ('echo no module named nova >&2; exit 1', 'no module named nova'),
+        ('exec sleep 60', 'not over after 0.5 s'),
+        ('echo', 'gave no answer'),
+    )
+    @ddt.unpack
+    def test_a_settlement_that_fails_without_nova_compute(self, does, said):
+        self.begun()
+        self.deputy(does)
+        self.assertEqual(1, self.run_it('settle', GUEST, '--deadline', '0.5'))
+        self.assertIn(said, self.err.getvalue())
         self.assertIn('Source (this host): complete', self.out.getvalue())
 
     def test_what_runs_is_not_settled(self):
