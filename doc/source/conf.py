@@ -24,6 +24,8 @@ html_theme_options = {
     'display_badge': False,
     'show_other_versions': False,
 }
+html_static_path = ['_static']
+html_css_files = ['tables.css']
 openstackdocs_auto_name = False
 openstackdocs_pdf_link = False
 

@@ -61,14 +61,21 @@ def list_opts() -> Iterable[tuple[str, list[cfg.Opt]]]:
     ]
 
 
-def settings(conf: cfg.ConfigOpts, **overrides: Any) -> Settings:
+def settings(
+    conf: cfg.ConfigOpts,
+    *,
+    connection_uri: str = 'qemu:///system',
+    **overrides: Any,
+) -> Settings:
     """Take the options of one host with their present values.
 
+    :param connection_uri: of this host's own libvirt, which is no option:
+        nova-compute uses that of Nova
     :param overrides: values that replace configured ones, with the same checks
     :raises InvalidOption: a value is out of its bounds, or an override names
         no option
     """
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = {'connection_uri': connection_uri}
     for group, opts in list_opts():
         for opt in opts:
             given = ''

@@ -103,6 +103,7 @@ Possible values:
     cfg.IntOpt(
         'buf_size',
         default=0,
+        advanced=True,
         min=0,
         help="""
 Maximum of data in flight in one copy, in bytes.
@@ -119,6 +120,7 @@ Possible values:
     cfg.BoolOpt(
         'synchronous_writes',
         default=False,
+        advanced=True,
         help="""
 Make each write of the guest wait until the write has reached the base, too.
 A copy then becomes ready however much the guest writes, but the writes are

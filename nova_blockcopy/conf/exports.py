@@ -7,11 +7,11 @@ OPTS: list[cfg.Opt] = [
     cfg.HostAddressOpt(
         'export_address',
         default='127.0.0.1',
+        sample_default='<[libvirt] live_migration_inbound_addr, or my_ip>',
         help="""
 Address of this host at which it exports its disks to a destination. Use an
-address of the migration network that the destinations can reach. In
-nova-compute the default is ``[libvirt] live_migration_inbound_addr``, or else
-``[DEFAULT] my_ip``.
+address of the migration network that the destinations can reach. The default
+is ``[libvirt] live_migration_inbound_addr``, or else ``[DEFAULT] my_ip``.
 
 With ``export_tls`` the certificate of this host must be for this address. If
 the certificate is for a name, set the name here.
@@ -20,10 +20,11 @@ the certificate is for a name, set the name here.
     cfg.BoolOpt(
         'export_tls',
         default=False,
+        sample_default='<[libvirt] live_migration_with_native_tls>',
         help="""
 Encrypt exports with TLS 1.2 or newer, and serve only the destination of the
-migration, by the name in its certificate. Set the same value on both hosts. In
-nova-compute the default is ``[libvirt] live_migration_with_native_tls``.
+migration, by the name in its certificate. Set the same value on both hosts.
+The default is ``[libvirt] live_migration_with_native_tls``.
 
 The engine also encrypts the live migrations of memory that it runs itself:
 those outside of Nova, and that of a guest that returns to its source.

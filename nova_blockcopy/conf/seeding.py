@@ -27,6 +27,7 @@ OPTS: list[cfg.Opt] = [
     cfg.StrOpt(
         'delta_dir',
         default='/var/lib/nova-blockcopy/deltas',
+        sample_default='$state_path/blockcopy/deltas',
         help="""
 Directory of the deltas that seeded mode needs while a guest moves.
 
@@ -35,13 +36,14 @@ room for all its writes during a migration. On the destination this directory
 holds a delta of a later round until the delta is merged into the base.
 
 The directory must be on a disk of this host, and must survive a reboot. The
-user that QEMU runs as must have access to it. In nova-compute the default is
-``blockcopy/deltas`` below ``[DEFAULT] state_path``.
+user that QEMU runs as must have access to it. ``$state_path`` is that of Nova,
+in ``[DEFAULT]``.
 """,
     ),
     cfg.IntOpt(
         'delta_min_free',
         default=1024,
+        advanced=True,
         min=0,
         help="""
 Minimum of free space in ``delta_dir``, in MiB. If either host has less when a
@@ -93,6 +95,7 @@ guest writes faster than the disks are copied.
     cfg.IntOpt(
         'seed_workers',
         default=4,
+        advanced=True,
         min=1,
         max=16,
         help='Number of pieces of the disks of one guest that the destination '
@@ -133,6 +136,7 @@ Without ``export_tls``, everything is compared: this option counts as ``full``.
     cfg.BoolOpt(
         'verify_backing',
         default=True,
+        advanced=True,
         help="""
 Compare the checksums of the backing files on both hosts before a disk with a
 backing file moves. Only the top layer is copied, so the guest would read wrong

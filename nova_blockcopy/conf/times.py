@@ -7,6 +7,7 @@ OPTS: list[cfg.Opt] = [
     cfg.FloatOpt(
         'poll_interval',
         default=0.5,
+        advanced=True,
         min=0.05,
         max=60,
         help="""
@@ -17,6 +18,7 @@ one another faster, because a small copy ends soon.
     cfg.IntOpt(
         'call_timeout',
         default=60,
+        advanced=True,
         min=1,
         help="""
 Seconds that one short act on this host may take: a libvirt call of a copy
@@ -28,6 +30,7 @@ rpc_response_timeout`` of Nova instead.
     cfg.IntOpt(
         'stall_timeout',
         default=300,
+        advanced=True,
         min=1,
         help="""
 Seconds after which the seeding or the copies of a guest fail if none of them
@@ -47,6 +50,7 @@ migration is undone. 0 means no limit.
     cfg.IntOpt(
         'pivot_timeout',
         default=120,
+        advanced=True,
         min=1,
         help="""
 Seconds that the pivot of all disks of a guest may take. If a copy fails after
@@ -57,12 +61,14 @@ this second copy does not count.
     cfg.IntOpt(
         'switchover_timeout',
         default=1800,
+        advanced=True,
         min=1,
         help="""
 Seconds that a live migration of memory by the engine itself may take: outside
 of Nova, and of a guest that returns to its source. After that time the engine
 aborts the migration of memory, and the guest goes on where it was. The
-switchover in nova-compute has the limits of Nova.
+switchover in nova-compute has the limits of Nova. If an instance is deleted
+while it moves, nova-compute waits as long for the end of the migration.
 """,
     ),
 ]

@@ -14,7 +14,7 @@ from nova_blockcopy.conf import copies
 class Settings:
     """All options of one host.
 
-    The help of each option gives its unit.
+    The help of each option gives its unit. ``connection_uri`` is no option.
     """
 
     block_migration_bandwidth: int = 0
@@ -31,7 +31,7 @@ class Settings:
     seed_workers: int = 4
     keep_seeded: int = 0
     verify: model.Verify = model.Verify.SAMPLE
-    connection_uri: str = 'qemu:///system'
+    connection_uri: str
     image_dirs: tuple[str, ...]
     journal_dir: str
     export_address: str

@@ -64,7 +64,7 @@ class Table(SphinxDirective):
 
 class StateTable(Table):
     header = ('State', 'Meaning', 'May be followed by', 'Can be undone')
-    widths = '12 48 28 12'
+    widths = '12 46 26 16'
 
     def rows(self) -> Iterable[tuple[str, ...]]:
         self.depend_on(states.__file__)
@@ -81,7 +81,7 @@ class StateTable(Table):
                 f'``{state}``',
                 ' '.join(doc).strip(),
                 ', '.join(following) or 'nothing',
-                'yes' if state in states.REVERSIBLE else 'no',
+                _undo(state),
             )
 
 
@@ -138,6 +138,15 @@ class ModuleTables(Table):
                     f'``{path.stem}``',
                     _summary(ast.get_docstring(module), str(path)),
                 )
+
+
+def _undo(state: states.State) -> str:
+    """Whether a migration in a state can be undone, in words."""
+    if state in states.REVERSIBLE:
+        return 'yes'
+    if states.can_undo(state):
+        return 'while no disk has pivoted'
+    return 'no'
 
 
 def _summary(doc: str | None, of: str) -> str:

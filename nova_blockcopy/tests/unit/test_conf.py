@@ -5,6 +5,7 @@ import configparser
 import dataclasses
 import importlib.metadata
 import pathlib
+import re
 import subprocess
 import sysconfig
 
@@ -16,6 +17,8 @@ from nova_blockcopy import bandwidth
 from nova_blockcopy import conf
 from nova_blockcopy import exception
 from nova_blockcopy import model
+from nova_blockcopy.conf import nova
+from nova_blockcopy.conf import times
 from nova_blockcopy.drivers import libvirt_api
 from nova_blockcopy.drivers import virsh
 from nova_blockcopy.runtime import privsep
@@ -47,10 +50,16 @@ class TestSettings(base.TestCase):
         )
 
     def test_every_option_is_a_setting(self):
+        fields = {field.name for field in dataclasses.fields(conf.Settings)}
         self.assertEqual(
             sorted(opt.dest for _group, opt in all_options()),
-            sorted(field.name for field in dataclasses.fields(conf.Settings)),
+            sorted(fields - {'connection_uri'}),
         )
+
+    def test_the_libvirt_of_nova_is_no_option(self):
+        options = self.options('[blockcopy]\nconnection_uri = test:///x\n')
+        settings = conf.settings(options, connection_uri='qemu:///session')
+        self.assertEqual('qemu:///session', settings.connection_uri)
 
     def test_defaults_of_options_and_settings_agree(self):
         options = {opt.dest: opt.default for _group, opt in all_options()}
@@ -202,6 +211,79 @@ class TestSettings(base.TestCase):
         opts[0].default = 'changed'
         self.assertEqual(0, conf.settings(self.options()).copy.bandwidth)
         self.assertEqual('libvirt', group)
+
+
+class TestReference(base.TestCase):
+    """The reference has what nova-compute really uses."""
+
+    def in_nova(self, **libvirt):
+        options = cfg.ConfigOpts()
+        nova.register_opts(options)
+        conf.register_opts(options)
+        options([])
+        options.set_override('state_path', '/state')
+        options.set_override('my_ip', '192.0.2.9')
+        for name, value in libvirt.items():
+            options.set_override(name, value, group='libvirt')
+        nova.set_defaults(options)
+        return options
+
+    def test_the_default_of_each_option(self):
+        options = self.in_nova(live_migration_with_native_tls=True)
+        for group, opt in all_options():
+            value = options[group][opt.dest]
+            if opt.sample_default is None:
+                self.assertEqual(opt.default, value, opt.dest)
+            elif not opt.sample_default.startswith('<'):
+                shown = opt.sample_default.replace('$state_path', '/state')
+                self.assertEqual(shown, value)
+
+    def test_a_default_that_is_another_option(self):
+        given = {
+            'live_migration_with_native_tls': True,
+            'live_migration_inbound_addr': '192.0.2.10',
+        }
+        shown = {
+            opt.dest: opt.sample_default.strip('<>')
+            for _group, opt in all_options()
+            if (opt.sample_default or '').startswith('<')
+        }
+        options = self.in_nova(**given)
+        self.assertEqual('192.0.2.9', self.in_nova().blockcopy.export_address)
+        self.assertIn(', or my_ip', shown['export_address'])
+        for name, text in shown.items():
+            source = text.removeprefix('[libvirt] ').partition(',')[0]
+            self.assertEqual(given[source], options.blockcopy[name])
+
+    def test_the_page_has_each_time_limit_with_its_default(self):
+        page = (PROJECT / 'doc/source/configuration/index.rst').read_text()
+        rows = dict(
+            re.findall(
+                r'(?m)^   \* - ``\[blockcopy\] (\w+)``\n     - (\d+)', page
+            )
+        )
+        self.assertEqual(
+            {
+                opt.dest: str(opt.default)
+                for opt in times.OPTS
+                if opt.dest.endswith('_timeout')
+            },
+            rows,
+        )
+        for opt in nova.OPTS['libvirt'] + nova.OPTS['']:
+            if opt.dest.endswith('timeout'):
+                self.assertRegex(
+                    page, rf'\] {opt.dest}``\n     - {opt.default}\b'
+                )
+
+    def test_the_page_names_only_options_that_there_are(self):
+        page = (PROJECT / 'doc/source/configuration/index.rst').read_text()
+        table = page.partition('* - Option\n')[2].partition('all others')[0]
+        named = set(re.findall(r'``(\w+)``', table))
+        self.assertLess(10, len(named))
+        self.assertEqual(
+            set(), named - {opt.dest for _group, opt in all_options()}
+        )
 
 
 class TestPackaging(base.TestCase):
