@@ -10,7 +10,7 @@ import ddt
 import fixtures
 import nova.conf
 import testtools
-from nova import utils  # type: ignore[attr-defined]
+from nova import utils
 from nova.virt.libvirt import driver
 from oslo_config import cfg
 from oslo_messaging.rpc import client
