@@ -7,6 +7,7 @@ The source decides on its disks. The destination decides on the bases.
 
 import dataclasses
 from collections.abc import Collection
+from collections.abc import Iterator
 from collections.abc import Mapping
 
 from nova_blockcopy import exception
@@ -141,30 +142,47 @@ def select(
     :raises DiskRefused: a disk can neither move nor be left alone
     :raises Refused: no disk has a base
     """
+    for error in objections(guest, disks, wanted, shared):
+        raise error
+    return Selection(
+        moves=tuple(target for target in disks if target in wanted),
+        left_alone=tuple(
+            _leave(guest, disk, shared)
+            for disk in disks.values()
+            if disk.target not in wanted
+        ),
+        shared=shared,
+    )
+
+
+def objections(
+    guest: str,
+    disks: Mapping[str, model.Disk],
+    wanted: Collection[str],
+    shared: Mapping[str, str],
+) -> Iterator[exception.Refused]:
+    """All errors for which :func:`select` raises the first one."""
     for target in (*wanted, *shared):
         if target not in disks:
-            raise exception.DiskNotFound(
+            yield exception.DiskNotFound(
                 guest=guest,
                 disk=target,
                 disks=', '.join(disks) or 'none',
             )
     if not wanted:
-        raise exception.Refused(
+        yield exception.Refused(
             f'Guest "{guest}" has nothing to move: none of its disks '
             f'({", ".join(disks)}) has a base. Create a base for each local '
             f'disk, and name it.'
         )
-    left_alone = []
     for disk in disks.values():
-        if disk.target in wanted:
-            _check_movable(guest, disk)
-        else:
-            left_alone.append(_leave(guest, disk, shared))
-    return Selection(
-        moves=tuple(target for target in disks if target in wanted),
-        left_alone=tuple(left_alone),
-        shared=shared,
-    )
+        try:
+            if disk.target in wanted:
+                _check_movable(guest, disk)
+            else:
+                _leave(guest, disk, shared)
+        except exception.DiskRefused as e:
+            yield e
 
 
 def _leave(
@@ -220,6 +238,26 @@ def _unexportable(source: model.Image) -> str | None:
     if source.backing and source.format is model.ImageFormat.RAW:
         return 'a raw image cannot have a backing file'
     return None
+
+
+def is_made_on_each(disk: model.Disk) -> bool:
+    """Whether each host makes the backing file of a disk by itself.
+
+    See :func:`is_name_of_made`.
+    """
+    below = disk.layers[1:]
+    return bool(below) and is_name_of_made(below[0].path)
+
+
+def is_name_of_made(backing: str) -> bool:
+    """Whether each host makes a backing file by itself, by the file's name.
+
+    Nova formats the backing file of an ephemeral disk or a swap disk anew on
+    each host, with new identifiers, so no two of them are equal. An overlay
+    on the backing file of another host would be damaged. The engine
+    therefore copies such a disk as a whole.
+    """
+    return backing.rpartition('/')[2].startswith(('ephemeral', 'swap'))
 
 
 def move(

@@ -255,6 +255,19 @@ def prepare(directory: str) -> None:
     directories.prepare_as_root(directory, 'delta_dir', directories.PASSABLE)
 
 
+def examine(directory: str, least: int) -> None:
+    """Check what :func:`prepare` would find, and change nothing.
+
+    :param least: free space that is needed, in MiB
+    :raises UnsafeDirectory: another user could replace it, or write there
+    :raises NoRoom: less is free
+    :raises DeltaDirRefused: the file system has no direct I/O
+    """
+    nearest = directories.examine(directory, 'delta_dir')
+    check_room(nearest, least)
+    check_direct(nearest)
+
+
 def check_room(
     directory: str, least: int, moves: Iterable[model.Move] = ()
 ) -> None:

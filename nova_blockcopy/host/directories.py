@@ -121,6 +121,27 @@ def _prepare(
         ) from e
 
 
+def examine(path: str, option: str) -> str:
+    """Check what :func:`prepare_as_root` would find, and change nothing.
+
+    :param option: the option that names the directory
+    :returns: the directory, or the lowest one above that exists
+    :raises UnsafeDirectory: another user could replace it, or write there
+    """
+    try:
+        place = look(path)
+        reason = unusable(
+            *(place, PASSABLE), (0, os.geteuid()), (0, os.getegid())
+        )
+    except OSError as e:
+        reason = f'{e.filename}: {e.strerror}. Give this user the right.'
+    if reason:
+        raise exception.UnsafeDirectory(
+            path=path, option=option, reason=reason
+        )
+    return (place.itself or place.above[0]).path
+
+
 def look(path: str) -> Place:
     """Look at a directory and at those above it. Changes nothing.
 

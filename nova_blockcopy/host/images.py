@@ -21,6 +21,7 @@ from typing import IO
 from typing import Any
 
 from nova_blockcopy import exception
+from nova_blockcopy import extents
 from nova_blockcopy import model
 from nova_blockcopy.host import access
 from nova_blockcopy.host import boot
@@ -237,6 +238,18 @@ def data_extents(path: str) -> tuple[model.Extent, ...]:
             first = found.pop().offset
         found.append(model.Extent(offset=first, length=end - first))
     return tuple(found)
+
+
+def to_copy(
+    image: model.Image, size: int, *, content: bool
+) -> tuple[model.Extent, ...]:
+    """Return the extents of an image that a round of seeding copies.
+
+    :param size: bytes that a guest sees
+    :param content: copy what a guest reads, with all layers below
+    :raises ImageError: the image cannot be read
+    """
+    return extents.outside(size, ()) if content else data_extents(image.path)
 
 
 @privsep.lasting

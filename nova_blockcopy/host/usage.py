@@ -2,6 +2,7 @@
 """The space that images occupy on this host."""
 
 import os
+import pathlib
 from collections.abc import Iterable
 
 from nova_blockcopy import model
@@ -20,6 +21,21 @@ def total(images: Iterable[tuple[model.Image, int]]) -> int | None:
         return sum(_allocated(image, size) for image, size in images)
     except OSError:
         return None
+
+
+def free(path: str) -> int | None:
+    """Return the bytes that are free where a directory is, or will be.
+
+    :returns: None if the file system cannot be asked
+    """
+    place = pathlib.Path(path)
+    try:
+        while not place.exists():
+            place = place.parent
+        found = os.statvfs(place)
+    except OSError:
+        return None
+    return found.f_bavail * found.f_frsize
 
 
 def _allocated(image: model.Image, size: int) -> int:

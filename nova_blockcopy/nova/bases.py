@@ -9,6 +9,7 @@ import os
 from typing import Any
 
 from nova_blockcopy import model
+from nova_blockcopy import plan
 from nova_blockcopy.nova import compat
 
 
@@ -68,15 +69,9 @@ def request(
 def is_made_here(info: dict[str, Any]) -> bool:
     """Whether each host makes the backing file of a disk by itself.
 
-    Nova formats the backing file of an ephemeral disk or a swap disk anew on
-    each host, with new identifiers, so no two of them are equal. An overlay
-    on the backing file of another host would be damaged. The engine
-    therefore copies such a disk as a whole.
-
     :param info: the disk's entry in Nova's disk info
     """
-    name = os.path.basename(info['backing_file'] or '')
-    return name.startswith(('ephemeral', 'swap'))
+    return plan.is_name_of_made(info['backing_file'] or '')
 
 
 def left_to_nova(disks: list[dict[str, Any]]) -> list[dict[str, Any]]:

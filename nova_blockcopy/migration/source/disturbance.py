@@ -48,34 +48,33 @@ def _reasons(
         )
     for move in moves:
         yield from filter(None, [_changed(seen, move)])
-    yield from filter(None, [busy(guest, seen)])
+    yield from busy(guest, seen)
     yield from filter(None, [_other_disks(guest, seen, selection)])
 
 
-def busy(guest: str, seen: sight.Sight) -> str | None:
-    """Say which job or record keeps a guest from being migrated."""
+def busy(guest: str, seen: sight.Sight) -> Iterator[str]:
+    """Say which jobs and records keep a guest from being migrated."""
     for target, kind in seen.block_jobs.items():
-        return (
+        yield (
             f'disk {target} has a {kind}. Wait until that job ends, or abort '
             f'it with "virsh blockjob {guest} {target} --abort".'
         )
     if seen.snapshots:
-        return (
+        yield (
             f'it has the snapshot {", ".join(seen.snapshots)}, with which '
             f'libvirt migrates no guest. Delete the snapshot, or only '
             f'libvirt\'s record of it with "virsh snapshot-delete {guest} '
             f'NAME --metadata".'
         )
     if seen.checkpoints:
-        return (
+        yield (
             f'it has the checkpoint {", ".join(seen.checkpoints)}, and '
             f'libvirt forgets checkpoints when a guest moves. Delete each '
             f'with "virsh checkpoint-delete {guest} NAME". The next backup is '
             f'then a full one.'
         )
     if seen.domain_job not in (None, hypervisor.MIGRATION):
-        return f'it has a job ({seen.domain_job}). Wait until that job ends.'
-    return None
+        yield f'it has a job ({seen.domain_job}). Wait until that job ends.'
 
 
 def _changed(seen: sight.Sight, move: model.Move) -> str | None:

@@ -4,6 +4,7 @@
 from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import states
+from nova_blockcopy.migration import objections
 from nova_blockcopy.records import journal
 from nova_blockcopy.states import State
 
@@ -37,7 +38,7 @@ def why_not_seeded(error: exception.BlockCopyError) -> BaseException | None:
     All steps were undone in that case. A stuck migration never begins anew.
     Space that runs out after the first check is another error.
     """
-    if isinstance(error, (exception.NoRoom, exception.UnsafeDirectory)):
+    if isinstance(error, objections.AGAINST_SEEDING):
         return error
     if isinstance(error, exception.GuestEnded):
         return None

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The checks on the source: which guests and disks can leave this host."""
 
+from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Mapping
 
 from nova_blockcopy import certificate
@@ -45,26 +47,38 @@ class Readiness:
             QEMU is too old, the copy driver is unknown, or the exports are not
             configured
         """
-        plan.check_versions(self.host, self._here.versions())
-        # an undo merges deltas by the copy driver
-        drivers.load(self._settings, self._here.connect)
-        self._check_encryption()
+        for check in self.checks():
+            check()
         found = self._here.guest(guest)
-        power = found.power()
-        if power not in _MOVABLE:
-            raise exception.GuestNotRunning(
-                guest=guest, host=self.host, power=power
-            )
+        self.check_power(found)
         return found
 
-    def _check_encryption(self) -> None:
-        wanted = self._settings
-        plan.check_encryption(
-            self.host,
-            tls=wanted.export_tls,
-            allow_plaintext=wanted.allow_plaintext,
+    def checks(self) -> tuple[Callable[[], object], ...]:
+        """The checks of this host alone. Each raises its own reason."""
+        return (
+            lambda: plan.check_versions(self.host, self._here.versions()),
+            # an undo merges deltas by the copy driver
+            lambda: drivers.load(self._settings, self._here.connect),
+            lambda: plan.check_encryption(
+                self.host,
+                tls=self._settings.export_tls,
+                allow_plaintext=self._settings.allow_plaintext,
+            ),
+            lambda: certificates.check(
+                self.host, self._settings, model.Side.SERVER
+            ),
         )
-        certificates.check(self.host, wanted, model.Side.SERVER)
+
+    def check_power(self, guest: hypervisor.Guest) -> None:
+        """Pass if a guest is in a state in which it can leave this host.
+
+        :raises GuestNotRunning: it is not
+        """
+        power = guest.power()
+        if power not in _MOVABLE:
+            raise exception.GuestNotRunning(
+                guest=guest.name, host=self.host, power=power
+            )
 
     def peer(self, peer: str) -> None:
         """Pass if exports can be kept for one destination.
@@ -100,12 +114,18 @@ class Readiness:
         """
         seen = sight.look(guest)
         selection = plan.select(guest.name, seen.disks, tuple(bases), shared)
-        reason = disturbance.busy(guest.name, seen)
-        if reason is not None:
-            raise exception.GuestBusy(
+        for error in self.busy(guest, seen):
+            raise error
+        return selection
+
+    def busy(
+        self, guest: hypervisor.Guest, seen: sight.Sight
+    ) -> Iterator[exception.GuestBusy]:
+        """An error for each job and record with which a guest stays."""
+        for reason in disturbance.busy(guest.name, seen):
+            yield exception.GuestBusy(
                 guest=guest.name, host=self.host, reason=reason
             )
-        return selection
 
     def offer(
         self,

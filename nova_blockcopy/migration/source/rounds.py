@@ -65,10 +65,7 @@ class Rounds:
             move.disk, image, content=move.by_content and not delta
         )
         size = export.size_bytes
-        if export.content:
-            found = extents.outside(size, ())
-        else:
-            found = images.data_extents(image.path)
+        found = images.to_copy(image, size, content=export.content)
         if found and image.format is model.ImageFormat.QCOW2:
             # without the hole that an earlier export has left at the end
             size = min(size, found[-1].offset + found[-1].length)
