@@ -13,6 +13,7 @@ from nova_blockcopy.migration import peer
 from nova_blockcopy.migration.destination import copying
 from nova_blockcopy.migration.destination import dispatcher
 from nova_blockcopy.migration.destination import host
+from nova_blockcopy.migration.destination import surroundings
 from nova_blockcopy.migration.destination import trust
 from nova_blockcopy.migration.source import recovery
 from nova_blockcopy.migration.source import remote
@@ -82,6 +83,7 @@ class Destination:
             settings=self.at.settings,
             journal=self.at.journal,
             trust=trust.Everything(),
+            surroundings=surroundings.Unknown(),
         )
         for disk in copying.Copying(here, page).group.look():
             if not disk.ready:

@@ -30,6 +30,10 @@ SERVICE = 'nova-compute'
 #: ``settled`` whether that has succeeded.
 SETTLE = 'settle'
 
+#: Have nova-compute pass a ``message`` on to the host ``to``. Only messages
+#: that change nothing are passed on.
+RELAY = 'relay'
+
 _DIRECTORY = 'control'
 #: Asks only whether somebody listens.
 _HELLO = {'operation': 'hello'}

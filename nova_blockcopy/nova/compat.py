@@ -81,6 +81,7 @@ get_admin_context = _get(nova.context, 'get_admin_context')
 add_instance_fault = _get(compute_utils, 'add_instance_fault_from_exc')
 create_volume = _get(lvm, 'create_volume')
 list_volumes = _get(lvm, 'list_volumes')
+volume_group_info = _get(lvm, 'get_volume_group_info')
 remove_volumes = _get(lvm, 'remove_volumes')
 instance_path = _get(utils, 'get_instance_path')
 MIGRATING = _get(task_states, 'MIGRATING')
@@ -228,6 +229,7 @@ FUNCTIONS: dict[str, tuple[str, ...]] = {
     ),
     'create_volume': ('vg', 'lv', 'size'),
     'list_volumes': ('vg',),
+    'volume_group_info': ('vg',),
     'remove_volumes': ('paths',),
     'instance_path': ('instance',),
 }

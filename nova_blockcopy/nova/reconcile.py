@@ -26,6 +26,7 @@ from nova_blockcopy.nova import database
 from nova_blockcopy.nova import guards
 from nova_blockcopy.nova import memo
 from nova_blockcopy.nova import patience as patiences
+from nova_blockcopy.nova import relay
 from nova_blockcopy.nova import service
 from nova_blockcopy.nova import settlement
 from nova_blockcopy.records import journal
@@ -133,6 +134,8 @@ class Reconciler:
 
     def _obey(self, message: peer.Message) -> peer.Message:
         """Answer an order of an operator to this process."""
+        if peer.operation_of(message) == control.RELAY:
+            return relay.answer(message)
         return peer.answered(
             control.SETTLE, lambda: {'settled': self._settle_now(message)}
         )

@@ -30,6 +30,7 @@ from nova_blockcopy.nova import messages
 from nova_blockcopy.nova import preparation
 from nova_blockcopy.nova import request
 from nova_blockcopy.nova import settings
+from nova_blockcopy.nova import surroundings
 from nova_blockcopy.nova import trust
 from nova_blockcopy.records import expected
 from nova_blockcopy.records import journal
@@ -74,6 +75,7 @@ class Service:
             self._here,
             self.settings,
             trust.Trust(host, self.preparations, endpoint, _places()),
+            surroundings.Surroundings(self.kept, self.check_volumes),
         )
 
     # -- both hosts ------------------------------------------------------

@@ -14,6 +14,7 @@ from nova_blockcopy.host import hypervisor
 from nova_blockcopy.migration import peer
 from nova_blockcopy.migration.destination import host as hosts
 from nova_blockcopy.migration.destination import operations
+from nova_blockcopy.migration.destination import surroundings
 from nova_blockcopy.migration.destination import trust
 from nova_blockcopy.records import journal
 
@@ -43,6 +44,7 @@ class Dispatcher:
 
     :param here: this host's libvirt
     :param trusted: the caller's decisions about sources
+    :param known: the caller's knowledge of this host
     """
 
     def __init__(
@@ -50,12 +52,14 @@ class Dispatcher:
         here: hypervisor.Hypervisor,
         settings: conf.Settings,
         trusted: trust.Trust | None = None,
+        known: surroundings.Surroundings | None = None,
     ) -> None:
         self._host = hosts.Host(
             here=here,
             settings=settings,
             journal=journal.Journal(settings.journal_dir),
             trust=trusted or trust.Everything(),
+            surroundings=known or surroundings.Unknown(),
         )
         #: By guest and migration; the one that was asked for last is last.
         self._arrivals: collections.OrderedDict[tuple[str, str], _Arrival] = (

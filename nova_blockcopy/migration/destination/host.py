@@ -5,18 +5,23 @@ import dataclasses
 
 from nova_blockcopy import conf
 from nova_blockcopy.host import hypervisor
+from nova_blockcopy.migration.destination import surroundings
 from nova_blockcopy.migration.destination import trust
 from nova_blockcopy.records import journal
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
-    """This host's libvirt, options and journal, and its trust in sources."""
+    """This host's libvirt, options and journal, and its trust in sources.
+
+    ``surroundings`` are the caller's knowledge of this host.
+    """
 
     here: hypervisor.Hypervisor
     settings: conf.Settings
     journal: journal.Journal
     trust: trust.Trust
+    surroundings: surroundings.Surroundings
 
     @property
     def name(self) -> str:

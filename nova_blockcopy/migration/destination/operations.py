@@ -9,6 +9,7 @@ must survive this process.
 import threading
 from typing import Any
 
+from nova_blockcopy import appraisal
 from nova_blockcopy import events
 from nova_blockcopy import exception
 from nova_blockcopy import model
@@ -28,6 +29,7 @@ from nova_blockcopy.migration.destination import copying
 from nova_blockcopy.migration.destination import homecoming
 from nova_blockcopy.migration.destination import host as hosts
 from nova_blockcopy.migration.destination import preparation
+from nova_blockcopy.migration.destination import survey
 from nova_blockcopy.migration.destination import totals
 from nova_blockcopy.migration.destination import way_back
 from nova_blockcopy.migration.destination import worker
@@ -102,6 +104,14 @@ class Operations:
             return wire.pack(moves)
 
         return self._worker.begin('prepare', prepare, alone=not dry_run)
+
+    def appraise(self, *, question: appraisal.Question) -> peer.Message:
+        """Look at the host before there are bases, and change nothing."""
+        looking = survey.Survey(self._host, self._page.guest, question)
+        return self._worker.begin(
+            *('appraise', lambda _cancelled: wire.pack(looking.look())),
+            alone=False,
+        )
 
     def received(self) -> peer.Message:
         """Tell the extents of each base that an earlier attempt has filled."""

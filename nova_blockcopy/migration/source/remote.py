@@ -6,6 +6,7 @@ import threading
 import time
 from typing import Any
 
+from nova_blockcopy import appraisal
 from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import progress
@@ -99,6 +100,14 @@ class RemoteDestination:
             moves = wire.unpack(answer, tuple[model.Move, ...])
         offers.check_answer(offer, moves)
         return moves
+
+    def appraise(
+        self, question: appraisal.Question, cancelled: threading.Event
+    ) -> appraisal.Side:
+        """Have the destination look whether a guest could come."""
+        answer = self._run('appraise', cancelled, question=wire.pack(question))
+        with peer.understood('appraise'):
+            return wire.unpack(answer, appraisal.Side)
 
     def received(self) -> dict[str, tuple[model.Extent, ...]]:
         """The extents of each base that an earlier attempt has filled."""

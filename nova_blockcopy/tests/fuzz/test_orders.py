@@ -37,6 +37,25 @@ _VALUES: dict[str, dict[str, Any]] = {
         'mode': 'seeded',
         'dry_run': False,
     },
+    'appraise': {
+        'question': {
+            'name': 'guest',
+            'peer': 'host-a',
+            'home': {'uri': world.HOME, 'migrate_uri': ''},
+            'rehearsal': {'address': '127.0.0.1', 'port': 1, 'word': 'w'},
+            'tls': False,
+            'mode': 'seeded',
+            'needs': [
+                {
+                    'disk': 'vda',
+                    'path': '/x',
+                    'kind': 'file',
+                    'size_bytes': 1,
+                    'travel_bytes': 1,
+                }
+            ],
+        }
+    },
     'seed': {'seeds': _SEEDS, 'bandwidth': 0},
     'digest': {
         'seed': _SEEDS[0],

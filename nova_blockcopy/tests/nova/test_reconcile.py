@@ -58,6 +58,38 @@ class TestReconcile(reconcile_base.ReconcileTestCase):
         )
         return peer.ask(channel, control.SETTLE, guest)
 
+    def relay(self, to=base.THERE, **message):
+        channel = control.Local(
+            self.engine.settings.journal_dir, control.SERVICE, 30.0
+        )
+        return peer.ask(
+            *(channel, control.RELAY, samples.UUID),
+            to=to,
+            message={'guest': samples.UUID, 'migration': 'm1', **message},
+        )
+
+    def test_a_question_of_a_command_is_passed_on(self):
+        self.start_it()
+        answer = self.relay(operation='status')['answer']
+        self.assertEqual(
+            ('off', True), (answer['power'], answer['task']['done'])
+        )
+
+    def test_a_host_that_gives_a_command_no_answer(self):
+        self.start_it()
+        error = self.assertRaises(
+            exception.PeerError, self.relay, 'host-c', operation='status'
+        )
+        self.assertIn('no answer from host-c', str(error))
+
+    def test_an_order_of_a_command_is_not_passed_on(self):
+        self.start_it()
+        for operation in ('discard', 'pivot', ''):
+            error = self.assertRaises(
+                exception.PeerError, self.relay, operation=operation
+            )
+            self.assertIn('only appraise and status', str(error))
+
     def test_an_operator_has_it_tried_now(self):
         self.patch(reconcile, '_PAUSE', 3600)
         self.silences = 1
