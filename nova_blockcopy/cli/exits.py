@@ -19,6 +19,10 @@ class Exit(enum.IntEnum):
     NO_ENGINE = 4
     #: The person said no.
     DECLINED = 5
+    #: ``plan``: a host refuses the migration.
+    REFUSED = 6
+    #: ``plan``: nothing is known against it, but a host was not asked.
+    UNKNOWN = 7
     #: The configuration cannot be read.
     BROKEN = 255
 

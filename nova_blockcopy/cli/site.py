@@ -9,10 +9,12 @@ from oslo_config import cfg
 
 from nova_blockcopy import conf
 from nova_blockcopy import exception
+from nova_blockcopy import model
 from nova_blockcopy.cmd import account
 from nova_blockcopy.cmd import configuration
 from nova_blockcopy.cmd import helper
 from nova_blockcopy.cmd import journals
+from nova_blockcopy.cmd import libvirt_port
 from nova_blockcopy.host import hypervisor
 from nova_blockcopy.migration import control
 from nova_blockcopy.records import journal
@@ -26,15 +28,21 @@ class Site:
 
     :param settings: those of nova-compute
     :param name: this host's name in Nova
+    :param options: those of Nova
     :param files: the arguments that name the files of nova-compute
     """
 
     def __init__(
-        self, settings: conf.Settings, name: str, files: Sequence[str] = ()
+        self,
+        settings: conf.Settings,
+        name: str,
+        options: cfg.ConfigOpts,
+        files: Sequence[str] = (),
     ) -> None:
         self.files = files
         self.settings = settings
         self.name = name
+        self._options = options
         self.journal = journal.Journal(settings.journal_dir)
         self.reports = report.Reports(settings.journal_dir)
 
@@ -71,6 +79,15 @@ class Site:
             directory=self.settings.journal_dir,
         )
 
+    @property
+    def home(self) -> model.Endpoint:
+        """How the libvirt of another host reaches this host."""
+        return self.endpoint(libvirt_port.own_address(self._options))
+
+    def endpoint(self, address: str) -> model.Endpoint:
+        """How a libvirt reaches that of another host."""
+        return libvirt_port.endpoint(self._options, address)
+
     def serves(self) -> bool:
         """Whether a nova-compute of this host takes orders."""
         return control.attended(self.settings.journal_dir, control.SERVICE)
@@ -99,4 +116,4 @@ def of(options: cfg.ConfigOpts, argv: Sequence[str]) -> Site:
         os.setgid(nova_compute.gid)
         os.setuid(nova_compute.uid)
         privsep.context.set_client_mode(True)
-    return Site(settings, options.host, nova_conf.arguments(options))
+    return Site(settings, options.host, options, nova_conf.arguments(options))

@@ -5,6 +5,7 @@ from oslo_config import cfg
 from oslo_upgradecheck import upgradecheck
 from oslo_utils import netutils
 
+from nova_blockcopy import model
 from nova_blockcopy.cmd import answers
 from nova_blockcopy.host import reach
 
@@ -16,15 +17,32 @@ _URIS = {
 }
 
 
-def uri(options: cfg.ConfigOpts) -> str:
-    """Return the URI by which another host's libvirt reaches this one.
+def own_address(options: cfg.ConfigOpts) -> str:
+    """Return the address at which another host finds this host's libvirt."""
+    return str(options.libvirt.live_migration_inbound_addr or options.host)
 
+
+def endpoint(options: cfg.ConfigOpts, address: str) -> model.Endpoint:
+    """Return how a libvirt reaches that of another host, as Nova does.
+
+    See ``_migrate_uri`` in Nova's nova/virt/libvirt/driver.py.
+
+    :param address: of the other host
+    """
+    return model.Endpoint(
+        uri=uri(options, address),
+        migrate_uri=f'tcp://{netutils.escape_ipv6(address)}',
+    )
+
+
+def uri(options: cfg.ConfigOpts, address: str) -> str:
+    """Return the URI by which a libvirt reaches that of another host.
+
+    :param address: of the other host
     :returns: '' if Nova has none for the ``virt_type``
     """
     known = options.libvirt
-    host = netutils.escape_ipv6(
-        known.live_migration_inbound_addr or options.host
-    )
+    host = netutils.escape_ipv6(address)
     if known.live_migration_uri:
         return str(known.live_migration_uri % host)
     scheme = known.live_migration_scheme or 'tcp'
@@ -33,7 +51,7 @@ def uri(options: cfg.ConfigOpts) -> str:
 
 def result(options: cfg.ConfigOpts) -> upgradecheck.Result:
     """Connect to the port of this host's libvirt, at its own address."""
-    known = uri(options)
+    known = uri(options, own_address(options))
     fault = reach.fault(known, _TIMEOUT)
     if fault:
         return answers.failure(

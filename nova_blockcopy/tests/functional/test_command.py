@@ -35,15 +35,21 @@ _BYTES = {'B': 1, 'KiB': 2**10, 'MiB': 2**20, 'GiB': 2**30}
 
 
 class CommandTestCase(base.TestCase):
+    #: ``block_migration_bandwidth`` in nova.conf.
+    limit = 0
+
     def argv(self, at, *arguments):
         """The command on a host, with that host's nova.conf."""
         path = at.home / 'nova.conf'
         at.outside(path).write_text(
             f'[DEFAULT]\nhost = {at.hostname}\nstate_path = {at.home}\n'
             f'[libvirt]\nconnection_uri = {at.uri}\n'
+            f'live_migration_uri = qemu+tcp://%s/system\n'
+            f'live_migration_inbound_addr = {at.address}\n'
+            f'block_migration_bandwidth = {self.limit}\n'
             f'[blockcopy]\nallow_plaintext = true\n'
             f'journal_dir = {at.home / "journal"}\n'
-            f'delta_dir = {at.home / "deltas"}\n'
+            f'delta_dir = {at.home / "deltas"}\ndelta_min_free = 64\n'
             f'export_address = {at.address}\npoll_interval = 0.1\n'
         )
         shell = ('-m', 'nova_blockcopy.cli.shell', '--config-file', str(path))

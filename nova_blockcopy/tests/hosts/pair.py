@@ -130,8 +130,7 @@ class Pair(fixtures.Fixture):
         folder = pathlib.Path(
             self.useFixture(fixtures.TempDir('/var/tmp')).path
         )
-        (package,) = _DIST.glob('*.deb')
-        of = images.make('trixie', package)
+        of = images.make('trixie')
         kernel.copy(folder)
         (folder / 'base').write_bytes(b'base' * 2**20)
         subprocess.run(['truncate', '-s', '256M', folder / 'base'], check=True)
@@ -147,7 +146,7 @@ class Pair(fixtures.Fixture):
                 *files,
                 folder / 'base',
                 _AGENT,
-                package,
+                *_DIST.glob('*.deb'),
             )
             each.run(f'set -- {int(time.time())} {each.number}\n{_SET_UP}')
 

@@ -76,7 +76,7 @@ class TestOptions(base.TestCase):
         )
         self.assertEqual(
             driver.LibvirtDriver._live_migration_uri('host-a'),
-            libvirt_port.uri(options),
+            libvirt_port.uri(options, libvirt_port.own_address(options)),
         )
 
     def test_the_paths(self):

@@ -98,6 +98,8 @@ class Machine:
         self.snapshots: list[str] = []
         self.checkpoints: list[str] = []
         self.sizes: dict[str, int] = {}
+        #: The bytes and requests that the guest has written to a disk.
+        self.on_count: Callable[[str], tuple[int, int]] = lambda _disk: (0, 0)
         self.on_limit: Callable[[str], None] = lambda _disk: None
         self.on_start: Callable[[str], None] = lambda _disk: None
         self.on_pivot: Callable[[str], None] = lambda _disk: None
@@ -318,6 +320,11 @@ class Domain:
         with contextlib.suppress(exception.ImageError):
             size = size or images.size(self._machine.source(disk))
         return [size, 0, 0]
+
+    def blockStatsFlags(self, disk: str) -> dict[str, int]:
+        self._check_active()
+        bytes_, requests = self._machine.on_count(disk)
+        return {'wr_bytes': bytes_, 'wr_operations': requests}
 
     def isPersistent(self) -> int:
         return int(self._machine.definition is not None)

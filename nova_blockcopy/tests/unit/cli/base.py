@@ -6,12 +6,15 @@ import json
 import logging
 from typing import Any
 
+from oslo_config import cfg
+
 from nova_blockcopy import events
 from nova_blockcopy import model
 from nova_blockcopy import progress
 from nova_blockcopy import states
 from nova_blockcopy.cli import shell
 from nova_blockcopy.cli import site
+from nova_blockcopy.conf import nova
 from nova_blockcopy.records import journal
 from nova_blockcopy.records import report
 from nova_blockcopy.tests.unit import base
@@ -33,7 +36,10 @@ class CliTestCase(base.TestCase):
         self.addCleanup(root.setLevel, root.level)
         self.machine = fakes.Machine(samples.domain(samples.disk_xml()))
         self.connection = fakes.Connection(self.machine)
-        self.site = site.Site(self.settings(), 'host-a')
+        self.options = cfg.ConfigOpts()
+        nova.register_opts(self.options)
+        self.options([])
+        self.site = site.Site(self.settings(), 'host-a', self.options)
         self.site.here = self.connection.hypervisor('host-a')
         self.out, self.err = io.StringIO(), io.StringIO()
         self.answer = ''

@@ -55,6 +55,7 @@ class TestPage(base.CliTestCase):
                     words.append(f'[{word}]' if action.nargs else word)
                 elif action.required:
                     words.append(action.option_strings[-1])
+                    words += [action.metavar] if action.metavar else []
             wanted.add(' '.join(words))
         documented = set(self.sections)
         self.assertEqual(
@@ -63,6 +64,7 @@ class TestPage(base.CliTestCase):
         )
 
     def test_each_option(self):
+        of_cliff = _options(self.commands()['show'])
         for name, parser in self.commands().items():
             if name in (*_TABLES, 'complete'):
                 continue
@@ -73,7 +75,10 @@ class TestPage(base.CliTestCase):
             )
             documented = set(re.findall(r'^``(--\w+)|, ``(--\w+)', text, re.M))
             found = {each for pair in documented for each in pair if each}
-            self.assertEqual(_options(parser), found, name)
+            known = _options(parser)
+            if of_cliff < known:
+                known -= of_cliff
+            self.assertEqual(known, found, name)
 
     def test_each_option_of_all_commands(self):
         found = set(re.findall(r'``(--[\w-]+)', self.head))

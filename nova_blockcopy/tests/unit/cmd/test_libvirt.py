@@ -151,7 +151,9 @@ class TestPort(base.CommandTestCase):
         options = cfg.ConfigOpts()
         path = self.file(f'[DEFAULT]\n{text}')
         nova_conf.load(options, [f'--config-file={path}'])
-        self.assertEqual(uri, libvirt_port.uri(options))
+        self.assertEqual(
+            uri, libvirt_port.uri(options, libvirt_port.own_address(options))
+        )
 
     def test_nothing_listens(self):
         said = 'port 16509 does not answer.'
