@@ -122,13 +122,16 @@ class Meter:
     ) -> Progress:
         """Take in new figures, and return the progress.
 
-        A disk keeps its last figures when its job has ended. Figures that
+        A disk keeps its last figures when its job has ended, and is complete
+        when its pivot is proven. Figures that
         begin again, as in another round of seeding, count on top of the
         earlier ones.
         """
         now = self._clock()
         for disk in disks:
             self._take(disk)
+        if state is states.State.RELEASING:
+            self._complete()
         disks = tuple(self._disks.values())
         return Progress(
             state=state,
@@ -139,6 +142,16 @@ class Meter:
                 for d in disks
             },
         )
+
+    def _complete(self) -> None:
+        """Count all as copied: QEMU pivots a disk only if nothing is left.
+
+        The last figures before the pivot may lack the last writes.
+        """
+        for name, disk in self._disks.items():
+            self._disks[name] = dataclasses.replace(
+                disk, processed_bytes=disk.total_bytes
+            )
 
     def _take(self, disk: model.DiskProgress) -> None:
         self._windows.setdefault(disk.disk, _Window())

@@ -10,8 +10,8 @@ extensions = [
     'generated_tables',
     'state_diagram',
     'openstackdocstheme',
-    'oslo_config.sphinxconfiggen',
     'oslo_config.sphinxext',
+    'reno.sphinxext',
     'sphinx.ext.autodoc',
     'sphinx.ext.graphviz',
 ]
@@ -50,11 +50,3 @@ autodoc_typehints = 'none'
 add_module_names = False
 
 graphviz_output_format = 'svg'
-
-# written next to the pages, from where the sample is included
-config_generator_config_file = [
-    (
-        '../../etc/nova-blockcopy/nova-blockcopy-config-generator.conf',
-        '_static/nova-blockcopy',
-    ),
-]

@@ -46,6 +46,8 @@ class Screen:
             rich.progress.TextColumn('{task.fields[rate]:>11}'),
             rich.progress.TextColumn('{task.fields[left]:>6}'),
             console=console,
+            # a frame has the figures of all disks, or of none
+            auto_refresh=False,
         )
         self._tasks: dict[tuple[str, str], rich.progress.TaskID] = {}
         self._states: dict[str, states.State] = {}
@@ -80,6 +82,7 @@ class Screen:
         if self._console.is_terminal:
             for disk in now.disks:
                 self._bar(guest, disk, now)
+            self._bars.refresh()
         elif now.disks and self._due(guest):
             self.say(f'{guest} {now}'.strip())
 
@@ -103,10 +106,13 @@ class Screen:
         }
         if key not in self._tasks:
             name = f'{guest} {disk.disk}'.strip()
-            self._tasks[key] = self._bars.add_task(f'  {name}', **figures)
+            self._tasks[key] = self._bars.add_task(
+                f'  {name}', visible=False, **figures
+            )
         self._bars.update(
             self._tasks[key],
             total=max(total, 1),
             completed=done,
+            visible=True,
             **figures,
         )

@@ -46,6 +46,10 @@ CAPABILITIES = (
 )
 #: Threads of the helper. Most of them wait for a server or for a disk.
 _THREADS = 32
+_THREADS_HELP = """
+Number of threads of the helper. Calls that may take long, such as a merge of
+deltas, use all but 8 of them.
+"""
 #: Threads that lasting calls leave free.
 _FREE = 8
 #: Seconds that a lasting call waits for the end of others.
@@ -155,4 +159,9 @@ def list_opts() -> Iterable[tuple[str, list[cfg.Opt]]]:
     opts = copy.deepcopy(priv_context.OPTS)
     names = [capabilities.CAPS_BYVALUE[each] for each in CAPABILITIES]
     cfg.set_defaults(opts, capabilities=names, thread_pool_size=_THREADS)
+    for opt in opts:
+        if opt.name == 'thread_pool_size':
+            # oslo.privsep has its own default in both
+            opt.sample_default = None
+            opt.help = _THREADS_HELP
     return [(SECTION, opts)]

@@ -6,6 +6,7 @@ overlay of its own.
 """
 
 import pathlib
+import re
 import shutil
 import subprocess
 import tempfile
@@ -13,8 +14,8 @@ from typing import NamedTuple
 
 from nova_blockcopy.tests.lab import root
 
-#: A host for Nova as Debian's packages set it up. The last packages are those
-#: that the package of this driver depends on, beside Nova's.
+#: A host for Nova as Debian's packages set it up. The image also has those
+#: that the package of this driver depends on.
 _PACKAGES = (
     *('systemd', 'systemd-sysv', 'udev', 'dbus', 'polkitd', 'sudo', 'kmod'),
     *('linux-image-cloud-amd64', 'initramfs-tools', 'zstd'),
@@ -22,7 +23,6 @@ _PACKAGES = (
     *('libvirt-daemon-system', 'libvirt-clients'),
     *('libvirt-daemon-driver-qemu', 'qemu-system-x86', 'qemu-utils'),
     *('nova-compute', 'python3-libvirt'),
-    *('python3-cattr', 'python3-tenacity'),
 )
 #: Bytes; a hole, for the most part.
 _SIZE = 6 * 2**30
@@ -68,12 +68,14 @@ class Image(NamedTuple):
     key: pathlib.Path
 
 
-def make(release: str) -> Image:
+def make(release: str, package: pathlib.Path) -> Image:
     """Make the image of a Debian release, unless it exists already.
 
+    :param package: that of this driver, which a machine installs later
     :raises LabError: the system cannot be made
     """
-    tree = root.make(release, f'{release}-host', _PACKAGES)
+    packages = dict.fromkeys((*_PACKAGES, *_needs(package)))
+    tree = root.make(release, f'{release}-host', tuple(packages))
     disk = tree.with_suffix('.img')
     key = tree.with_suffix('.key')
     if not _is_newer(disk, tree):
@@ -91,6 +93,17 @@ def make(release: str) -> Image:
         disk=disk,
         key=key,
     )
+
+
+def _needs(package: pathlib.Path) -> list[str]:
+    """The names of the packages that a package depends on."""
+    listed = subprocess.run(
+        ['dpkg-deb', '--field', package, 'Depends'],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    return re.findall(r'(?:^|, )([a-z0-9.+-]+)', listed)
 
 
 def _is_newer(disk: pathlib.Path, tree: pathlib.Path) -> bool:

@@ -130,7 +130,8 @@ class Pair(fixtures.Fixture):
         folder = pathlib.Path(
             self.useFixture(fixtures.TempDir('/var/tmp')).path
         )
-        of = images.make('trixie')
+        (package,) = _DIST.glob('*.deb')
+        of = images.make('trixie', package)
         kernel.copy(folder)
         (folder / 'base').write_bytes(b'base' * 2**20)
         subprocess.run(['truncate', '-s', '256M', folder / 'base'], check=True)
@@ -146,7 +147,7 @@ class Pair(fixtures.Fixture):
                 *files,
                 folder / 'base',
                 _AGENT,
-                *_DIST.glob('*.deb'),
+                package,
             )
             each.run(f'set -- {int(time.time())} {each.number}\n{_SET_UP}')
 

@@ -17,7 +17,6 @@ from nova_blockcopy import progress
 from nova_blockcopy import states
 from nova_blockcopy.tests.lab import disks
 from nova_blockcopy.tests.lab import figures
-from nova_blockcopy.tests.lab import host
 from nova_blockcopy.tests.lab import records
 from nova_blockcopy.tests.lab import scene
 
@@ -106,11 +105,13 @@ def by_libvirt(
                 timeout=_MOST_SECONDS,
             )
             meter = progress.Meter(time.monotonic)
+            now = meter.read(states.State.SWITCHING, ())
             while not running.done():
-                now = _native_progress(made)
-                watch(meter.read(now.state, now.disks))
+                now = meter.read(now.state, _native_disks(made))
+                watch(now)
                 time.sleep(_TICK)
         running.result()
+        watch(meter.read(now.state, _all_copied(now)))
     return outcomes[0]
 
 
@@ -196,21 +197,28 @@ def _virsh_migrate(
     ]
 
 
-def _native_progress(made: scene.Scene) -> progress.Progress:
-    figures = _job_stats(made.home, made.guest.uuid)
-    disk = model.DiskProgress(
-        disk=', '.join(made.guest.targets),
-        processed_bytes=figures.get('disk_processed', 0),
-        total_bytes=figures.get('disk_total', 0),
-    )
-    return progress.Progress(state=states.State.SWITCHING, disks=(disk,))
-
-
-def _job_stats(at: host.Host, uuid: str) -> dict[str, int]:
-    connection = at.connect()
+def _native_disks(made: scene.Scene) -> list[model.DiskProgress]:
+    """The figures of libvirt's own copies; none before and after them."""
+    connection = made.home.connect()
     try:
-        return dict(connection.lookupByUUIDString(uuid).jobStats())
+        guest = connection.lookupByUUIDString(made.guest.uuid)
+        return [
+            model.DiskProgress(
+                disk=target,
+                processed_bytes=figures.get('cur', 0),
+                total_bytes=figures.get('end', 0),
+            )
+            for target in made.guest.targets
+            for figures in (guest.blockJobInfo(target),)
+        ]
     except libvirt.libvirtError:  # the guest has left this host
-        return {}
+        return []
     finally:
         connection.close()
+
+
+def _all_copied(last: progress.Progress) -> list[model.DiskProgress]:
+    return [
+        dataclasses.replace(disk, processed_bytes=disk.total_bytes)
+        for disk in last.disks
+    ]

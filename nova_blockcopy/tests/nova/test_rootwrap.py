@@ -5,6 +5,8 @@ The command lines are those of oslo.privsep in a process that has read the same
 files as nova-compute.
 """
 
+import configparser
+import importlib.metadata
 import pathlib
 
 import ddt
@@ -43,6 +45,19 @@ class TestFilter(base.TestCase):
             # oslo.rootwrap adds one that allows each command of the helper
             if each.name != _PROGRAM
         ]
+
+    def test_it_is_installed_beside_those_of_nova(self):
+        found = importlib.metadata.files('nova') or []
+        (theirs,) = (
+            each.parent for each in found if each.name == 'compute.filters'
+        )
+        setup = configparser.ConfigParser()
+        setup.read(_FILTERS.parents[2] / 'setup.cfg')
+        places = [
+            line.partition(' = ')[0]
+            for line in setup['files']['data_files'].splitlines()
+        ]
+        self.assertIn('/'.join(theirs.parts[-3:]), places)
 
     def started(self, files, directories=(), sock=_SOCKET):
         """What oslo.privsep starts when nova-compute was started so."""

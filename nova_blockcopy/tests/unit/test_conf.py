@@ -26,6 +26,7 @@ from nova_blockcopy.tests.unit import base
 
 PROJECT = pathlib.Path(nova_blockcopy.__file__).parents[1]
 MIB = bandwidth.MIB
+_SAMPLE = 'etc/nova-blockcopy/nova-blockcopy.conf.sample'
 
 
 def all_options():
@@ -287,6 +288,12 @@ class TestReference(base.TestCase):
 
 
 class TestPackaging(base.TestCase):
+    def sections(self, path):
+        """The sections of a sample with options that are ours alone."""
+        named = re.split(r'(?m)^\[(\w+)\]$', path.read_text())[1:]
+        sections = dict(zip(named[::2], named[1::2], strict=True))
+        return sections['blockcopy'], sections['libvirt']
+
     def test_the_sample_file_has_every_option(self):
         sample = self.directory / 'sample'
         subprocess.run(
@@ -308,6 +315,11 @@ class TestPackaging(base.TestCase):
                 found.add((group, line[1:].partition(' =')[0]))
         wanted = {(group, opt.name) for group, opt in all_options()}
         self.assertEqual(set(), wanted - found)
+        self.assertEqual(
+            self.sections(sample),
+            self.sections(PROJECT / _SAMPLE),
+            f'Run "tox -e genconfig" and commit {_SAMPLE}.',
+        )
         self.assertEqual({'libvirt', 'blockcopy'}, {g for g, _name in wanted})
 
     def loaded(self, namespace):
@@ -334,6 +346,21 @@ class TestPackaging(base.TestCase):
             },
             self.loaded('nova_blockcopy.drivers'),
         )
+
+    def test_each_file_of_etc_is_installed_at_its_place(self):
+        parser = configparser.ConfigParser()
+        parser.read(PROJECT / 'setup.cfg')
+        placed = {
+            path: target
+            for line in parser['files']['data_files'].split('\n')
+            if line
+            for target, pattern in [line.split(' = ')]
+            for path in PROJECT.glob(pattern)
+        }
+        for path in (PROJECT / 'etc').rglob('*'):
+            if path.is_file():
+                folder = str(path.parent.relative_to(PROJECT))
+                self.assertEqual(folder, placed.get(path), str(path))
 
     def test_setup_cfg_promises_what_is_installed(self):
         parser = configparser.ConfigParser()

@@ -102,6 +102,12 @@ class TestMeter(base.TestCase):
             (disk('vda', 1000, 1000, ready=True, pivoted=True),), now.disks
         )
 
+    def test_a_proven_pivot_left_nothing_to_copy(self):
+        self.read(disk('vda', 990), disk('vdb', 10, 40))
+        now = self.meter.read(states.State.RELEASING, ())
+        self.assertEqual((1040, 1040), (now.processed_bytes, now.total_bytes))
+        self.assertEqual(100, now.percent)
+
     def test_a_disk_that_grows_replaces_its_figures(self):
         self.read(disk(processed=10, total=1000))
         now = self.read(disk(processed=20, total=2000))
