@@ -9,6 +9,7 @@ from unittest import mock
 import fixtures
 import libvirt
 from nova import objects
+from nova import utils
 from nova.compute import manager
 from nova.network import neutron
 from nova.virt.libvirt import driver as libvirt_driver
@@ -93,7 +94,8 @@ class LiveMigrationTestCase(DriverTestCase):
         if not hasattr(libvirt_driver, 'thread_pool_factory') and hasattr(
             libvirt_driver, 'eventlet'
         ):
-            self.useFixture(fixtures.MonkeyPatch('nova.utils.spawn', Spawned))
+            spawn = functools.partial(utils.pass_context, Spawned)
+            self.useFixture(fixtures.MonkeyPatch('nova.utils.spawn', spawn))
         self.asked: list[Any] = []
         self.engine = self.fake(
             service.Service, 'live_migration', side_effect=self.asked_for

@@ -5,6 +5,8 @@ import threading
 import time
 from typing import Any
 
+import fixtures
+import libvirt
 import oslo_messaging
 from nova import objects
 from nova.virt.libvirt import migration as nova_migration
@@ -25,6 +27,10 @@ class FiguresTestCase(base.TestCase):
     def setUp(self):
         super().setUp()
         self.now = 1000.0
+        # Nova 31 imports libvirt when it connects
+        self.useFixture(
+            fixtures.MonkeyPatch('nova.virt.libvirt.guest.libvirt', libvirt)
+        )
         self.fake(time, 'monotonic', side_effect=lambda: self.now)
         self.nova = self.useFixture(sqlite.NovasDatabase(self.directory))
         #: Nova's own record, which Nova saves too.

@@ -17,7 +17,9 @@ from nova_blockcopy.nova import startup
 #: import, so each start is a fork.
 _START = """
 import os, sys
-from nova import monkey_patch; monkey_patch.patch()
+from nova import monkey_patch
+if hasattr(monkey_patch, 'patch'):  # Nova 31 patches at the import
+    monkey_patch.patch()
 from oslo_log import log as logging
 from oslo_privsep import priv_context
 import nova.conf
