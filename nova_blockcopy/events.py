@@ -14,7 +14,20 @@ from nova_blockcopy import progress
 from nova_blockcopy import states
 
 #: The states in which the guest depends on both hosts.
-_REMOTE = (states.State.COPYING, states.State.READY, states.State.PIVOTING)
+REMOTE = (states.State.COPYING, states.State.READY, states.State.PIVOTING)
+
+
+class Retry(enum.StrEnum):
+    """An act that has failed, and is done again."""
+
+    #: A piece of a disk is seeded.
+    PIECE = 'piece'
+    #: An export that has ended is started.
+    EXPORT = 'export'
+    #: All disks are copied after the switchover.
+    COPY = 'copy'
+    #: All disks pivot.
+    PIVOT = 'pivot'
 
 
 class Outcome(enum.StrEnum):
@@ -72,11 +85,16 @@ class Started(Event):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class PhaseChanged(Event):
-    """The journal has another state. ``note`` is that of the journal."""
+    """The journal has another state.
+
+    ``before`` is the last state, which took so many ``seconds``. ``note`` is
+    that of the journal.
+    """
 
     before: states.State
     state: states.State
     note: str = ''
+    seconds: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +102,23 @@ class Progressed(Event):
     """There are new figures."""
 
     progress: progress.Progress
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Retried(Event):
+    """An act has failed, and is done again."""
+
+    act: Retry
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Heard(Event):
+    """The destination has left a message unanswered for so many seconds.
+
+    The source has this event every 30 seconds.
+    """
+
+    silent_s: float
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +154,7 @@ class Ended(Event):
         """
         if states.State.COPYING not in self.phases:
             return None
-        return sum(self.phases.get(state, 0.0) for state in _REMOTE)
+        return sum(self.phases.get(state, 0.0) for state in REMOTE)
 
 
 #: A function that gets each event. It must return quickly, and may be called

@@ -33,4 +33,16 @@ directory must be on a disk of this host, must survive a reboot, and must not
 be shared between hosts. ``$state_path`` is that of Nova, in ``[DEFAULT]``.
 """,
     ),
+    cfg.StrOpt(
+        'metrics_dir',
+        default='',
+        help="""
+Directory for the metrics of this host, in the file ``nova-blockcopy.prom``.
+Set the directory that the textfile collector of Prometheus's node_exporter
+reads (``--collector.textfile.directory``), such as
+``/var/lib/prometheus/node-exporter``. The directory must exist, and the user
+of nova-compute must be allowed to write to it. By default there are no
+metrics.
+""",
+    ),
 ]

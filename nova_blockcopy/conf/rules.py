@@ -38,6 +38,8 @@ def check(values: Mapping[str, Any]) -> None:
         _require(name, _fault_of_own(values[name]))
     for name, other in itertools.permutations(_OWN):
         _require(name, _fault_of_two(values[name], other, values[other]))
+    if values['metrics_dir']:
+        _check_metrics_dir(values)
     for path in values['image_dirs']:
         _require('image_dirs', _fault_of_images(path))
     _require('export_address', _fault_of_address(values['export_address']))
@@ -78,6 +80,14 @@ def check_nova(
                     f'Nova keeps its own files in "{path}" ({nova_name}). '
                     f'Set a directory that only the engine uses.',
                 )
+
+
+def _check_metrics_dir(values: Mapping[str, Any]) -> None:
+    """node_exporter must be allowed to look into the directory."""
+    name, value = 'metrics_dir', values['metrics_dir']
+    _require(name, _fault_of_path(value))
+    for other in _OWN:
+        _require(name, _fault_of_two(value, other, values[other]))
 
 
 def _require(name: str, fault: str | None) -> None:

@@ -34,6 +34,7 @@ class Settings:
     connection_uri: str
     image_dirs: tuple[str, ...]
     journal_dir: str
+    metrics_dir: str = ''
     export_address: str
     export_tls: bool = False
     export_tls_dir: str = '/etc/pki/qemu'

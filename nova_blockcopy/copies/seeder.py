@@ -15,6 +15,7 @@ from collections.abc import Callable
 from collections.abc import Iterable
 
 from nova_blockcopy import conf
+from nova_blockcopy import events
 from nova_blockcopy import exception
 from nova_blockcopy import extents
 from nova_blockcopy import model
@@ -80,6 +81,7 @@ class Seeder:
     :param guest: the guest's name, for messages
     :param limit: bytes/s for all images together; 0 = no limit
     :param arrived: called with each piece that is copied; must return quickly
+    :param retried: called when a piece has failed that is tried again
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class Seeder:
         settings: conf.Settings,
         limit: int,
         arrived: Arrived,
+        retried: Callable[[events.Retry], None] = lambda _act: None,
     ) -> None:
         self._guest = guest
         self._works = [_Work(seed) for seed in seeds]
@@ -97,6 +100,7 @@ class Seeder:
         #: The share of the limit that running pieces use, in bytes/s.
         self._used = 0
         self._arrived = arrived
+        self._retried = retried
         self._changed = threading.Condition()
         self._failure: exception.BlockCopyError | None = None
         self._moved_at = time.monotonic()
@@ -288,6 +292,8 @@ class Seeder:
                 self._fail(
                     exception.SeedFailed(disk=work.seed.disk, reason=error)
                 )
+            else:
+                self._retried(events.Retry.PIECE)
             # a lost export or link may come back
             self._changed.wait_for(lambda: self._ended, _PAUSE)
 

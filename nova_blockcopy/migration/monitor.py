@@ -107,6 +107,23 @@ class Monitor:
         with self._door:
             self.progress = dataclasses.replace(self.progress, forecast=found)
 
+    def retry(self, act: events.Retry) -> None:
+        """Tell that an act has failed, and is done again."""
+        with self._door:
+            if self._subject is not None and not self._ended:
+                self._tell(events.Retried(subject=self._subject, act=act))
+
+    def hear(self, silent_s: float) -> None:
+        """Tell for how long the destination has not answered.
+
+        :param silent_s: seconds
+        """
+        with self._door:
+            if self._subject is not None and not self._ended:
+                self._tell(
+                    events.Heard(subject=self._subject, silent_s=silent_s)
+                )
+
     def end(self, outcome: events.Outcome, reason: str = '') -> None:
         """Tell that the engine has come to its end, once."""
         with self._door:
@@ -153,7 +170,7 @@ class Monitor:
         )
 
     def _change(self, subject: events.Subject, record: journal.Record) -> None:
-        self._count()
+        seconds = self._count()
         before, self._state = self._state, record.state
         self._tell(
             events.PhaseChanged(
@@ -161,13 +178,16 @@ class Monitor:
                 before=before,
                 state=record.state,
                 note=record.history[-1].note if record.history else '',
+                seconds=seconds,
             )
         )
 
-    def _count(self) -> None:
+    def _count(self) -> float:
+        """Count the seconds of the present state up to now."""
         now = time.monotonic()
-        self._phases[self._state] += now - self._since
-        self._since = now
+        seconds, self._since = now - self._since, now
+        self._phases[self._state] += seconds
+        return seconds
 
     def _tell(self, event: events.Event) -> None:
         for observer in self._observers:

@@ -30,6 +30,8 @@ class Monitored(Protocol):
     @property
     def progress(self) -> progress.Progress: ...
 
+    def hear(self, silent_s: float) -> None: ...
+
 
 class ProgressLog:
     """An observer that logs the begin, each phase and the end."""
@@ -65,6 +67,8 @@ def beating(
 ) -> Iterator[None]:
     """Log the figures every 30 seconds, whatever the block of code waits for.
 
+    The observers hear for how long the destination has been silent.
+
     Runs on the source.
 
     :param monitor: has the latest figures
@@ -75,6 +79,7 @@ def beating(
     def beat(cancelled: threading.Event) -> None:
         while not cancelled.wait(_INTERVAL):
             silent = silent_s()
+            monitor.hear(silent)
             if silent < _SILENCE:
                 LOG.info('%s', lines.figures(monitor.progress))
             else:

@@ -15,6 +15,7 @@ from nova_blockcopy.host import hypervisor
 from nova_blockcopy.host import images
 from nova_blockcopy.host import scope
 from nova_blockcopy.host import visibility
+from nova_blockcopy.metrics import exporter
 from nova_blockcopy.migration import peer
 from nova_blockcopy.migration.destination import dispatcher
 from nova_blockcopy.migration.source import migration
@@ -71,11 +72,13 @@ class Service:
         self._remove = remove
         self._here = hypervisor.Hypervisor(host, _translated(host, connect))
         self._readiness = readiness.Readiness(self._here, self.settings)
+        self._observers = exporter.observers(self.settings)
         self._destination = dispatcher.Dispatcher(
             self._here,
             self.settings,
             trust.Trust(host, self.preparations, endpoint, _places()),
             surroundings.Surroundings(self.kept, self.check_volumes),
+            self._observers,
         )
 
     # -- both hosts ------------------------------------------------------
@@ -209,7 +212,9 @@ class Service:
         :returns: the side on which the guest is now
         :raises BlockCopyError: see ``recovery.settle``
         """
-        return recovery.settle(record, self._here, channel, self.settings)
+        return recovery.settle(
+            *(record, self._here, channel, self.settings), self._observers
+        )
 
     def close(self, record: journal.Record, channel: peer.Channel) -> None:
         """Close the journal of a settled migration, after Nova's part.
@@ -272,7 +277,7 @@ class Service:
             self._here,
             channel,
             self.settings,
-            observers=[events.on_progress(listener)],
+            observers=[events.on_progress(listener), *self._observers],
             switch=switch(disks=tuple(wanted.bases)),
         )
 

@@ -3,6 +3,8 @@
 
 * ``state-table``: the states, their meaning, and the states that may follow
 * ``operation-table``: the messages that a destination answers
+* ``metric-table`` of a list of metrics: name, type, labels and meaning
+* ``value-table`` of a module and an enumeration: the values and their meaning
 * ``module-tables`` of a package: a table for the package and one for each
   package below, with the purpose of each module
 
@@ -10,6 +12,7 @@ The build fails if a state, an operation or a module has no documentation.
 """
 
 import ast
+import importlib
 import importlib.util
 import inspect
 import pathlib
@@ -23,6 +26,7 @@ from sphinx.pycode import ModuleAnalyzer
 from sphinx.util.docutils import SphinxDirective
 
 from nova_blockcopy import states
+from nova_blockcopy.metrics import catalogue
 from nova_blockcopy.migration.destination import dispatcher
 from nova_blockcopy.migration.destination import operations
 
@@ -83,6 +87,37 @@ class StateTable(Table):
                 ', '.join(following) or 'nothing',
                 _undo(state),
             )
+
+
+class MetricTable(Table):
+    header = ('Metric', 'Type', 'Labels', 'Meaning')
+    widths = '40 10 20 30'
+    required_arguments = 1
+
+    def rows(self) -> Iterable[tuple[str, ...]]:
+        self.depend_on(catalogue.__file__)
+        for metric in getattr(catalogue, self.arguments[0]):
+            yield (
+                f'``{metric.name}``',
+                metric.kind,
+                ', '.join(f'``{label}``' for label in metric.labels),
+                metric.help,
+            )
+
+
+class ValueTable(Table):
+    header = ('Value', 'Meaning')
+    widths = '20 80'
+    required_arguments = 2
+
+    def rows(self) -> Iterable[tuple[str, ...]]:
+        module, name = self.arguments
+        found = importlib.import_module(module)
+        self.depend_on(found.__file__)
+        documented = ModuleAnalyzer.for_module(module).find_attr_docs()
+        for value in getattr(found, name):
+            doc = documented[name, value.name]
+            yield f'``{value}``', ' '.join(doc).strip()
 
 
 class OperationTable(Table):
@@ -159,5 +194,7 @@ def _summary(doc: str | None, of: str) -> str:
 def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive('state-table', StateTable)
     app.add_directive('operation-table', OperationTable)
+    app.add_directive('metric-table', MetricTable)
+    app.add_directive('value-table', ValueTable)
     app.add_directive('module-tables', ModuleTables)
     return {'parallel_read_safe': True, 'parallel_write_safe': True}

@@ -4,8 +4,10 @@
 import dataclasses
 import os
 import threading
+from collections.abc import Callable
 
 from nova_blockcopy import conf
+from nova_blockcopy import events
 from nova_blockcopy import model
 from nova_blockcopy import progress
 from nova_blockcopy.copies import seeder
@@ -92,12 +94,14 @@ class BaseSet:
         limit: int,
         cancelled: threading.Event,
         watch: progress.Watch,
+        retried: Callable[[events.Retry], None] = lambda _act: None,
     ) -> None:
         """Copy images from exports into the bases.
 
         :param record: the journal of the migration
         :param claimed: the seeds as the source sent them
         :param limit: bytes/s for all disks together; 0 = no limit
+        :param retried: called when a piece has failed that is tried again
         :raises PeerError: a seed does not fit the journal of this host
         :raises SeedFailed: an image could not be copied
         :raises Aborted: ``cancelled`` was set
@@ -121,7 +125,7 @@ class BaseSet:
                 self._book.add(disk, [piece])
 
         self._seeder = seeder.Seeder(
-            record.name, seeds, self._settings, limit, arrived
+            record.name, seeds, self._settings, limit, arrived, retried
         )
         try:
             self._seeder.run(cancelled, watch)

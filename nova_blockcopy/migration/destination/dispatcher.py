@@ -5,9 +5,11 @@ import collections
 import dataclasses
 import threading
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from nova_blockcopy import conf
+from nova_blockcopy import events
 from nova_blockcopy import exception
 from nova_blockcopy import wire
 from nova_blockcopy.host import hypervisor
@@ -45,6 +47,7 @@ class Dispatcher:
     :param here: this host's libvirt
     :param trusted: the caller's decisions about sources
     :param known: the caller's knowledge of this host
+    :param observers: called with each event
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class Dispatcher:
         settings: conf.Settings,
         trusted: trust.Trust | None = None,
         known: surroundings.Surroundings | None = None,
+        observers: Iterable[events.Observer] = (),
     ) -> None:
         self._host = hosts.Host(
             here=here,
@@ -60,6 +64,7 @@ class Dispatcher:
             journal=journal.Journal(settings.journal_dir),
             trust=trusted or trust.Everything(),
             surroundings=known or surroundings.Unknown(),
+            observers=tuple(observers),
         )
         #: By guest and migration; the one that was asked for last is last.
         self._arrivals: collections.OrderedDict[tuple[str, str], _Arrival] = (

@@ -4,6 +4,7 @@
 import dataclasses
 
 from nova_blockcopy import conf
+from nova_blockcopy import events
 from nova_blockcopy.host import hypervisor
 from nova_blockcopy.migration.destination import surroundings
 from nova_blockcopy.migration.destination import trust
@@ -15,6 +16,7 @@ class Host:
     """This host's libvirt, options and journal, and its trust in sources.
 
     ``surroundings`` are the caller's knowledge of this host.
+    ``observers`` get each event of this host.
     """
 
     here: hypervisor.Hypervisor
@@ -22,6 +24,7 @@ class Host:
     journal: journal.Journal
     trust: trust.Trust
     surroundings: surroundings.Surroundings
+    observers: tuple[events.Observer, ...] = ()
 
     @property
     def name(self) -> str:

@@ -52,7 +52,7 @@ class Operations:
     def __init__(self, host: hosts.Host, guest: str, migration: str) -> None:
         self._host = host
         self._page = journal.Page(host.journal, guest, migration)
-        self._monitor = monitor.reporting(host.settings)
+        self._monitor = monitor.reporting(host.settings, host.observers)
         self._page.told = self._monitor.enter
         self._bases = base_set.BaseSet(host.settings, guest, migration)
         self._worker = worker.Worker(guest, host.settings.journal_dir)
@@ -128,10 +128,13 @@ class Operations:
         self._monitor.limit = bandwidth
         record = self._page.note(states.State.SEEDING)
 
-        def seed(cancelled: threading.Event) -> None:
-            self._bases.fill(record, seeds, bandwidth, cancelled, self._watch)
-
-        return self._worker.begin('seed', seed)
+        told = self._watch, self._monitor.retry
+        return self._worker.begin(
+            'seed',
+            lambda cancelled: self._bases.fill(
+                *(record, seeds, bandwidth, cancelled), *told
+            ),
+        )
 
     def digest(
         self, *, seed: model.Seed, wanted: tuple[model.Extent, ...]
@@ -368,19 +371,7 @@ class Operations:
         with self._door:
             if cancelled.is_set():
                 raise exception.Aborted(guest=wanted.name)
-            self._page.open(
-                journal.Record(
-                    migration=self._page.migration,
-                    guest=self._page.guest,
-                    name=wanted.name,
-                    role=model.Role.DESTINATION,
-                    mode=wanted.mode,
-                    peer=wanted.peer,
-                    boot=wanted.boot,
-                    state=states.State.PREPARING,
-                    moves=moves,
-                )
-            )
+            self._page.open(preparation.first(self._page, wanted, moves))
 
     def _watch(
         self, state: states.State, disks: tuple[model.DiskProgress, ...]

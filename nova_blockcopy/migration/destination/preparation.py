@@ -10,6 +10,7 @@ from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import needs
 from nova_blockcopy import plan
+from nova_blockcopy import states
 from nova_blockcopy.host import fitness
 from nova_blockcopy.host import holders
 from nova_blockcopy.host import images
@@ -19,6 +20,7 @@ from nova_blockcopy.host import rehearsal
 from nova_blockcopy.migration.destination import base_set
 from nova_blockcopy.migration.destination import claims
 from nova_blockcopy.migration.destination import host as hosts
+from nova_blockcopy.records import journal
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +46,23 @@ class Wanted:
     bases: Mapping[str, model.BaseRequest]
     left_alone: Mapping[str, str]
     tls: bool
+
+
+def first(
+    page: journal.Page, wanted: Wanted, moves: tuple[model.Move, ...]
+) -> journal.Record:
+    """Make the first record of the migration of a guest."""
+    return journal.Record(
+        migration=page.migration,
+        guest=page.guest,
+        name=wanted.name,
+        role=model.Role.DESTINATION,
+        mode=wanted.mode,
+        peer=wanted.peer,
+        boot=wanted.boot,
+        state=states.State.PREPARING,
+        moves=moves,
+    )
 
 
 def check(

@@ -9,6 +9,7 @@ try again, because every step can be done twice.
 """
 
 import threading
+from collections.abc import Iterable
 
 from nova_blockcopy import conf
 from nova_blockcopy import events
@@ -39,11 +40,13 @@ def settle(
     here: hypervisor.Hypervisor,
     channel: peer.Channel,
     settings: conf.Settings,
+    observers: Iterable[events.Observer] = (),
 ) -> model.Role:
     """Bring one migration to an end. Runs on the source.
 
     :param record: from this host's journal, with the role of the source
     :param here: this host's libvirt
+    :param observers: called with each event
     :returns: the host whose disks the guest uses now. The journal stays open,
         in state SETTLED; the caller closes it after its own part. The same
         holds for the destination's journal if the record is ``held``.
@@ -56,7 +59,8 @@ def settle(
         logging.about(record.guest),
         lock.held(settings.journal_dir, record.guest),
     ):
-        parts = _parts(record, here, channel, settings)
+        told = monitor.reporting(settings, observers, settings.copy.bandwidth)
+        parts = _parts(record, here, channel, settings, told)
         silent_s = parts.destination.silent_s
         with progress_log.beating(parts.monitor, silent_s):
             return _settle(record, parts)
@@ -159,13 +163,13 @@ def _parts(
     here: hypervisor.Hypervisor,
     channel: peer.Channel,
     settings: conf.Settings,
+    told: monitor.Monitor,
 ) -> itinerary.Parts:
     if record.home is None:
         raise exception.JournalError(
             path=f'of guest "{record.name}"',
             reason='it does not name the address of this host.',
         )
-    told = monitor.reporting(settings, limit=settings.copy.bandwidth)
     return itinerary.Parts(
         guest=hypervisor.Guest(here, record.name, record.guest),
         connect=here.connect,

@@ -7,6 +7,7 @@ import time
 
 import psutil
 
+from nova_blockcopy import events
 from nova_blockcopy import extents
 from nova_blockcopy import forecast
 from nova_blockcopy import model
@@ -91,6 +92,7 @@ class Rounds:
                 if not psutil.pid_exists(pids[seed.disk]):
                     revived = self.exports.revive(seed.export, seed.source)
                     pids[seed.disk] = revived.pid
+                    self.monitor.retry(events.Retry.EXPORT)
             self.monitor.watch(state, disks)
 
         began = time.monotonic()

@@ -24,6 +24,7 @@ from typing import ClassVar
 from typing import TypeVar
 
 from nova_blockcopy import conf
+from nova_blockcopy import events
 from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import states
@@ -141,6 +142,7 @@ class CopyDisks(Step):
 
         _repeat(
             *(self._copy, has_ended, self.exports),
+            lambda: self.monitor.retry(events.Retry.COPY),
             'The copies start again, because an export has ended: %s',
         )
         self.ledger.note(states.State.READY)
@@ -186,6 +188,7 @@ class PivotDisks(Step):
         _repeat(
             lambda: self._pivot(again=next(again)),
             *(self._pivoted, self.exports),
+            lambda: self.monitor.retry(events.Retry.PIVOT),
             'The pivot is ordered again: %s',
         )
 
@@ -240,12 +243,14 @@ def _repeat(
     order: Callable[[], None],
     helps: Callable[[], Any],
     served: exports.Exports,
+    told: Callable[[], None],
     message: str,
 ) -> None:
     """Give an order again if a job of the destination has failed.
 
     :param helps: asked after each failure whether another attempt may succeed
     :param served: the exports, which are started again before each attempt
+    :param told: called before another attempt
     :param message: for the log, with a place for the error
     """
     for attempt in range(1, _ATTEMPTS + 1):
@@ -255,6 +260,7 @@ def _repeat(
             if attempt == _ATTEMPTS or not helps():
                 raise
             LOG.warning(message, e)
+            told()
             served.revive_disks()
             threading.Event().wait(_PAUSE)
         else:

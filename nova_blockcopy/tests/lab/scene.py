@@ -9,6 +9,7 @@ import functools
 import hashlib
 import os
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Mapping
 from typing import IO
 from typing import Any
@@ -165,12 +166,14 @@ class Scene:
         listener: Callable[[progress.Progress], None] = lambda _now: None,
         *,
         bases: Mapping[str, model.BaseRequest] | None = None,
+        observers: Mapping[str, events.Observer] | None = None,
         **changes: Any,
     ) -> engine.Migration:
         """Return a migration of the guest, which is ready to run.
 
         :param listener: called with the progress
         :param bases: requests for other bases than those of the scene
+        :param observers: one more for each host, by the name of the host
         :param changes: fields of the request, or options of the engine
         """
         fields = {field.name for field in dataclasses.fields(engine.Request)}
@@ -188,15 +191,23 @@ class Scene:
             **self.overrides,
             **{k: v for k, v in changes.items() if k not in fields},
         }
-        return self.home.call(self._wire, request, options, listener)
+        here, there = (
+            [seen for name, seen in (observers or {}).items() if name == each]
+            for each in (self.home.name, self.away.name)
+        )
+        return self.home.call(
+            *(self._wire, request, options),
+            self.away.call(receiver, self.away, there, **options),
+            (events.on_progress(listener), *here),
+        )
 
     def _wire(
         self,
         request: engine.Request,
         options: dict[str, Any],
-        listener: Callable[[progress.Progress], None],
+        there: dispatcher.Dispatcher,
+        observers: tuple[events.Observer, ...],
     ) -> engine.Migration:
-        there = self.away.call(receiver, self.away, **options)
         answer = functools.partial(self.away.call, there.handle)
         connect = hypervisor.Connector(self.home.uri)
         return engine.Migration(
@@ -204,7 +215,7 @@ class Scene:
             hypervisor.Hypervisor(self.home.hostname, connect),
             peer.InProcess(answer),
             settings(self.home, **options),
-            observers=[events.on_progress(listener)],
+            observers=observers,
         )
 
     def settle(self) -> model.Role | None:
@@ -321,11 +332,14 @@ class Scene:
             return f.read(self.guest.region.length)
 
 
-def receiver(at: host.Host, **options: Any) -> dispatcher.Dispatcher:
+def receiver(
+    at: host.Host, observers: Iterable[events.Observer] = (), **options: Any
+) -> dispatcher.Dispatcher:
     """Return the engine's destination side; call this in a host's thread."""
     return dispatcher.Dispatcher(
         hypervisor.Hypervisor(at.hostname, hypervisor.Connector(at.uri)),
         settings(at, **options),
+        observers=observers,
     )
 
 

@@ -157,6 +157,8 @@ class TestSettings(base.TestCase):
         ('blockcopy', 'journal_dir', '/var/lib'),
         ('blockcopy', 'journal_dir', '/sys/journal'),
         ('blockcopy', 'journal_dir', '/var/lib/nova-blockcopy/deltas/x'),
+        ('blockcopy', 'metrics_dir', 'textfiles'),
+        ('blockcopy', 'metrics_dir', '/var/lib/nova-blockcopy/journal/x'),
         ('blockcopy', 'export_tls_dir', 'pki/qemu'),
         ('blockcopy', 'export_tls_client', '*.example.org'),
         ('blockcopy', 'export_tls_client', 'CN={host},O=x'),
@@ -183,6 +185,8 @@ class TestSettings(base.TestCase):
         ('delta_dir', '/var/lib/nova-blockcopy/deltas..'),
         ('delta_dir', '/var/lib/nova-blockcopy/journals'),
         ('journal_dir', '/var/lib/journal'),
+        ('metrics_dir', ''),
+        ('metrics_dir', '/var/lib/prometheus/node-exporter'),
     )
     @ddt.unpack
     def test_a_place_that_the_engine_can_have(self, name, value):

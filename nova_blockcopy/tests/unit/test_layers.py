@@ -20,6 +20,7 @@ LAYERS = (
         'conf',
         'runtime',
         'records',
+        'metrics',
         'host',
         'drivers',
         'copies',

@@ -67,6 +67,28 @@ class TestMonitor(base.TestCase):
             (change.before, change.state, change.note),
         )
 
+    def test_a_phase_has_its_seconds(self):
+        for state in (State.PREPARING, State.COPYING, State.UNDOING):
+            self.enter(state)
+        self.monitor.end(events.Outcome.UNDONE)
+        for change in self.seen:
+            if isinstance(change, events.PhaseChanged):
+                self.assertEqual(
+                    self.seen[-1].phases[change.before], change.seconds
+                )
+
+    def test_what_is_done_again_and_what_is_silent(self):
+        self.monitor.retry(events.Retry.PIECE)
+        self.monitor.hear(1.0)
+        self.enter(State.SEEDING)
+        self.monitor.retry(events.Retry.PIECE)
+        self.monitor.hear(95.0)
+        self.assertEqual(['Retried', 'Heard'], self.kinds()[2:])
+        retried, heard = self.seen[2:]
+        self.assertEqual(
+            (events.Retry.PIECE, 95.0), (retried.act, heard.silent_s)
+        )
+
     def test_figures_have_the_limit_and_the_forecast(self):
         self.enter(State.SEEDING)
         found = forecast.Forecast(delta_bytes=1, rate=2.0)
@@ -105,6 +127,8 @@ class TestMonitor(base.TestCase):
         self.enter(State.SETTLED)
         self.monitor.watch(State.SETTLED)
         self.monitor.end(events.Outcome.STUCK)
+        self.monitor.retry(events.Retry.PIECE)
+        self.monitor.hear(95.0)
         self.assertEqual(told, len(self.seen))
 
     def test_an_observer_that_fails_harms_nobody(self):

@@ -50,7 +50,9 @@ class TestBeating(base.TestCase):
         self.useFixture(
             fixtures.MonkeyPatch(f'{progress_log.__name__}._INTERVAL', 0.01)
         )
-        self.monitor = monitor.Monitor([])
+        self.told: list[events.Event] = []
+        self.monitor = monitor.Monitor([self.told.append])
+        self.monitor.enter(samples.record(state=State.SEEDING))
         self.monitor.watch(State.SEEDING, DISKS)
 
     def first(self, silent_s):
@@ -81,6 +83,10 @@ class TestBeating(base.TestCase):
             ),
             line,
         )
+        (heard, *_more) = (
+            each for each in self.told if isinstance(each, events.Heard)
+        )
+        self.assertEqual(95.0, heard.silent_s)
 
     def test_the_end_of_the_code_is_the_end_of_the_lines(self):
         self.first(0.0)

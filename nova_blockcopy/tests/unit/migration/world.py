@@ -119,6 +119,8 @@ class WorldTestCase(base.TestCase):
         self.pen = threading.Lock()
         self.on_piece = lambda _seed, _piece: None
         self.on_progress = lambda _state: None
+        #: The events of both hosts.
+        self.told: list[events.Event] = []
         self.restart_destination()
 
     def path(self, host, disk):
@@ -213,6 +215,7 @@ class WorldTestCase(base.TestCase):
         self.destination = dispatcher.Dispatcher(
             self.b.hypervisor('host-b'),
             self.host_settings('b'),
+            observers=[self.told.append],
         )
 
     def channel(self):
@@ -271,11 +274,19 @@ class WorldTestCase(base.TestCase):
             self.a.hypervisor('host-a'),
             self.channel(),
             self.host_settings('a'),
-            observers=[events.on_progress(self._listen)],
+            observers=[events.on_progress(self._listen), self.told.append],
             switch=switch,
         )
         self.running = made
         return made
+
+    def retried(self):
+        """The acts that were done again, with the side of each."""
+        return [
+            (str(each.subject.role), str(each.act))
+            for each in self.told
+            if isinstance(each, events.Retried)
+        ]
 
     def _listen(self, now):
         if not self.seen or self.seen[-1] != now.state:

@@ -10,6 +10,7 @@ import fixtures
 import libvirt
 
 from nova_blockcopy import domxml
+from nova_blockcopy import events
 from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import states
@@ -41,6 +42,7 @@ class TestSettle(world.WorldTestCase):
             self.a.hypervisor('host-a'),
             self.channel(),
             self.host_settings('a'),
+            [self.told.append],
         )
         # whoever asked for it closes the journal
         at = journal.Journal(str(self.directory / 'a' / 'journal'))
@@ -84,8 +86,13 @@ class TestSettle(world.WorldTestCase):
 
     def test_after_a_pivot_it_goes_forward(self):
         self.migration().run(through=State.PIVOTING)
+        del self.told[:]
         self.assertEqual(model.Role.DESTINATION, self.settle())
         self.assert_arrived()
+        (ended,) = (
+            each for each in self.told if isinstance(each, events.Ended)
+        )
+        self.assertEqual(events.Outcome.COMPLETED, ended.outcome)
 
     def test_a_release_that_was_begun_is_done(self):
         self.migration().run(through=State.PIVOTING)

@@ -660,6 +660,8 @@ class TestMeanwhile(SeedingTestCase):
             ['revive vda', 'revive vdb'],
             [done for done in self.exporter.log if 'revive' in done],
         )
+        self.assertIn(('source', 'export'), self.retried())
+        self.assertIn(('destination', 'piece'), self.retried())
 
     def test_room_that_runs_out(self):
         full = threading.Event()

@@ -361,6 +361,7 @@ class TestCopy(world.WorldTestCase):
         self.migration().run()
         self.assert_arrived()
         self.assertEqual(1, len(self.exporter.revived))
+        self.assertEqual([('source', 'copy')], self.retried())
         self.assertIn('an export has ended', self.log.output)
         machine = self.b.machines[samples.UUID]
         self.assertEqual((libvirt.VIR_DOMAIN_RUNNING, 1), machine.condition)
@@ -374,6 +375,7 @@ class TestCopy(world.WorldTestCase):
         error = self.undone()
         self.assertIsInstance(error.__cause__, exception.DriverError)
         self.assertEqual(5, self.asked.count('copy'))
+        self.assertEqual(4 * [('source', 'copy')], self.retried())
 
     def test_dead_exports_are_revived_for_the_way_back(self):
         before: dict[str, model.Image] = {}
@@ -482,6 +484,7 @@ class TestPivot(world.WorldTestCase):
         self.arriving(on_pivot=on_pivot, on_start=on_start)
         self.migration().run()
         self.assertIn('revive vdb', self.exporter.log)
+        self.assertIn(('source', 'pivot'), self.retried())
         self.assert_arrived()
 
     def test_a_guest_between_two_hosts_stays_there(self):
