@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import os
 import pathlib
+import subprocess
 
 import libvirt
 import psutil
@@ -140,6 +141,20 @@ class Compute:
         self.stop()
         self.start()
         self.wait()
+
+    def command(
+        self, program: str, *argv: str, check: bool = True
+    ) -> 'subprocess.CompletedProcess[str]':
+        """Run a command of this project as the user of nova-compute.
+
+        :param check: raise ``CalledProcessError`` if the command fails
+        """
+        return self.host.run(
+            *('env', *self.service.variables, *user.COMMAND),
+            *(service.program(program), '--config-file'),
+            *(str(user.ETC / 'nova.conf'), *argv),
+            check=check,
+        )
 
     def force_down(self, *, down: bool) -> None:
         """Set or clear Nova's ``forced_down`` for the host."""

@@ -3,19 +3,13 @@
 
 from nova_blockcopy.tests.cloud import compute
 from nova_blockcopy.tests.cloud import server
-from nova_blockcopy.tests.cloud import service
-from nova_blockcopy.tests.cloud import user
 from nova_blockcopy.tests.cloud.scenarios import ends
 
 
 class TestSettle(ends.EndsTestCase):
     def settle(self, guest: server.Server, at: compute.Compute) -> str:
         """Run the command as Nova's user; what it prints."""
-        return at.host.run(
-            *('env', *at.service.variables, *user.COMMAND),
-            *(service.program('nova-blockcopy'), '--config-file'),
-            *(str(user.ETC / 'nova.conf'), 'settle', guest.uuid),
-        ).stdout
+        return at.command('nova-blockcopy', 'settle', guest.uuid).stdout
 
     def test_back(self):
         guest = self.boot()
