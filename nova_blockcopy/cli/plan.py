@@ -2,12 +2,12 @@
 """``nova-blockcopy plan``."""
 
 import argparse
+import functools
 from collections.abc import Mapping
 from typing import Any
 
 from nova_blockcopy import appraisal
 from nova_blockcopy import domxml
-from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import plan
 from nova_blockcopy.cli import command
@@ -66,47 +66,20 @@ class Plan(command.Shower):
     def _appraise(
         self, parsed_args: argparse.Namespace
     ) -> appraisal.Appraisal:
-        at, to = self.site, parsed_args.to
-        found = survey.Survey(at.here, at.settings, to, choose).look(
-            parsed_args.instance
-        )
-        there, unasked = None, 'the guest was not found on this host.'
-        measured = appraisal.NOTHING
-        guest = found.guest
-        if guest is not None:
-            try:
-                found, there = self._inquiry(to, parsed_args.deadline).ask(
-                    found, guest
-                )
-            except (exception.NoEngine, exception.PeerError) as e:
-                unasked = str(e)
-            measured = writes.measure(
-                guest,
-                [disk.disk for disk in found.disks],
-                parsed_args.seconds,
-            )
-        side = found.side
-        if there is not None:  # only the destination knows its address
-            side = survey.tried(side, at.endpoint(there.address or to).uri)
-        return appraisal.Appraisal(
-            guest=guest.name if guest else parsed_args.instance,
-            disks=found.disks,
-            left_alone=found.left_alone,
-            source=side,
-            destination=there,
-            unasked='' if there else unasked,
-            rules=survey.rules(at.settings),
-            measured=measured,
-        )
-
-    def _inquiry(self, to: str, deadline: float) -> inquiry.Inquiry:
-        at = self.site
-        return inquiry.Inquiry(
+        at, to, deadline = self.site, parsed_args.to, parsed_args.deadline
+        asking = inquiry.Inquiry(
+            here=at.here,
             channel=relay.Relay(at.settings.journal_dir, to, deadline),
             peer=to,
             home=at.home,
+            endpoint=at.endpoint,
             settings=at.settings,
             deadline=deadline,
+        )
+        return asking.appraise(
+            parsed_args.instance,
+            choose,
+            functools.partial(writes.measure, seconds=parsed_args.seconds),
         )
 
 

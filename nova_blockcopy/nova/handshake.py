@@ -20,21 +20,21 @@ from nova_blockcopy import wire
 from nova_blockcopy.nova import compat
 
 SERIAL = 'nova-blockcopy'
-VERSION = 4
+VERSION = 5
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
     """The terms of one migration.
 
-    ``bases`` are by the path of the disk's image on the source. ``tls`` is
-    the destination's ``[blockcopy] export_tls``. ``images`` is the type of
-    images that the destination makes.
+    ``bases`` are by the path of the disk's image on the source. ``host`` is
+    the destination's name in Nova, at which the source asks for the rest.
+    ``images`` is the type of images that the destination makes.
     """
 
     version: int = VERSION
     agreed: bool = False
-    tls: bool = False
+    host: str = ''
     images: str = ''
     bases: dict[str, model.BaseRequest] = dataclasses.field(
         default_factory=dict

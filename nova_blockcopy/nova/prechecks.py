@@ -8,14 +8,19 @@ Nova's conductor tries another host only if a check raises exactly
 import os
 from typing import Any
 
+from nova_blockcopy import appraisal
 from nova_blockcopy import exception
 from nova_blockcopy import states
+from nova_blockcopy.nova import channel
 from nova_blockcopy.nova import compat
 from nova_blockcopy.nova import handshake
 from nova_blockcopy.nova import reasons
 from nova_blockcopy.nova import service
 from nova_blockcopy.nova import tagging
+from nova_blockcopy.runtime import log as logging
 from nova_blockcopy.runtime import waiting
+
+LOG = logging.getLogger(__name__)
 
 #: Seconds that a settled migration gets to close its journal.
 _CLOSING = 10
@@ -43,7 +48,7 @@ class Prechecks(compat.LibvirtDriver):  # type: ignore[misc]
         handshake.write(
             data,
             handshake.Terms(
-                tls=self._service.settings.export_tls,
+                host=compat.CONF.host,
                 images=compat.images_type(),
             ),
         )
@@ -73,11 +78,15 @@ class Prechecks(compat.LibvirtDriver):  # type: ignore[misc]
         _check_images(instance, terms)
         disks = self._get_instance_disk_info(instance, block_device_info)
         try:
-            self._service.check_live_migration(
-                instance, [disk['path'] for disk in disks], tls=terms.tls
+            appraised = self._service.appraise(
+                instance.uuid,
+                disks,
+                terms.host,
+                channel.RpcChannel(context, terms.host, questions=1),
             )
         except exception.BlockCopyError as e:
             raise reasons.refusal(e) from e
+        _check_goes(instance, appraised, terms.host)
         handshake.write(data, handshake.Terms(agreed=True))
         return data
 
@@ -158,6 +167,32 @@ def _check_settled(engine: service.Service, instance: Any) -> None:
             f'host {compat.CONF.host} has the journal of an '
             f'unfinished migration of this instance, in state '
             f'{record.state}. Settle that migration first.'
+        )
+
+
+def _check_goes(
+    instance: Any, appraised: appraisal.Appraisal, dest: str
+) -> None:
+    """Pass if no host refuses. The log has all reasons."""
+    for each in appraised.remarks:
+        LOG.warning(
+            'Before the migration to %s: %s', dest, each, instance=instance
+        )
+    against = appraised.refusals
+    if appraised.destination is None:
+        against = (*against, f'{dest} was not asked: {appraised.unasked}')
+    if len(against) == 1:
+        raise reasons.refusal(against[0])
+    if against:
+        LOG.warning(
+            'The migration to %s is refused, for %d reasons: %s',
+            *(dest, len(against), ' '.join(against)),
+            instance=instance,
+        )
+        raise reasons.refusal(
+            f'{against[0]} There are {len(against) - 1} more reasons. See '
+            f'"nova-blockcopy plan {instance.uuid} --to {dest}" on '
+            f'{compat.CONF.host}.'
         )
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from nova_blockcopy import model
 from nova_blockcopy.migration.source import migration
+from nova_blockcopy.migration.source import survey
+from nova_blockcopy.nova import bases
 from nova_blockcopy.nova import compat
 
 
@@ -33,7 +35,7 @@ class LiveMigrationRequest:
 
         :param disks: all disks of the guest, by target
         """
-        bases = {
+        wanted = {
             target: base
             for target, disk in disks.items()
             if disk.device == 'disk'
@@ -42,10 +44,10 @@ class LiveMigrationRequest:
         return migration.Request(
             guest=self.guest,
             peer=self.dest,
-            bases=bases,
+            bases=wanted,
             home=self.home,
             destination=self.destination,
-            shared=left_to_nova(disks, bases),
+            shared=left_to_nova(disks, wanted),
             held=True,
             memo=self.memo,
         )
@@ -64,6 +66,23 @@ def local_disks(
         for target, disk in disks.items()
         if disk.path in paths and not disk.readonly
     ]
+
+
+def choice(
+    disks: Mapping[str, model.Disk], infos: Collection[dict[str, Any]]
+) -> survey.Choice:
+    """The disks that move, as Nova knows them.
+
+    :param disks: all disks of the guest, by target
+    :param infos: Nova's disk info of its local disks
+    """
+    moves = local_disks(disks, [info['path'] for info in infos])
+    whole = {info['path'] for info in infos if bases.is_made_here(info)}
+    return survey.Choice(
+        moves=moves,
+        whole=[target for target in moves if disks[target].path in whole],
+        shared=left_to_nova(disks, moves),
+    )
 
 
 def left_to_nova(

@@ -5,10 +5,10 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from nova_blockcopy import appraisal
 from nova_blockcopy import events
 from nova_blockcopy import exception
 from nova_blockcopy import model
-from nova_blockcopy import plan
 from nova_blockcopy import progress
 from nova_blockcopy.host import certificates
 from nova_blockcopy.host import hypervisor
@@ -18,6 +18,7 @@ from nova_blockcopy.host import visibility
 from nova_blockcopy.metrics import exporter
 from nova_blockcopy.migration import peer
 from nova_blockcopy.migration.destination import dispatcher
+from nova_blockcopy.migration.source import inquiry
 from nova_blockcopy.migration.source import migration
 from nova_blockcopy.migration.source import readiness
 from nova_blockcopy.migration.source import recovery
@@ -39,6 +40,10 @@ from nova_blockcopy.records import received
 from nova_blockcopy.runtime import log as logging
 
 LOG = logging.getLogger(__name__)
+
+#: Seconds for the question to a destination. Nova waits for the checks of a
+#: source as long as ``rpc_response_timeout``, 60 s by default.
+_PATIENCE = 30
 
 
 class Service:
@@ -70,6 +75,7 @@ class Service:
         self.kept = kept.Kept(directory, compat.CONF.instances_path)
         self.preparations = preparation.Preparations(self.expected, self.kept)
         self._remove = remove
+        self._endpoint = endpoint
         self._here = hypervisor.Hypervisor(host, _translated(host, connect))
         self._readiness = readiness.Readiness(self._here, self.settings)
         self._observers = exporter.observers(self.settings)
@@ -230,24 +236,31 @@ class Service:
             there.close(record.authority)
         self.journal.close(record.guest)
 
-    def check_live_migration(
-        self, instance: Any, paths: list[str], *, tls: bool
-    ) -> None:
-        """Pass if the engine can migrate an instance from this host.
+    def appraise(
+        self,
+        guest: str,
+        disks: list[dict[str, Any]],
+        dest: str,
+        channel: peer.Channel,
+    ) -> appraisal.Appraisal:
+        """Appraise the migration of an instance from this host.
 
-        :param paths: of its local disks, as Nova knows them
-        :param tls: the destination's ``export_tls``
-        :raises Refused: with the reason
+        :param guest: UUID
+        :param disks: Nova's disk info of its local disks
+        :param dest: the destination's name in Nova
+        :param channel: to the destination
         """
-        guest = self._readiness.guest(instance.uuid)
-        plan.check_same_encryption(
-            *(self._here.host, self.settings.export_tls),
-            *('the destination', tls),
+        asking = inquiry.Inquiry(
+            here=self._here,
+            channel=channel,
+            peer=dest,
+            home=self._endpoint(request.own_address()),
+            endpoint=self._endpoint,
+            settings=self.settings,
+            deadline=_PATIENCE,
         )
-        disks = self._readiness.disks(guest)
-        moves = request.local_disks(disks, paths)
-        self._readiness.select(
-            guest, moves, request.left_to_nova(disks, moves)
+        return asking.appraise(
+            guest, lambda _xml, found: request.choice(found, disks)
         )
 
     def live_migration(

@@ -5,6 +5,8 @@ import contextlib
 import dataclasses
 import threading
 import uuid
+from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Iterator
 
 from nova_blockcopy import appraisal
@@ -18,22 +20,74 @@ from nova_blockcopy.migration.source import ledger
 from nova_blockcopy.migration.source import remote
 from nova_blockcopy.migration.source import survey
 
+Measure = Callable[[hypervisor.Guest, Iterable[str]], appraisal.Measured]
+
+
+def unmeasured(
+    _guest: hypervisor.Guest, _disks: Iterable[str]
+) -> appraisal.Measured:
+    """For an appraisal that takes no time."""
+    return appraisal.NOTHING
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Inquiry:
     """One question from this host to another one. Runs on the source.
 
-    ``home`` is how the destination's libvirt reaches this host. ``deadline``
+    ``home`` is how the destination's libvirt reaches this host, and
+    ``endpoint`` tells how this host's libvirt reaches an address. ``deadline``
     is the time in seconds for the whole question.
     """
 
+    here: hypervisor.Hypervisor
     channel: peer.Channel
     peer: str
     home: model.Endpoint
+    endpoint: Callable[[str], model.Endpoint]
     settings: conf.Settings
     deadline: float
 
-    def ask(
+    def appraise(
+        self,
+        guest: str,
+        choose: survey.Choose,
+        measure: Measure = unmeasured,
+    ) -> appraisal.Appraisal:
+        """Appraise a migration by the facts of both hosts.
+
+        :param guest: UUID or name
+        :param choose: tells which disks move
+        :param measure: takes the figures that only a measurement gives
+        :raises HypervisorError: the guest has ended meanwhile
+        """
+        found = survey.Survey(
+            self.here, self.settings, self.peer, choose
+        ).look(guest)
+        there, unasked = None, 'the guest was not found on this host.'
+        measured = appraisal.NOTHING
+        known = found.guest
+        if known is not None:
+            try:
+                found, there = self._answered(found, known)
+            except (exception.NoEngine, exception.PeerError) as e:
+                unasked = str(e)
+            measured = measure(known, [disk.disk for disk in found.disks])
+        side = found.side
+        if there is not None:  # only the destination knows its address
+            address = there.address or self.peer
+            side = survey.tried(side, self.endpoint(address).uri)
+        return appraisal.Appraisal(
+            guest=known.name if known else guest,
+            disks=found.disks,
+            left_alone=found.left_alone,
+            source=side,
+            destination=there,
+            unasked='' if there else unasked,
+            rules=survey.rules(self.settings),
+            measured=measured,
+        )
+
+    def _answered(
         self, found: survey.Found, guest: hypervisor.Guest
     ) -> tuple[survey.Found, appraisal.Side]:
         """Ask the destination about a guest.

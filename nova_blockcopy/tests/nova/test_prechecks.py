@@ -8,16 +8,24 @@ from typing import Any
 from unittest import mock
 
 import ddt
+import fixtures
 import libvirt
+import oslo_messaging
 
 from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import states
+from nova_blockcopy.host import reach
+from nova_blockcopy.host import usage
 from nova_blockcopy.host import visibility
+from nova_blockcopy.nova import channel
 from nova_blockcopy.nova import compat
 from nova_blockcopy.nova import handshake
+from nova_blockcopy.nova import service
+from nova_blockcopy.nova import surroundings
 from nova_blockcopy.tests.nova import base
 from nova_blockcopy.tests.nova import driver_base
+from nova_blockcopy.tests.unit import fakes
 from nova_blockcopy.tests.unit import samples
 
 SOURCE, DESTINATION = model.Role.SOURCE, model.Role.DESTINATION
@@ -49,19 +57,11 @@ class TestCheckAtDestination(driver_base.DriverTestCase):
 
     def test_it_offers_in_what_nova_found(self):
         data = self.check()
-        offered = handshake.Terms(images='qcow2')
+        offered = handshake.Terms(host=base.HERE, images='qcow2')
         self.assertEqual(offered, handshake.read(data))
         self.assertEqual('tmpfile', data.filename)
         self.stock.assert_called_once_with(
             self.driver, self.context, self.instance, *self.ARGUMENTS
-        )
-
-    def test_it_tells_whether_it_has_tls(self):
-        self.conf.config(group='blockcopy', export_tls=True)
-        self.driver = self.make_driver(self.connection)
-        self.assertEqual(
-            handshake.Terms(tls=True, images='qcow2'),
-            handshake.read(self.check()),
         )
 
     @ddt.data(SOURCE, DESTINATION)
@@ -94,26 +94,73 @@ class TestCheckAtDestination(driver_base.DriverTestCase):
 
 @ddt.ddt
 class TestCheckAtSource(driver_base.DriverTestCase):
+    """``host-b`` has a real engine, which answers by Nova's RPC."""
+
     BDI: typing.ClassVar[dict[str, list[Any]]] = {'block_device_mapping': []}
 
     def setUp(self):
         super().setUp()
+        disk = self.directory / 'disk'
+        disk.write_bytes(b'x' * 4096)
+        self.machine.xml = samples.domain(samples.file_xml('vda', disk))
+        self.conf.config(group='blockcopy', export_address='127.0.0.1')
+        self.driver = self.make_driver(self.connection)
         self.stock = self.fake_nova(
             'check_can_live_migrate_source',
             side_effect=lambda _self, _context, _instance, data, _bdi: data,
         )
-        self.paths = ['/dev/vg/root']
+        self.paths = [str(disk)]
         self.fake_nova(
             '_get_instance_disk_info',
             side_effect=lambda _self, _instance, _bdi: [
                 base.disk_info(path) for path in self.paths
             ],
         )
+        self.faults: dict[str, str] = {}
+        self.useFixture(
+            fixtures.MonkeyPatch(
+                f'{reach.__name__}.fault',
+                lambda uri, _timeout: self.faults.get(uri, ''),
+            )
+        )
+        # both hosts have the options of this process
+        self.fake(
+            surroundings.Surroundings, 'address', return_value=base.THERE
+        )
+        self.fake(compat, 'volume_group_info', return_value={'free': 2**30})
+        self.fake(compat, 'list_volumes', return_value=[])
+        self.far = fakes.Connection()
+        self.start_destination()
+        self.silent = False
+        self.fake(compat, 'ComputeAPI')
+        api = compat.ComputeAPI.return_value
+        api.check_instance_shared_storage.side_effect = self.answer
+
+    def start_destination(self, **options):
+        """Start the nova-compute of host-b with these options."""
+        known = {'journal_dir': str(self.directory / 'there'), **options}
+        for name, value in known.items():
+            self.conf.config(group='blockcopy', **{name: value})
+        self.there = service.Service(
+            base.THERE,
+            lambda: self.far,
+            'qemu:///system',
+            self.cleared.append,
+            self.driver._endpoint,
+        )
+        for name in known:
+            compat.CONF.clear_override(name, group='blockcopy')
+
+    def answer(self, _context, data, *, host):
+        self.assertEqual(base.THERE, host)
+        if self.silent:
+            raise oslo_messaging.MessagingTimeout('no answer')
+        return self.there.answer(data[channel.KEY])
 
     def check(self, terms: handshake.Terms | None = None, **values):
         if terms is not None:
             images = values.get('image_type', 'qcow2')
-            terms = dataclasses.replace(terms, images=images)
+            terms = dataclasses.replace(terms, host=base.THERE, images=images)
         self.data = self.said(terms, **values)
         return self.driver.check_can_live_migrate_source(
             self.context, self.instance, self.data, self.BDI
@@ -142,7 +189,9 @@ class TestCheckAtSource(driver_base.DriverTestCase):
     def test_without_local_disks_it_is_novas(self, terms):
         data = self.check(terms, block_migration=False, image_type='rbd')
         self.assertIs(self.data, data)
-        said = terms and dataclasses.replace(terms, images='rbd')
+        said = terms and dataclasses.replace(
+            terms, host=base.THERE, images='rbd'
+        )
         self.assertEqual(said, handshake.read(data))
 
     def test_a_destination_without_us(self):
@@ -164,10 +213,52 @@ class TestCheckAtSource(driver_base.DriverTestCase):
         self.assertTrue(handshake.agreed(data))
 
     def test_a_destination_with_tls_where_we_have_none(self):
+        self.start_destination(export_tls=True)
+        self.refused('export_tls is True on host-b and False on host-a')
+
+    def test_what_only_the_destination_knows(self):
+        (self.instances / samples.UUID).mkdir()
+        self.refused(f'{samples.UUID} already exists')
+
+    def test_every_reason_of_both_hosts(self):
+        """The API shows the first one, and where to find the others."""
+        self.start_destination(export_tls=True)
+        self.machine.snapshots = ['s1']
+        self.faults['qemu+tcp://host-b/system'] = 'nobody listens.'
         self.refused(
-            'export_tls is False on host-a and True on the destination',
-            terms=handshake.Terms(tls=True),
+            'snapshot s1',
+            'There are 3 more reasons.',
+            f'See "nova-blockcopy plan {samples.UUID} --to host-b" on host-a.',
         )
+        for words in ('snapshot s1', 'export_tls', 'nobody listens'):
+            self.assertIn(words, self.log.output)
+
+    def test_the_message_has_room_in_the_api(self):
+        self.start_destination(export_tls=True)
+        self.machine.snapshots = ['s' * 400]
+        error = self.assertRaises(
+            compat.MigrationPreCheckError, self.check, handshake.Terms()
+        )
+        self.assertLessEqual(len(str(error)), 255)
+        self.assertIn('--to host-b" on host-a.', str(error))
+
+    def test_a_destination_that_gives_no_answer(self):
+        self.silent = True
+        self.refused('host-b was not asked', 'no answer')
+
+    @ddt.data('host-a', 'host-b')
+    def test_a_libvirt_that_cannot_be_reached(self, host):
+        self.faults[f'qemu+tcp://{host}/system'] = 'nobody listens.'
+        self.refused(f'qemu+tcp://{host}/system', 'nobody listens')
+
+    def test_no_room_for_deltas_is_no_refusal(self):
+        self.start_destination(delta_min_free=2**40)
+        self.assertTrue(handshake.agreed(self.check(handshake.Terms())))
+        self.assertIn('The mode is direct, not seeded', self.log.output)
+
+    def test_no_room_for_the_bases(self):
+        self.fake(usage, 'free', return_value=4095)
+        self.refused('host-b has 0 MiB free for the bases')
 
     def test_clear_text_that_is_not_allowed(self):
         self.conf.config(group='blockcopy', allow_plaintext=False)
@@ -179,6 +270,7 @@ class TestCheckAtSource(driver_base.DriverTestCase):
         self.refused('encrypted')
 
     def test_what_the_engine_refuses(self):
+        self.paths = ['/dev/vg/root']
         self.machine.xml = samples.domain(
             samples.disk_xml('vda', more='<transient/>')
         )
