@@ -95,6 +95,17 @@ class NoRoom(Refused):
     )
 
 
+class DeltasTooLarge(BlockCopyError):
+    """The deltas of a migration are about to reach their limit."""
+
+    msg_fmt = (
+        'The deltas of the migration have %(held)s MiB and grow by %(rate)s '
+        'MiB/s, and [blockcopy] delta_max_size allows %(limit)s MiB. Migrate '
+        'the guest when it writes less, raise delta_max_size, raise '
+        'block_migration_bandwidth, or set mode to direct.'
+    )
+
+
 class DiskGone(BlockCopyError):
     """A disk that moves is no longer a disk of the guest."""
 

@@ -14,6 +14,7 @@ from nova_blockcopy.cmd import account
 from nova_blockcopy.cmd import answers
 from nova_blockcopy.host import deltas
 from nova_blockcopy.host import directories
+from nova_blockcopy.host import space
 
 #: The owner of ``delta_dir``, unless nova-compute made it as another user.
 _ROOT = 0
@@ -49,7 +50,7 @@ def delta_dir(
         if reason is not None:
             raise _unsafe(path, 'delta_dir', reason)
         nearest = (place.itself or place.above[0]).path
-        deltas.check_room(nearest, settings.delta_min_free)
+        space.check(nearest, settings.delta_min_free)
         deltas.check_direct(nearest)
     except (exception.UnsafeDirectory, exception.NoRoom) as e:
         return answers.warning(f'{e} Until then migrations use direct mode.')

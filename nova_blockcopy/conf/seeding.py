@@ -46,10 +46,31 @@ in ``[DEFAULT]``.
         advanced=True,
         min=0,
         help="""
-Minimum of free space in ``delta_dir``, in MiB. If either host has less when a
-migration begins, the migration runs in direct mode. If the source has less
-later, but before the switchover, the migration is undone, because QEMU pauses
-a guest whose delta cannot grow.
+Minimum of free space in ``delta_dir``, in MiB, beside the space that the
+merges of all deltas of this host into the disks need. If either host has less
+when a migration begins, the migration runs in direct mode. If the source has
+less later, but before the pivot, the largest of its migrations is undone,
+because QEMU pauses a guest whose delta cannot grow. While guests write fast,
+the minimum is what the deltas of all migrations grow by in 5 seconds, if that
+is more.
+
+A guest also writes while its deltas are merged, so set at least as much as
+your guests write in the time of a merge.
+""",
+    ),
+    cfg.IntOpt(
+        'delta_max_size',
+        default=0,
+        min=0,
+        help="""
+Maximum size of all deltas of one guest on the source together, in MiB. If the
+deltas would reach it within 5 seconds, at the rate at which they grow, the
+migration is undone. It counts until the pivot. 0 sets no limit.
+
+There is no limit by default, because one number does not fit disks of all
+sizes, and ``delta_min_free`` keeps the file system from running full. Set a
+limit if the deltas share a file system with other data, and no guest is to
+take all of it.
 """,
     ),
     cfg.IntOpt(

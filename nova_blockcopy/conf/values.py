@@ -25,6 +25,7 @@ class Settings:
     mode: model.Mode = model.Mode.SEEDED
     delta_dir: str
     delta_min_free: int = 1024
+    delta_max_size: int = 0
     seed_rounds: int = 5
     max_remote_window: float = 1.0
     seed_shortfall_action: str = 'proceed'

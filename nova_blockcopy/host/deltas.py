@@ -26,6 +26,7 @@ from nova_blockcopy.host import directories
 from nova_blockcopy.host import files
 from nova_blockcopy.host import header
 from nova_blockcopy.host import qemu
+from nova_blockcopy.host import space
 from nova_blockcopy.records import durable
 from nova_blockcopy.runtime import privsep
 
@@ -53,6 +54,14 @@ def cluster(size: int) -> int:
     while size > _MOST * (chosen // _ENTRY) * chosen:
         chosen *= 2
     return chosen
+
+
+def landing(directory: str, migration: str, disk: str) -> str:
+    """Name the file for a delta that the destination receives. Pure.
+
+    :param directory: see :func:`prepare`
+    """
+    return os.path.join(directory, f'{migration}-{disk}.seed')
 
 
 def create(image: model.Image, size: int, timeout: int) -> None:
@@ -264,69 +273,8 @@ def examine(directory: str, least: int) -> None:
     :raises DeltaDirRefused: the file system has no direct I/O
     """
     nearest = directories.examine(directory, 'delta_dir')
-    check_room(nearest, least)
+    space.check(nearest, least)
     check_direct(nearest)
-
-
-def check_room(
-    directory: str, least: int, moves: Iterable[model.Move] = ()
-) -> None:
-    """Check that overlays have room to grow, and to be merged.
-
-    A merge writes the data of an overlay into the image below. If that image
-    is a file with holes, the file grows by as much as the overlay holds.
-
-    :param directory: see :func:`prepare`
-    :param least: free space that is needed beside the merges, in MiB
-    :param moves: the disks whose overlays are to be merged
-    :raises NoRoom: less is free, or the directory cannot be used
-    """
-    _check_room(
-        directory,
-        least,
-        [
-            [move.source.path, move.size_bytes, list(move.deltas)]
-            for move in moves
-            if move.source.kind is model.ImageKind.FILE
-        ],
-    )
-
-
-@privsep.entrypoint
-def _check_room(
-    directory: str, least: int, merges: Sequence[Sequence[Any]]
-) -> None:
-    access.delta_dir(directory, or_above=True)
-    try:
-        needed = {os.stat(directory).st_dev: least * bandwidth.MIB}
-        places = {os.stat(directory).st_dev: directory}
-        for path, size, overlays in merges:
-            found = access.status(path)
-            holes = max(0, size - found.st_blocks * 512)
-            # the last overlay may be about to be created
-            growth = min(holes, sum(map(allocated, present(overlays))))
-            needed[found.st_dev] = needed.get(found.st_dev, 0) + growth
-            places.setdefault(found.st_dev, os.path.dirname(path))
-        for device, place in places.items():
-            _check_free(place, needed[device])
-    except OSError as e:
-        raise exception.NoRoom(
-            directory=directory,
-            reason=f'{e.strerror}; see [blockcopy] delta_dir.',
-        ) from e
-
-
-def _check_free(place: str, needed: int) -> None:
-    found = os.statvfs(place)
-    free = found.f_bavail * found.f_frsize
-    if free < needed:
-        raise exception.NoRoom(
-            directory=place,
-            reason=f'{free // bandwidth.MIB} MiB are free, but '
-            f'{-(-needed // bandwidth.MIB)} MiB are needed: [blockcopy] '
-            f'delta_min_free, and what a merge of the deltas may add to the '
-            f'disks there; make room, or set delta_dir to another directory.',
-        )
 
 
 @privsep.entrypoint

@@ -2,7 +2,6 @@
 """The bases of one guest before the switchover. Runs on the destination."""
 
 import dataclasses
-import os
 import threading
 from collections.abc import Callable
 
@@ -15,6 +14,7 @@ from nova_blockcopy.host import certificates
 from nova_blockcopy.host import deltas
 from nova_blockcopy.host import header
 from nova_blockcopy.host import images
+from nova_blockcopy.migration import reservations
 from nova_blockcopy.migration.destination import claims
 from nova_blockcopy.records import journal
 from nova_blockcopy.records import received
@@ -46,9 +46,7 @@ class BaseSet:
         """
         certificates.check(host, self._settings, model.Side.CLIENT)
         deltas.prepare(self._settings.delta_dir)
-        deltas.check_room(
-            self._settings.delta_dir, self._settings.delta_min_free
-        )
+        reservations.Reservations(self._settings).check()
 
     def describe(
         self,
@@ -212,9 +210,7 @@ class BaseSet:
         self._book.close()
 
     def _landing(self, disk: str) -> str:
-        return os.path.join(
-            self._settings.delta_dir, f'{self._migration}-{disk}.seed'
-        )
+        return deltas.landing(self._settings.delta_dir, self._migration, disk)
 
 
 def _sizes(record: journal.Record) -> dict[str, int]:

@@ -11,6 +11,7 @@ from nova_blockcopy.host import export
 from nova_blockcopy.host import hypervisor
 from nova_blockcopy.migration import monitor
 from nova_blockcopy.migration import pauses
+from nova_blockcopy.migration import reservations
 from nova_blockcopy.migration.source import comparison
 from nova_blockcopy.migration.source import exports
 from nova_blockcopy.migration.source import freeze
@@ -56,6 +57,7 @@ def steps_of(parts: Parts) -> dict[states.State, steps.Step]:
         ledger=parts.ledger,
         selection=parts.offer.selection,
         cancelled=parts.cancelled,
+        room=reservations.Reservations(parts.settings),
         settings=parts.settings,
     )
     all_steps = (
@@ -156,7 +158,6 @@ def _window(
             destination=parts.destination,
             exports=served,
             ledger=parts.ledger,
-            lookout=watch,
             monitor=parts.monitor,
             pace=parts.pace,
             cancelled=parts.cancelled,

@@ -2,7 +2,8 @@
 """Looks at the guest, and at the room of the deltas, before each step.
 
 The plan is made once and carried out for hours. Meanwhile other programs may
-change the guest, and other guests may fill the file system.
+change the guest, and other guests may fill the file system. A
+:class:`sentry.Sentry` watches the room between these looks.
 """
 
 import contextlib
@@ -14,10 +15,10 @@ from collections.abc import Callable
 from nova_blockcopy import conf
 from nova_blockcopy import exception
 from nova_blockcopy import plan
-from nova_blockcopy.host import deltas
 from nova_blockcopy.host import hypervisor
 from nova_blockcopy.host import sight
 from nova_blockcopy.host import switchover
+from nova_blockcopy.migration import reservations
 from nova_blockcopy.migration.source import disturbance
 from nova_blockcopy.migration.source import ledger as ledgers
 from nova_blockcopy.runtime import task
@@ -28,8 +29,8 @@ _PATIENCE = 5.0
 #: Seconds between two looks during a switchover. libvirt starts the job of a
 #: migration before the QEMU of the destination starts, which takes longer.
 _TICK = 0.05
-#: Seconds between two looks at the free space.
-_SLOW_TICK = 1.0
+#: Seconds between two looks after that, for an abort.
+_SLOW_TICK = 0.5
 #: Seconds between two attempts to end a migration.
 _ABORT_INTERVAL = 0.5
 
@@ -45,6 +46,7 @@ class Lookout:
     ledger: ledgers.Ledger
     selection: plan.Selection
     cancelled: threading.Event
+    room: reservations.Reservations
     settings: conf.Settings
 
     def check(self) -> None:
@@ -71,13 +73,10 @@ class Lookout:
         """Pass if the deltas have room to grow, and to be merged.
 
         :raises NoRoom: too little is free
+        :raises DeltasTooLarge: the deltas grow too large
         """
         if any(move.deltas for move in self.ledger.record.moves):
-            deltas.check_room(
-                self.settings.delta_dir,
-                self.settings.delta_min_free,
-                self.ledger.record.moves,
-            )
+            self.room.check(self.ledger.record.migration)
 
     def through(self, switch: Callable[[], None]) -> None:
         """Run a switchover, and abort it if a check fails meanwhile.
@@ -86,7 +85,6 @@ class Lookout:
         So the guest is looked at once more after that migration has begun.
 
         :raises Disturbed: another program has changed the guest
-        :raises NoRoom: the deltas may not grow any more
         """
         watch = task.Task('lookout', self._watch)
         try:
@@ -106,11 +104,10 @@ class Lookout:
                 self._see_off(ended)
                 return
             try:
-                self.check_room()
                 if not looked and self.guest.migrating():
                     self._check_guest()
                     looked = True
-            except (exception.Disturbed, exception.NoRoom):
+            except exception.Disturbed:
                 self._see_off(ended)
                 raise
             except exception.HypervisorError:

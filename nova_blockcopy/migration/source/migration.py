@@ -22,7 +22,6 @@ from nova_blockcopy import model
 from nova_blockcopy import plan
 from nova_blockcopy import progress
 from nova_blockcopy import states
-from nova_blockcopy.host import deltas
 from nova_blockcopy.host import hypervisor
 from nova_blockcopy.host import reach
 from nova_blockcopy.host import rehearsal
@@ -39,6 +38,7 @@ from nova_blockcopy.migration.source import orders
 from nova_blockcopy.migration.source import pace
 from nova_blockcopy.migration.source import readiness
 from nova_blockcopy.migration.source import remote
+from nova_blockcopy.migration.source import sentry
 from nova_blockcopy.migration.source import steps
 from nova_blockcopy.migration.source import switch_over
 from nova_blockcopy.records import journal
@@ -227,10 +227,12 @@ class Migration:
             self._steps = itinerary.steps_of(parts)
             self._parts = parts
         try:
-            while self._ahead and (
-                not self._begun or self._begun[-1].state is not through
-            ):
-                self._take(self._ahead.pop(0), parts)
+            guard = sentry.Sentry(parts.ledger, self._settings, self.abort)
+            with guard.on_guard():
+                while self._ahead and (
+                    not self._begun or self._begun[-1].state is not through
+                ):
+                    self._take(self._ahead.pop(0), parts)
         except BaseException as e:  # an interrupt undoes all steps, too
             self._give_up(parts, e)
         if not self._ahead:
@@ -274,9 +276,7 @@ class Migration:
             guest, request.bases, request.shared
         )
         if self._mode is model.Mode.SEEDED:
-            deltas.prepare(settings.delta_dir)
-            deltas.check_room(settings.delta_dir, settings.delta_min_free)
-            deltas.check_direct(settings.delta_dir)
+            self._readiness.deltas()
         reach.check_destination(
             guest.host, request.destination.uri, settings.call_timeout
         )

@@ -15,9 +15,11 @@ from nova_blockcopy import model
 from nova_blockcopy import plan
 from nova_blockcopy.host import boot
 from nova_blockcopy.host import certificates
+from nova_blockcopy.host import deltas
 from nova_blockcopy.host import hypervisor
 from nova_blockcopy.host import images
 from nova_blockcopy.host import sight
+from nova_blockcopy.migration import reservations
 from nova_blockcopy.migration.source import disturbance
 from nova_blockcopy.migration.source import exports
 from nova_blockcopy.migration.source import offer as offers
@@ -91,6 +93,18 @@ class Readiness:
             name and certificate.is_plain(wanted.client_name(name))
         ):
             raise exception.PeerUnnamed(host=self.host, peer=peer)
+
+    def deltas(self) -> None:
+        """Pass if deltas of one more guest can be put on this host.
+
+        :raises NoRoom: too little is free, beside the other migrations
+        :raises UnsafeDirectory: another user could replace ``delta_dir``
+        :raises DeltaDirRefused: the file system has no direct I/O
+        """
+        directory = self._settings.delta_dir
+        deltas.prepare(directory)
+        reservations.Reservations(self._settings).check()
+        deltas.check_direct(directory)
 
     def disks(self, guest: hypervisor.Guest) -> dict[str, model.Disk]:
         """All disks of a guest, by target."""

@@ -86,8 +86,6 @@ class Rounds:
         def watch(
             state: states.State, disks: tuple[model.DiskProgress, ...]
         ) -> None:
-            # QEMU would pause a guest whose delta cannot grow
-            self.lookout.check_room()
             for seed in seeds:
                 if not psutil.pid_exists(pids[seed.disk]):
                     revived = self.exports.revive(seed.export, seed.source)

@@ -121,7 +121,6 @@ class CopyDisks(Step):
     destination: remote.RemoteDestination
     exports: exports.Exports
     ledger: ledgers.Ledger
-    lookout: lookout.Lookout
     monitor: monitor.Monitor
     pace: pace.Pace
     cancelled: threading.Event
@@ -151,7 +150,9 @@ class CopyDisks(Step):
         self.destination.copy(
             self.ledger.record.persistent_xml,
             self.pace.copy,
-            self.pace.followed(self.destination.set_bandwidth, self._watch),
+            self.pace.followed(
+                self.destination.set_bandwidth, self.monitor.watch
+            ),
             self.cancelled,
             synchronous_writes=self.settings.synchronous_writes,
             guest_bandwidth=self.pace.guest,
@@ -159,13 +160,6 @@ class CopyDisks(Step):
 
     def undo(self) -> None:
         self.destination.abort()
-
-    def _watch(
-        self, state: states.State, disks: tuple[model.DiskProgress, ...]
-    ) -> None:
-        # the guest still writes to the deltas, which are exported
-        self.lookout.check_room()
-        self.monitor.watch(state, disks)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

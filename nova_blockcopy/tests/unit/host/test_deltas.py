@@ -4,7 +4,6 @@
 import errno
 import os
 import subprocess
-from unittest import mock
 
 import ddt
 import fixtures
@@ -159,26 +158,13 @@ class TestOverlay(base.TestCase):
         self.refused(deltas.time_limit, 7, [self.path('no')])
 
 
-class TestRoom(base.TestCase):
-    def refused(self, directory, least):
-        error = self.assertRaises(
-            exception.NoRoom, deltas.check_room, str(directory), least
-        )
-        self.assertIn(str(directory), str(error))
-        return str(error)
+class TestDirectory(base.TestCase):
+    def test_it_is_made(self):
+        directory = self.directory / 'deep' / 'new'
+        deltas.prepare(str(directory))
+        self.assertTrue(directory.is_dir())
 
-    def test_there_is_some(self):
-        directory = str(self.directory / 'deep' / 'new')
-        deltas.prepare(directory)
-        deltas.check_room(directory, 1)
-        self.assertTrue((self.directory / 'deep' / 'new').is_dir())
-
-    def test_there_is_not_enough(self):
-        said = self.refused(self.directory, 2**42)
-        self.assertIn(f'{2**42} MiB', said)
-        self.assertIn('delta_min_free', said)
-
-    def test_there_is_no_directory(self):
+    def test_something_is_in_the_way(self):
         file = self.directory / 'file'
         file.write_text('')
         error = self.assertRaises(
@@ -186,39 +172,6 @@ class TestRoom(base.TestCase):
         )
         self.assertIn(f'{file}: Not a directory', str(error))
         self.assertIn('[blockcopy] delta_dir', str(error))
-
-
-class TestRoomOfMerges(base.TestCase):
-    """A merge writes into the disk below, which may have holes."""
-
-    def setUp(self):
-        super().setUp()
-        self.disk = self.directory / 'disk'
-        self.disk.touch()
-        self.delta = self.directory / 'delta'
-        self.delta.write_bytes(b'x' * 3 * MIB)
-        free = mock.Mock(f_bavail=4, f_frsize=MIB)
-        self.useFixture(fixtures.MockPatch('os.statvfs', return_value=free))
-
-    def check(self, least, size):
-        move = model.Move(
-            disk='vda',
-            source=samples.image(str(self.disk), samples.FILE),
-            base=samples.image('/base', samples.FILE),
-            size_bytes=size,
-            deltas=(str(self.delta),),
-        )
-        deltas.check_room(str(self.directory), least, [move])
-
-    def test_there_is_some(self):
-        self.check(1, 10 * MIB)
-
-    def test_the_disk_would_grow_too_much(self):
-        error = self.assertRaises(exception.NoRoom, self.check, 2, 10 * MIB)
-        self.assertIn('5 MiB are needed', str(error))
-
-    def test_a_small_disk_cannot_grow_by_more_than_its_size(self):
-        self.check(2, 2 * MIB)
 
 
 class TestDirect(base.TestCase):

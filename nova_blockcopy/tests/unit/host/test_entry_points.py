@@ -117,11 +117,6 @@ CALLS: dict[str, Any] = {
     'deltas.retire': [lambda p, *_: (p,)],
     'deltas.remove': [lambda p, *_: ([p],)],
     'deltas.allocated': [lambda p, *_: (p,)],
-    'deltas._check_room': [
-        lambda p, *_: (p, 0, []),
-        lambda p, image, _: (deltas_beside(image), 0, [[p, 1, []]]),
-        lambda p, image, _: (deltas_beside(image), 0, [[image, 1, [p]]]),
-    ],
     'deltas.check_direct': [lambda p, *_: (p,)],
     'directories._prepare_as_root': [
         lambda p, *_: (p, 'delta_dir', 0o711, 0, 0)
@@ -152,6 +147,10 @@ CALLS: dict[str, Any] = {
     'images.data_end': [lambda p, *_: (p,)],
     'images.info': [lambda p, *_: (p,)],
     'images.reserve': [lambda p, *_: (p, MIB, 5)],
+    'space._look': [
+        lambda p, *_: (p, []),
+        lambda p, image, _: (deltas_beside(image), [image, p]),
+    ],
     'transfer._resize': [lambda p, *_: (p, 0)],
     'transfer._empty': [
         lambda p, *_: (p, 0, False),

@@ -15,6 +15,7 @@ from nova_blockcopy import model
 from nova_blockcopy.host import deltas
 from nova_blockcopy.host import hypervisor
 from nova_blockcopy.host import images
+from nova_blockcopy.host import space
 from nova_blockcopy.host import switchover
 from nova_blockcopy.migration.source import lookout
 from nova_blockcopy.tests.unit import fakes
@@ -437,18 +438,17 @@ class TestPauses(DisturbedTestCase):
 class TestRoom(DisturbedTestCase):
     def setUp(self):
         super().setUp()
-        self.real = deltas.check_room
+        self.real = space._look
         self.full = False
         self.useFixture(
-            fixtures.MonkeyPatch(
-                'nova_blockcopy.host.deltas.check_room', self.check_room
-            )
+            fixtures.MonkeyPatch(f'{space.__name__}._look', self.look)
         )
 
-    def check_room(self, directory, *more):
+    def look(self, directory, paths):
+        found = self.real(directory, paths)
         if self.full and '/a/' in directory:
-            raise exception.NoRoom(directory=directory, reason='it is full.')
-        self.real(directory, *more)
+            found['systems'][0]['free'] = 0
+        return found
 
     def fill(self):
         self.full = True

@@ -20,6 +20,7 @@ from nova_blockcopy import states
 from nova_blockcopy.copies import seeder
 from nova_blockcopy.host import deltas
 from nova_blockcopy.host import images
+from nova_blockcopy.host import space
 from nova_blockcopy.migration.source import rounds
 from nova_blockcopy.tests.unit import fakes
 from nova_blockcopy.tests.unit import samples
@@ -689,7 +690,7 @@ class TestMeanwhile(SeedingTestCase):
             woken.append(machine)
             machine.condition = (libvirt.VIR_DOMAIN_RUNNING, 1)
 
-        self.replace(f'{deltas.__name__}.os.statvfs', room)
+        self.replace(f'{space.__name__}.os.statvfs', room)
         self.on_piece = on_piece
         self.on_message = on_message
         self.a.on_resume = on_resume
