@@ -48,7 +48,7 @@ class UnknownDriver(InvalidOption):
 
 class GuestNotFound(Refused):
     msg_fmt = (
-        'No guest "%(guest)s" is defined on %(host)s. List the guests there '
+        'No guest "%(guest)s" is defined on %(host)s. Look for it there '
         'with "virsh list --all --uuid --name".'
     )
 
@@ -70,7 +70,8 @@ class GuestExists(Refused):
 
 class DiskNotFound(Refused):
     msg_fmt = (
-        'Guest "%(guest)s" has no disk "%(disk)s". Its disks are: %(disks)s.'
+        'Guest "%(guest)s" has no disk "%(disk)s". Name one of its disks: '
+        '%(disks)s.'
     )
 
 
@@ -111,7 +112,7 @@ class DiskGone(BlockCopyError):
 
     msg_fmt = (
         'Guest "%(guest)s" no longer has disk %(disk)s: another program has '
-        'detached the disk.'
+        'detached the disk. Let that program wait, and migrate again.'
     )
 
 
@@ -131,7 +132,7 @@ class Disturbed(BlockCopyError):
 
     msg_fmt = (
         'Another program has changed guest "%(guest)s" on %(host)s during '
-        'the migration: %(reason)s'
+        'the migration: %(reason)s Let that program wait, and migrate again.'
     )
 
 
@@ -162,7 +163,10 @@ class MigrationLocked(Refused):
 class NoEngine(BlockCopyError):
     """No process on this host takes orders about a migration."""
 
-    msg_fmt = 'No running nova-compute listens on this host (%(reason)s).'
+    msg_fmt = (
+        'No running nova-compute listens on this host (%(reason)s). Start '
+        'nova-compute.'
+    )
 
 
 class Unsettled(BlockCopyError):
@@ -179,8 +183,8 @@ class NotMigrating(Refused):
 
     msg_fmt = (
         'Host %(host)s has no migration of an instance "%(instance)s": there '
-        'is no journal of it in %(directory)s. "nova-blockcopy list" shows '
-        'the migrations of a host.'
+        'is no journal of it in %(directory)s. Look for it with '
+        '"nova-blockcopy list", here and on other hosts.'
     )
 
 
@@ -308,7 +312,8 @@ class ForbiddenPath(ImageError):
 
     msg_fmt = (
         'The privsep helper, which runs as root, does not use the path '
-        '%(path)s: %(reason)s'
+        '%(path)s: %(reason)s If it is an image that may move, set '
+        '[blockcopy] image_dirs. If not, find out who asks for it.'
     )
 
 
@@ -363,14 +368,19 @@ class StatusUnknown(BlockCopyError):
 
     msg_fmt = (
         'the exit status of process %(pid)s is lost, because SIGCHLD is '
-        'ignored or other code has waited for the process.'
+        'ignored or other code has waited for the process. Look for a plugin '
+        'of nova-compute that waits for all processes.'
     )
 
 
 class HypervisorError(BlockCopyError):
     """A libvirt call failed that does not concern a block job."""
 
-    msg_fmt = 'libvirt on %(host)s failed to %(action)s: %(reason)s'
+    sentences = ('reason',)
+    msg_fmt = (
+        'libvirt on %(host)s failed to %(action)s: %(reason)s See the log of '
+        'libvirt there.'
+    )
 
 
 class Disconnected(HypervisorError):
@@ -380,12 +390,17 @@ class Disconnected(HypervisorError):
 class DriverError(BlockCopyError):
     """A call of a copy driver failed."""
 
-    msg_fmt = 'Failed to %(action)s for disk %(disk)s: %(reason)s'
+    sentences: tuple[str, ...] = ('reason',)
+    msg_fmt = (
+        'Failed to %(action)s for disk %(disk)s: %(reason)s See the log of '
+        'libvirt on the host of the guest.'
+    )
 
 
 class DriverTimeout(DriverError):
     """libvirt did not answer in time, or a job did not end in time."""
 
+    sentences = ()
     msg_fmt = (
         'Timed out after %(timeout)s s: %(action)s for disk %(disk)s. See '
         'the log of libvirt on the host of the guest.'
@@ -398,7 +413,11 @@ class NotReady(DriverError):
     libvirt's error is ``VIR_ERR_BLOCK_COPY_ACTIVE``. The job goes on.
     """
 
-    msg_fmt = 'The copy of disk %(disk)s cannot pivot: it is not ready yet.'
+    sentences = ()
+    msg_fmt = (
+        'The copy of disk %(disk)s cannot pivot: it is not ready yet. Raise '
+        '[blockcopy] pivot_timeout, or wait until the guest writes less.'
+    )
 
 
 class PivotRefused(DriverError):
@@ -438,7 +457,11 @@ class ExportError(BlockCopyError):
 
 
 class SwitchoverError(BlockCopyError):
-    msg_fmt = 'The switchover of guest "%(guest)s" failed: %(reason)s'
+    sentences = ('reason',)
+    msg_fmt = (
+        'The switchover of guest "%(guest)s" failed: %(reason)s See the logs '
+        'of libvirt and QEMU on both hosts.'
+    )
 
 
 class JournalError(BlockCopyError):
@@ -448,17 +471,26 @@ class JournalError(BlockCopyError):
 class NoteError(BlockCopyError):
     """A note of this host is damaged."""
 
-    msg_fmt = 'The note %(path)s cannot be read: %(reason)s.'
+    msg_fmt = (
+        'The note %(path)s cannot be read: %(reason)s. Make it readable, or '
+        'move it away.'
+    )
 
 
 class XMLError(BlockCopyError):
     """The XML of a guest is not what libvirt writes."""
 
-    msg_fmt = 'The XML of a guest cannot be used: %(reason)s.'
+    msg_fmt = (
+        'The XML of a guest cannot be used: %(reason)s. Report a bug, with '
+        'that XML.'
+    )
 
 
 class InvalidTransition(BlockCopyError):
-    msg_fmt = 'A migration cannot go from state %(old)s to %(new)s.'
+    msg_fmt = (
+        'A migration cannot go from state %(old)s to %(new)s. Report a bug, '
+        'with the journals of both hosts.'
+    )
 
 
 class PeerError(BlockCopyError):
@@ -467,21 +499,26 @@ class PeerError(BlockCopyError):
     A missing answer is such a failure, too.
     """
 
-    msg_fmt = 'The other host failed to %(operation)s: %(reason)s'
+    sentences: tuple[str, ...] = ('reason',)
+    msg_fmt = (
+        'The other host failed to %(operation)s: %(reason)s See the log of '
+        'nova-compute there.'
+    )
 
 
 class TaskFailed(PeerError):
     """A task ended with an error that this project does not expect."""
 
     msg_fmt = (
-        'Task "%(operation)s" ended unexpectedly: %(reason)s. The log of its '
-        'host has the traceback.'
+        'Task "%(operation)s" ended unexpectedly: %(reason)s Report a bug, '
+        'with the traceback in the log of nova-compute of its host.'
     )
 
 
 class NoPeer(PeerError):
     """The other host's nova-compute does not run nova-blockcopy."""
 
+    sentences = ()
     msg_fmt = (
         'Host %(host)s cannot %(operation)s: it does not run nova-blockcopy. '
         'Install it there, and set [DEFAULT] compute_driver = '
@@ -503,7 +540,9 @@ class SourceRebooted(BlockCopyError):
 class TooLate(BlockCopyError):
     """A disk has pivoted, so its source image no longer gets all writes."""
 
-    msg_fmt = 'The migration cannot be undone: %(reason)s'
+    msg_fmt = (
+        'The migration cannot be undone: %(reason)s Let it go on to its end.'
+    )
 
 
 class Aborted(BlockCopyError):
@@ -548,8 +587,8 @@ class MigrationStuck(BlockCopyError):
     sentences = ('reason',)
     msg_fmt = (
         'The migration of guest "%(guest)s" is stuck in state %(state)s and '
-        'needs an operator: %(reason)s No disk was removed. See the '
-        'journal %(path)s.'
+        'needs an operator: %(reason)s No disk was removed. Run '
+        '"nova-blockcopy settle %(guest)s" on the source.'
     )
 
 

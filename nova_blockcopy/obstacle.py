@@ -18,15 +18,27 @@ def of(
     :param source: the source of the disk; None if it is not supported
     """
     if element.find('transient') is not None:
-        return 'it is transient, so its image does not get its writes'
+        return (
+            'it is transient, so its image does not get its writes; wait '
+            'until the guest does not need the disk'
+        )
     if element.find('.//encryption') is not None:
-        return 'it is encrypted, and the destination does not have its key'
+        return (
+            'it is encrypted, and the destination does not have its key; use '
+            'another way to move the guest'
+        )
     if element.find('source/slices') is not None:
-        return 'it is a slice of an image'
+        return 'it is a slice of an image; use another way to move the guest'
     if element.find('throttlefilters') is not None:
-        return 'it has throttle filters, with which block jobs were not tried'
+        return (
+            'it has throttle filters, with which block jobs were not tried; '
+            'set <iotune> instead'
+        )
     if element.find('driver[@copy_on_read="on"]') is not None:
-        return 'it has copy_on_read, with which libvirt cannot commit a delta'
+        return (
+            'it has copy_on_read, with which libvirt cannot commit a delta; '
+            'remove that setting from the definition of the guest'
+        )
     place = element.find('source')
     if place is None:
         return None
@@ -35,13 +47,14 @@ def of(
         format_ = None if driver is None else driver.get('type')
         return (
             f'its source is of type "{element.get("type")}" with format '
-            f'"{format_}", which is not supported'
+            f'"{format_}", which is not supported; use a block device or a '
+            f'file, in raw or qcow2 format'
         )
     extra = _lost_settings(place)
     if isinstance(source, model.Image) and extra:
         return (
             f'its <source> has {", ".join(extra)}, which the base would not '
-            f'have'
+            f'have; remove that from the definition of the guest'
         )
     return None
 

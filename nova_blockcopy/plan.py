@@ -213,15 +213,18 @@ def _check_movable(guest: str, disk: model.Disk) -> None:
     source = disk.source
     reason = disk.obstacle
     if disk.device != 'disk':
-        reason = f'it is a {disk.device}'
+        reason = f'it is a {disk.device}; name no base for it'
     elif disk.readonly:
         reason = 'it is read-only; copy its image by other means'
     elif disk.shareable:
-        reason = 'it is shareable, so another guest may write to it'
+        reason = (
+            'it is shareable, so another guest may write to it; name no base '
+            'for it'
+        )
     elif isinstance(source, model.NetworkSource):
-        reason = f'it is on {source.protocol}, not local'
+        reason = f'it is on {source.protocol}, not local; name no base for it'
     elif source is None and reason is None:
-        reason = 'it has no image'
+        reason = 'it has no image; name no base for it'
     elif isinstance(source, model.Image) and reason is None:
         reason = _unexportable(source)
     if reason is not None:
@@ -234,9 +237,15 @@ def _unexportable(source: model.Image) -> str | None:
     if source.format is model.ImageFormat.QCOW2 and (
         source.kind is model.ImageKind.BLOCK
     ):
-        return 'a qcow2 image on a block device cannot grow during its export'
+        return (
+            'a qcow2 image on a block device cannot grow during its export; '
+            'convert the disk to a raw device, or to a qcow2 file'
+        )
     if source.backing and source.format is model.ImageFormat.RAW:
-        return 'a raw image cannot have a backing file'
+        return (
+            'a raw image cannot have a backing file; correct the definition '
+            'of the guest'
+        )
     return None
 
 
@@ -341,7 +350,7 @@ def _wrong_layers(
     if theirs is None:
         return (
             'it has no backing file, but the disk has one. Only the top '
-            'layer is copied, so create it on top of the same backing file.'
+            'layer is copied. Create it on top of the same backing file.'
         )
     if source.backing_digest != base.backing_digest:
         return (

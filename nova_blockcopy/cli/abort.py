@@ -35,7 +35,8 @@ class Abort(command.Command):
             raise exception.Unsafe(
                 instance=record.guest,
                 reason='the guest is switching to its disks on the '
-                'destination, or has done so. It is too late to abort.',
+                'destination, or has done so. It is too late to abort: wait '
+                'for the end.',
             )
         self.say('The engine has begun to undo the migration.')
         self._wait(record, parsed_args.deadline)
@@ -49,8 +50,8 @@ class Abort(command.Command):
             raise exception.Unsafe(
                 instance=record.guest,
                 reason=f'the migration is not undone after {deadline:g} s, '
-                f'and the engine goes on. "nova-blockcopy watch '
-                f'{record.guest}" shows it.',
+                f'and the engine goes on. Look at it with "nova-blockcopy '
+                f'watch {record.guest}".',
             )
         last = self.site.journal.find(record.guest)
         if last is not None and last.state is states.State.STUCK:

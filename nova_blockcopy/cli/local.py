@@ -88,6 +88,8 @@ class Destination:
         for disk in copying.Copying(here, page).group.look():
             if not disk.ready:
                 raise exception.JobFailed(
-                    disk=disk.disk, reason='its base is not complete.'
+                    disk=disk.disk,
+                    reason='its base is not complete. Keep the disks of the '
+                    'source.',
                 )
         page.note(states.State.READY, 'all copies are ready')

@@ -42,8 +42,8 @@ class Settle(command.Command):
         if self.site.runs(record.guest):
             raise exception.Unsafe(
                 instance=record.guest,
-                reason='its migration runs. "nova-blockcopy watch" shows it, '
-                'and "nova-blockcopy abort" ends it.',
+                reason='its migration runs. Look at it with "nova-blockcopy '
+                'watch", or end it with "nova-blockcopy abort".',
             )
         try:
             settled = self._try_now(record, parsed_args.deadline)

@@ -154,7 +154,7 @@ def _why_not_bases(record: journal.Record, facts: found.Facts) -> str:
     if not {states.State.COPYING, states.State.PIVOTING} & seen(record):
         return (
             f'the guest has never been on this host, and the bases are not '
-            f'complete. Its disks are on {record.peer}.'
+            f'complete. Use the disks on {record.peer}.'
         )
     if facts.power is not _Power.OFF:
         return ''
@@ -165,10 +165,11 @@ def _why_not_bases(record: journal.Record, facts: found.Facts) -> str:
         return (
             f'the guest is off, and only some disks are complete here '
             f'({", ".join(sorted({*here, *record.pivoted}))}). The others are '
-            f'complete on {record.peer}.'
+            f'complete on {record.peer}. See "Only some disks have pivoted" '
+            f'in the administration guide.'
         )
     return (
-        f'the guest is off, and the bases are not complete. Its disks are on '
+        f'the guest is off, and the bases are not complete. Use the disks on '
         f'{record.peer}.'
     )
 

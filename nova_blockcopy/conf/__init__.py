@@ -90,11 +90,13 @@ def settings(
                 fault = e.__context__ or e
                 raise exception.InvalidOption(
                     option=f'[{group}] {opt.dest}',
-                    reason=f'{given}{str(fault).rstrip(".")}.',
+                    reason=f'{given}{str(fault).rstrip(".")}. Correct this '
+                    f'value.',
                 ) from e
     if overrides:
         raise exception.InvalidOption(
-            option=', '.join(overrides), reason='no such option exists.'
+            option=', '.join(overrides),
+            reason='no such option exists. Correct its name.',
         )
     rules.check(values)
     values['image_dirs'] = tuple(values['image_dirs'])

@@ -81,7 +81,7 @@ class CopyGroup:
             raise exception.JobFailed(
                 disk=', '.join(self._jobs),
                 reason=f'the block job has not begun after {timeout} s '
-                f'([blockcopy] call_timeout).',
+                f'([blockcopy] call_timeout). Check the load of this host.',
             )
 
     def follow(
@@ -184,11 +184,13 @@ class CopyGroup:
             raise exception.JobFailed(
                 disk=', '.join(self._jobs),
                 reason=f'no block job made progress for {stalled:.0f} s '
-                f'([blockcopy] stall_timeout).',
+                f'([blockcopy] stall_timeout). Check the network and the '
+                f'storage of both hosts.',
             )
         if whole and elapsed > whole:
             raise exception.JobFailed(
                 disk=', '.join(self._jobs),
                 reason=f'the block jobs are not ready after {whole:.0f} s '
-                f'([blockcopy] ready_timeout).',
+                f'([blockcopy] ready_timeout). Raise that limit or the '
+                f'bandwidth, or use seeded mode.',
             )

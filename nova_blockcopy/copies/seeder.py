@@ -178,7 +178,13 @@ class Seeder:
         except Exception as e:  # a thread's entry: no caller would see it
             LOG.exception('A worker that seeds has failed unexpectedly')
             disks = ', '.join(work.seed.disk for work in self._works)
-            self._fail(exception.SeedFailed(disk=disks, reason=e))
+            self._fail(
+                exception.SeedFailed(
+                    disk=disks,
+                    reason=f'{e}. Report a bug, with the traceback in the '
+                    f'log.',
+                )
+            )
 
     def _carry(self) -> None:
         while (taken := self._take()) is not None:
@@ -290,7 +296,11 @@ class Seeder:
             hopeless = never or again or _NO_SPACE in said
             if hopeless or stalled > self._settings.stall_timeout:
                 self._fail(
-                    exception.SeedFailed(disk=work.seed.disk, reason=error)
+                    exception.SeedFailed(
+                        disk=work.seed.disk,
+                        reason=f'{error} Check the network and the storage of '
+                        f'both hosts.',
+                    )
                 )
             else:
                 self._retried(events.Retry.PIECE)

@@ -64,7 +64,9 @@ def check(path: str) -> None:
     try:
         status(path)
     except OSError as e:
-        raise exception.ImageError(path=path, reason=f'{e.strerror}.') from e
+        raise exception.ImageError(
+            path=path, reason=f'{e.strerror}. Check this path.'
+        ) from e
 
 
 def check_name(path: str) -> None:

@@ -54,7 +54,8 @@ def permit_writing(guest: str, path: str) -> None:
     except OSError as e:
         raise exception.ImageError(
             path=rules,
-            reason=f'the AppArmor rules of the guest cannot be changed ({e}).',
+            reason=f'the AppArmor rules of the guest cannot be changed ({e}). '
+            f'Let root write there.',
         ) from e
 
 

@@ -64,7 +64,9 @@ def _content(image: model.Image, part: model.Extent, timeout: int) -> str:
     try:
         return _read(wire.pack(image), wire.pack(part), timeout)
     except command.CommandFailed as e:
-        raise exception.ImageError(path=image.path, reason=e) from e
+        raise exception.ImageError(
+            path=image.path, reason=f'{e} Check the image and its storage.'
+        ) from e
 
 
 @privsep.lasting

@@ -30,10 +30,12 @@ _ACTIVATE = (
 class CommandFailed(exception.BlockCopyError):
     """A command ended with an error, or could not be started."""
 
+    sentences: tuple[str, ...] = ('reason',)
     msg_fmt = '"%(command)s" failed: %(reason)s'
 
 
 class CommandTimeout(CommandFailed):
+    sentences = ()
     msg_fmt = '"%(command)s" did not end within %(timeout)s s and was killed.'
 
 

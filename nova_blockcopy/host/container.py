@@ -121,6 +121,6 @@ def _lengthen(path: str, size: int) -> int:
         raise exception.ImageError(
             path=path,
             reason=f'it cannot be extended to {wanted} bytes for its export '
-            f'({e.strerror}).',
+            f'({e.strerror}). Check the storage of this host.',
         ) from e
     return wanted

@@ -85,7 +85,9 @@ def _create(image: Any, size: int, timeout: int) -> None:
             os.close(files.create(at))
     except OSError as e:
         raise exception.ImageError(
-            path=path, reason=f'it cannot be created ({e.strerror}).'
+            path=path,
+            reason=f'it cannot be created ({e.strerror}). Check [blockcopy] '
+            f'delta_dir.',
         ) from e
     _qemu_img(
         path,
@@ -253,7 +255,9 @@ def allocated(path: str) -> int:
     try:
         return access.status(path).st_blocks * 512
     except OSError as e:
-        raise exception.ImageError(path=path, reason=f'{e.strerror}.') from e
+        raise exception.ImageError(
+            path=path, reason=f'{e.strerror}. Find out who has removed it.'
+        ) from e
 
 
 def prepare(directory: str) -> None:
@@ -315,4 +319,6 @@ def _qemu_img(
     try:
         command.run('qemu-img', *arguments, confined=confined, timeout=timeout)
     except command.CommandFailed as e:
-        raise exception.ImageError(path=path, reason=e) from e
+        raise exception.ImageError(
+            path=path, reason=f'{e} Check the image and its storage.'
+        ) from e

@@ -173,7 +173,10 @@ def unusable(
         levels.append(dataclasses.replace(place.itself, mode=kept))
     for level in levels:
         if not stat.S_ISDIR(level.mode):
-            return f'{level.path}: {os.strerror(errno.ENOTDIR)}.'
+            return (
+                f'{level.path}: {os.strerror(errno.ENOTDIR)}. Name a '
+                f'directory.'
+            )
         if reason := refusal(level, uids, gids):
             return reason
     return None

@@ -162,12 +162,16 @@ class Exporter:
                 f'address of this host.',
             ) from e
         except (command.CommandFailed, exception.ImageError) as e:
-            raise exception.ExportError(path=export.disk, reason=e) from e
+            raise exception.ExportError(
+                path=export.disk,
+                reason=f'{e} Check the image, the certificates and qemu-nbd.',
+            ) from e
         pid = servers.find(export.name)
         if pid is None:
             raise exception.ExportError(
                 path=export.disk,
-                reason='qemu-nbd ended right after the start.',
+                reason='qemu-nbd ended right after the start. See the log of '
+                'nova-compute.',
             )
         _tell(export)
         return pid

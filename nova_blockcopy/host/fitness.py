@@ -47,7 +47,7 @@ def _missing(
 def _files(wanted: needs.Needs) -> Iterator[str]:
     for name in wanted.links:
         if not os.path.exists(os.path.join(_LINKS, name)):
-            yield f'the host has no network device "{name}".'
+            yield f'the host has no network device "{name}"; create it.'
     for path in wanted.directories:
         if not os.path.isdir(path):
             yield f'the directory {path} does not exist; create it.'
@@ -65,7 +65,10 @@ def _machine(
             *(wanted.emulator, wanted.arch, wanted.machine, wanted.type)
         )
     except libvirt.libvirtError as e:
-        yield f'libvirt there cannot run its machine ({e}).'
+        yield (
+            f'libvirt there cannot run its machine ({e}). Install the same '
+            f'QEMU.'
+        )
 
 
 def _cpu(connection: libvirt.virConnect, wanted: needs.Needs) -> Iterator[str]:
@@ -77,7 +80,10 @@ def _cpu(connection: libvirt.virConnect, wanted: needs.Needs) -> Iterator[str]:
     try:
         found = connection.compareHypervisorCPU(*machine, wanted.cpu)
     except libvirt.libvirtError as e:
-        yield f'libvirt there does not know its processor ({e}).'
+        yield (
+            f'libvirt there does not know its processor ({e}). Choose another '
+            f'host.'
+        )
         return
     if found == libvirt.VIR_CPU_COMPARE_INCOMPATIBLE:
         yield (
@@ -91,4 +97,4 @@ def _network(connection: libvirt.virConnect, name: str) -> Iterator[str]:
         if not connection.networkLookupByName(name).isActive():
             yield f'the network "{name}" is not active there; start it.'
     except libvirt.libvirtError as e:
-        yield f'libvirt there has no network "{name}" ({e}).'
+        yield f'libvirt there has no network "{name}" ({e}). Define it.'

@@ -337,7 +337,9 @@ def _first(path: str, *, private: bool = False) -> bytes:
             return _first_cluster(f)
     except OSError as e:
         raise exception.ImageError(
-            path=path, reason=f'it cannot be read ({e.strerror}).'
+            path=path,
+            reason=f'it cannot be read ({e.strerror}). Check its rights and '
+            f'its storage.',
         ) from e
 
 

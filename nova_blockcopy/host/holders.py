@@ -62,7 +62,8 @@ def _look(path: str) -> Sequence[str]:
         raise exception.ImageError(
             path=path,
             reason=f'the programs that have it open were not found within '
-            f'{_LIMIT} s; a file system of this host may not answer.',
+            f'{_LIMIT} s; a file system of this host may not answer. Find it '
+            f'and repair it.',
         )
     if looking.failure is not None:
         raise looking.failure

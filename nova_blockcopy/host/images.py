@@ -55,7 +55,9 @@ def kind(path: str) -> model.ImageKind:
     if stat.S_ISREG(mode):
         return model.ImageKind.FILE
     raise exception.ImageError(
-        path=path, reason='it is neither a block device nor a regular file.'
+        path=path,
+        reason='it is neither a block device nor a regular file. Use one of '
+        'these.',
     )
 
 
@@ -300,7 +302,9 @@ def info(path: str) -> dict[str, Any]:
         )
     except command.CommandFailed as e:
         raise exception.ImageError(
-            path=path, reason=f'it cannot be read as qcow2 ({e}).'
+            path=path,
+            reason=f'it cannot be read as qcow2 ({e}). Look at it '
+            f'with "qemu-img check".',
         ) from e
     found: dict[str, Any] = json.loads(printed)
     return found
@@ -322,7 +326,9 @@ def reserve(path: str, size_bytes: int, timeout: int) -> None:
             timeout=timeout,
         )
     except command.CommandFailed as e:
-        raise exception.ImageError(path=path, reason=e) from e
+        raise exception.ImageError(
+            path=path, reason=f'{e} Make room on its file system.'
+        ) from e
 
 
 def status(path: str) -> os.stat_result:
@@ -344,9 +350,12 @@ def reading(path: str) -> Iterator[None]:
         yield
     except FileNotFoundError as e:
         raise exception.ImageError(
-            path=path, reason='it does not exist.'
+            path=path,
+            reason='it does not exist. Create it, or correct the path.',
         ) from e
     except OSError as e:
         raise exception.ImageError(
-            path=path, reason=f'it cannot be read ({e.strerror}).'
+            path=path,
+            reason=f'it cannot be read ({e.strerror}). Check its rights and '
+            f'its storage.',
         ) from e

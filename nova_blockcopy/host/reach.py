@@ -71,7 +71,7 @@ def fault(uri: str, timeout: float) -> str:
             socket.create_connection, (parts.hostname, port), timeout
         ).close()
     except ValueError as e:  # also from a name that cannot be encoded
-        return f'{e}.'
+        return f'{e}. Correct this URI.'
     except OSError as e:
         return (
             f'port {port} of {parts.hostname} does not answer '

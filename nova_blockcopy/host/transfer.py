@@ -70,7 +70,7 @@ def _resize(path: str, length: int) -> None:
         raise exception.ImageError(
             path=path,
             reason=f'its length cannot be set to {length} bytes '
-            f'({e.strerror}).',
+            f'({e.strerror}). Check the storage of this host.',
         ) from e
 
 
@@ -84,7 +84,8 @@ def _empty(path: str, length: int, new: bool) -> None:
     except OSError as e:
         raise exception.ImageError(
             path=path,
-            reason=f'it cannot be emptied before the copy ({e.strerror}).',
+            reason=f'it cannot be emptied before the copy ({e.strerror}). '
+            f'Check the storage of this host.',
         ) from e
 
 

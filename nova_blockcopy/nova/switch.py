@@ -95,5 +95,5 @@ class TravellingGuest:
                 raise exception.SwitchoverError(
                     guest=domxml.guest_name(xml),
                     reason=f'disk {disk} does not point at its export in the '
-                    f'XML for the destination.',
+                    f'XML for the destination. Report a bug.',
                 )

@@ -258,7 +258,8 @@ class Page:
         if record is None:
             raise exception.JournalError(
                 path=self._journal.path(self.guest),
-                reason=f'it has no record of migration {self.migration}.',
+                reason=f'it has no record of migration {self.migration}. Find '
+                f'out who has removed it.',
             )
         return record
 

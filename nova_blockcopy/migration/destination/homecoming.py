@@ -159,7 +159,8 @@ def _check_complete(copies: copying.Copying) -> None:
         if not disk.ready or disk.processed_bytes < disk.total_bytes:
             raise exception.JobFailed(
                 disk=disk.disk,
-                reason='its base may lack writes of the guest.',
+                reason='its base may lack writes of the guest. Let the guest '
+                'use its disks on the source.',
             )
 
 
@@ -187,5 +188,6 @@ def _settle_definition(
             raise exception.JobFailed(
                 disk=move.disk,
                 reason=f'the persistent definition does not name '
-                f'{move.base.path}.',
+                f'{move.base.path}. Correct it with "virsh edit", and settle '
+                f'the migration.',
             )

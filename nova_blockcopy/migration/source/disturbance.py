@@ -80,21 +80,22 @@ def busy(guest: str, seen: sight.Sight) -> Iterator[str]:
 def _changed(seen: sight.Sight, move: model.Move) -> str | None:
     disk = seen.disks.get(move.disk)
     if disk is None:
-        return f'disk {move.disk} was detached.'
+        return f'disk {move.disk} was detached. Attach it again.'
     layers = disk.layers
     top = move.top()
     if top in layers[1:]:
         return (
             f'disk {move.disk} writes to {layers[0].path}, on top of '
             f'{top.path}. A backup tool, or an external snapshot, has put '
-            f'that image there. The guest goes on using it.'
+            f'that image there, and the guest goes on using it. Remove it '
+            f'first, with that tool.'
         )
     if disk.source != top:
         paths = ', '.join(layer.path for layer in layers)
         return (
             f'disk {move.disk} no longer has the layers of {top.path}, but '
             f'{paths or "another source"}. A block pull, commit or copy '
-            f'changes the layers of a disk.'
+            f'changes the layers of a disk. Wait until it has ended.'
         )
     size = seen.sizes.get(move.disk, move.size_bytes)
     if size != move.size_bytes:
@@ -127,6 +128,7 @@ def _other_disks(
         if left.path is not None and left.path != known.get(left.disk):
             return (
                 f'disk {left.disk} has the image {left.path} now. The '
-                f'destination was not asked whether it has that image.'
+                f'destination was not asked whether it has that image. Detach '
+                f'the disk, or eject the medium.'
             )
     return None

@@ -188,7 +188,9 @@ class Readiness:
         image = disk.source
         if not isinstance(image, model.Image):
             raise exception.DiskRefused(
-                guest=guest.name, disk=disk.target, reason='it has no image.'
+                guest=guest.name,
+                disk=disk.target,
+                reason='it has no image. Name no base for it.',
             )
         try:
             described = model.SourceDisk(

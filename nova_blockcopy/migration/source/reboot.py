@@ -25,7 +25,7 @@ def check(record: journal.Record) -> None:
         raise failure(
             record,
             f'run "virsh destroy {record.name}" on {record.peer}. Then see '
-            f'"The guest runs on neither host" in the page about journals.',
+            f'"Only some disks have pivoted" in the page about journals.',
         )
 
 

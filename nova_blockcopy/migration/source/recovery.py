@@ -152,9 +152,9 @@ def _bring_over(parts: itinerary.Parts) -> None:
         raise reboot.failure(
             record,
             f'the copy there is not complete. To start the guest again from '
-            f'its disks on the source, as after any loss of power, run "virsh '
-            f'destroy {record.name}" on {record.peer}. The migration is then '
-            f'undone.',
+            f'its disks on the source, as after any loss of power, run '
+            f'"nova-blockcopy abandon {record.name}" on {record.peer}. The '
+            f'migration is then undone.',
         ) from e
 
 
@@ -168,7 +168,8 @@ def _parts(
     if record.home is None:
         raise exception.JournalError(
             path=f'of guest "{record.name}"',
-            reason='it does not name the address of this host.',
+            reason='it does not name the address of this host. Report a '
+            'bug, with this journal.',
         )
     return itinerary.Parts(
         guest=hypervisor.Guest(here, record.name, record.guest),

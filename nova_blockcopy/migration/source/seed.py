@@ -143,5 +143,6 @@ class SeedBases(steps.Step):
                 disk=', '.join(move.disk for move in moves),
                 reason=f'the guest writes faster than its disks are copied: '
                 f'{now}, max_remote_window is '
-                f'{self.settings.max_remote_window} s.',
+                f'{self.settings.max_remote_window} s. Raise the bandwidth '
+                f'limit, or set seed_shortfall_action to proceed.',
             )

@@ -121,7 +121,7 @@ class SwitchOver(steps.Step):
             raise exception.SwitchoverError(
                 guest=self.guest.name,
                 reason='libvirt still migrates the guest, so nothing else can '
-                'be undone.',
+                f'be undone. Run "virsh domjobabort {self.guest.name}" here.',
             )
 
     def _call_back(self) -> None:
@@ -138,7 +138,7 @@ class SwitchOver(steps.Step):
             raise exception.SwitchoverError(
                 guest=self.guest.name,
                 reason='the destination gave the guest back, but the guest '
-                'does not run on its source.',
+                'does not run on its source. Look at it on both hosts.',
             )
 
     def _arrived(self) -> bool:
@@ -200,5 +200,5 @@ def check_exported(
             raise exception.SwitchoverError(
                 guest=domxml.guest_name(xml),
                 reason=f'disk {move.disk} does not point at its exports in '
-                f'the XML for the destination.',
+                f'the XML for the destination. Report a bug.',
             )

@@ -18,8 +18,8 @@ _ACTIVE = (libvirt.VIR_DOMAIN_RUNNING, libvirt.VIR_DOMAIN_PAUSED)
 def settle_at_home(it: stages.Stage) -> None:
     """Settle the migration of a guest whose disks are those of the source.
 
-    These are the sections "The guest is on the source" and "The guest runs on
-    neither host". The engine must not run.
+    A person does by hand what "nova-blockcopy adopt --here" does on the
+    source. The engine must not run.
     """
     records, record = _read(it, it.home)
     it.kill(it.home, 'qemu-nbd')
@@ -38,8 +38,8 @@ def settle_at_home(it: stages.Stage) -> None:
 def settle_away(it: stages.Stage) -> None:
     """Settle the migration of a guest that is on its bases.
 
-    This is the section "On the destination, all disks on bases". The engine
-    must not run.
+    A person does by hand what "nova-blockcopy adopt --here" does on the
+    destination. The engine must not run.
 
     :raises LabError: a definition does not name the bases
     """

@@ -42,7 +42,7 @@ class PowerTestCase(base.TestCase):
     def left_paused(self, made):
         """Nothing is settled, and the guest cannot reach the old disks."""
         error = self.assertRaises(exception.SourceRebooted, made.settle)
-        self.assertIn(f'virsh destroy {made.guest.name}', str(error))
+        self.assertIn(f'nova-blockcopy abandon {made.guest.name}', str(error))
         self.assertIn('the copy there is not complete', str(error))
         self.assertEqual('', made.guest.runs_on())
         self.assertEqual([], self.exporters())

@@ -136,7 +136,7 @@ class TestSettling(reconcile_base.ReconcileTestCase):
                 'The migration to host-c cannot be settled yet and will be '
                 'tried again. Until then nothing of it is started or '
                 'removed. Reason: The other host failed to finish: no answer '
-                'from host-c (no answer).',
+                'from host-c (no answer). See the log of nova-compute there.',
             ],
             said,
         )

@@ -44,7 +44,7 @@ class TestRun(base.TestCase):
             ('exit 3', 'exit code 3'),
         ):
             error = self.failed(command.CommandFailed, 'sh', '-c', script)
-            self.assertEqual(f'"sh" failed: {reason}', str(error))
+            self.assertEqual(f'"sh" failed: {reason}.', str(error))
 
     def test_a_program_that_is_not_there(self):
         error = self.failed(command.CommandFailed, 'no-such-program')

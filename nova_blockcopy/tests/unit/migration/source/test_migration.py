@@ -143,9 +143,7 @@ class TestOrder(world.WorldTestCase):
         for part in ('no pivot', 'no undo', 'pivoting', 'guest'):
             self.assertIn(part, str(error))
         record = self.record('a')
-        self.assertIn(
-            str(self.directory / 'a' / 'journal' / samples.UUID), str(error)
-        )
+        self.assertIn('"nova-blockcopy settle guest"', str(error))
         self.assertIn('no undo', record.history[-1].note)
         self.assertEqual(model.Role.SOURCE, record.authority)
 

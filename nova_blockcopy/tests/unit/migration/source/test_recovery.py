@@ -252,7 +252,7 @@ class TestSettle(world.WorldTestCase):
         """The guest neither goes on nor comes back, until it is ended."""
         for _time in range(2):
             error = self.assertRaises(exception.SourceRebooted, self.settle)
-            self.assertIn('virsh destroy guest', str(error))
+            self.assertIn('nova-blockcopy abandon guest', str(error))
         self.assertEqual(libvirt.VIR_DOMAIN_PAUSED, machine.condition[0])
         self.assertEqual([], self.exporter.revived)
         self.assertEqual({}, self.a.machines)
