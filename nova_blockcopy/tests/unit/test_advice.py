@@ -49,6 +49,7 @@ _NOWHERE = {
     exception.BlockCopyError,
     exception.Refused,
     exception.Declined,
+    exception.DeltasTooLarge,  # the source decides
     exception.InvalidTransition,  # a fault of this code
     exception.NoEngine,  # it says "this host"
     exception.TooLate,  # the reason names the disk
@@ -70,6 +71,10 @@ _MADE_ELSEWHERE = {
     ('GuestUnfit', 'reason'): ('host/fitness', '_.*'),
     ('ImageError', 'reason'): ('host/visibility', 'blind_spot'),
     ('InvalidOption', 'fault'): ('conf/rules', '_fault_.*'),
+    ('NoRoom', '_said(system.free, wanted)'): (
+        'migration/reservations',
+        '_said',
+    ),
     ('SourceRebooted', 'remedy'): ('migration/source/recovery', '_bring_over'),
     ('SourceUnreachable', 'reason'): ('host/reach', 'fault'),
     ('Unsafe', 'found.refusal'): ('cli/verdict', '_why_.*'),
