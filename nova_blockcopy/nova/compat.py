@@ -19,6 +19,7 @@ import nova.config
 import nova.context
 import nova.exception
 import nova.objects
+import nova.rpc
 import nova.utils
 from nova.compute import manager
 from nova.compute import rpcapi
@@ -78,6 +79,7 @@ parse_args = _get(nova.config, 'parse_args')
 register_objects = _get(nova.objects, 'register_all')
 root_helper = _get(nova.utils, 'get_root_helper')
 get_admin_context = _get(nova.context, 'get_admin_context')
+get_versioned_notifier = _get(nova.rpc, 'get_versioned_notifier')
 add_instance_fault = _get(compute_utils, 'add_instance_fault_from_exc')
 create_volume = _get(lvm, 'create_volume')
 list_volumes = _get(lvm, 'list_volumes')
@@ -227,6 +229,7 @@ FUNCTIONS: dict[str, tuple[str, ...]] = {
     'add_instance_fault': (
         *('context', 'instance', 'fault', 'exc_info', 'fault_message'),
     ),
+    'get_versioned_notifier': ('publisher_id',),
     'create_volume': ('vg', 'lv', 'size'),
     'list_volumes': ('vg',),
     'volume_group_info': ('vg',),
@@ -291,6 +294,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
         *('host', 'my_ip', 'state_path', 'instances_path'),
         *('preallocate_images', 'use_cow_images'),
     ),
+    'notifications': ('notification_format',),
     'libvirt': (
         *('images_type', 'images_volume_group'),
         'live_migration_inbound_addr',
@@ -321,6 +325,19 @@ def join(files: Sequence[str]) -> None:
 def monitor_interval() -> int:
     """Seconds between two figures of a migration; an option since Nova 34."""
     return getattr(CONF.libvirt, 'live_migration_monitor_interval', 5)
+
+
+def notifies() -> bool:
+    """Whether Nova sends versioned notifications.
+
+    Nova asks in the same way (``if_notifications_enabled`` in nova/rpc.py).
+    """
+    bus = _get(nova.rpc, 'NOTIFIER')
+    return (
+        bus is not None
+        and bool(bus.is_enabled())
+        and CONF.notifications.notification_format in ('both', 'versioned')
+    )
 
 
 def images_type() -> str:

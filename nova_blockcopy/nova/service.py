@@ -29,6 +29,7 @@ from nova_blockcopy.nova import config_drive
 from nova_blockcopy.nova import guards
 from nova_blockcopy.nova import kept
 from nova_blockcopy.nova import messages
+from nova_blockcopy.nova import notifier
 from nova_blockcopy.nova import preparation
 from nova_blockcopy.nova import request
 from nova_blockcopy.nova import settings
@@ -78,7 +79,10 @@ class Service:
         self._endpoint = endpoint
         self._here = hypervisor.Hypervisor(host, _translated(host, connect))
         self._readiness = readiness.Readiness(self._here, self.settings)
-        self._observers = exporter.observers(self.settings)
+        self._observers: tuple[events.Observer, ...] = (
+            *exporter.observers(self.settings),
+            notifier.Notifier(host),
+        )
         self._destination = dispatcher.Dispatcher(
             self._here,
             self.settings,

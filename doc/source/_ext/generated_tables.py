@@ -5,6 +5,7 @@
 * ``operation-table``: the messages that a destination answers
 * ``metric-table`` of a list of metrics: name, type, labels and meaning
 * ``value-table`` of a module and an enumeration: the values and their meaning
+* ``field-table`` of a module and a dataclass: the fields and their meaning
 * ``module-tables`` of a package: a table for the package and one for each
   package below, with the purpose of each module
 
@@ -12,6 +13,7 @@ The build fails if a state, an operation or a module has no documentation.
 """
 
 import ast
+import dataclasses
 import importlib
 import importlib.util
 import inspect
@@ -120,6 +122,21 @@ class ValueTable(Table):
             yield f'``{value}``', ' '.join(doc).strip()
 
 
+class FieldTable(Table):
+    header = ('Field', 'Meaning')
+    widths = '20 80'
+    required_arguments = 2
+
+    def rows(self) -> Iterable[tuple[str, ...]]:
+        module, name = self.arguments
+        found = importlib.import_module(module)
+        self.depend_on(found.__file__)
+        documented = ModuleAnalyzer.for_module(module).find_attr_docs()
+        for field in dataclasses.fields(getattr(found, name)):
+            doc = documented[name, field.name]
+            yield f'``{field.name}``', ' '.join(doc).strip()
+
+
 class OperationTable(Table):
     header = ('Operation', 'Values', 'Act of the destination')
     widths = '16 30 54'
@@ -196,5 +213,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive('operation-table', OperationTable)
     app.add_directive('metric-table', MetricTable)
     app.add_directive('value-table', ValueTable)
+    app.add_directive('field-table', FieldTable)
     app.add_directive('module-tables', ModuleTables)
     return {'parallel_read_safe': True, 'parallel_write_safe': True}
