@@ -22,6 +22,7 @@ from nova_blockcopy import model
 from nova_blockcopy import progress
 from nova_blockcopy import states
 from nova_blockcopy.host import command
+from nova_blockcopy.host import images
 from nova_blockcopy.host import transfer
 from nova_blockcopy.runtime import log as logging
 
@@ -139,6 +140,8 @@ class Seeder:
     def _begin(self, work: _Work) -> None:
         size = work.seed.size_bytes
         work.zeroed = transfer.begin(work.seed, size)
+        if work.seed.delta:
+            self._reserve(work.seed.target.path, size)
         holes = extents.outside(size, work.seed.extents)
         if not work.zeroed:  # holes are copied, too, to write zeroes there
             work.left.extend(holes)
@@ -146,6 +149,15 @@ class Seeder:
             return
         for hole in holes:
             self._arrived(work.seed.disk, hole)
+
+    def _reserve(self, path: str, size: int) -> None:
+        """Take the room for a delta, so that no other migration counts it."""
+        try:
+            images.reserve(path, size, self._settings.call_timeout)
+        except exception.ImageError as e:
+            if _NO_SPACE in str(e):
+                raise
+            LOG.debug('The room of %s is not reserved: %s', path, e)
 
     def _follow(
         self, cancelled: threading.Event, watch: progress.Watch

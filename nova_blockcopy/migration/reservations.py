@@ -8,7 +8,9 @@ the room of a migration is free again when its journal is closed.
 
 import collections
 import time
+import types
 from collections.abc import Iterator
+from collections.abc import Mapping
 
 from nova_blockcopy import bandwidth
 from nova_blockcopy import conf
@@ -26,6 +28,7 @@ _WINDOW_S = 5.0
 _SHORT_S = 1.0
 #: In these states the guest uses the bases, so nothing is merged any more.
 _OVER = (states.State.RELEASING, states.State.SETTLED)
+_NOTHING: Mapping[str, int] = types.MappingProxyType({})
 
 
 class Reservations:
@@ -43,21 +46,26 @@ class Reservations:
         #: When the deltas of a migration had how many bytes.
         self._seen: dict[str, collections.deque[tuple[float, int]]] = {}
 
-    def check(self, migration: str = '') -> None:
+    def check(
+        self, migration: str = '', coming: Mapping[str, int] = _NOTHING
+    ) -> None:
         """Pass if a migration has room to go on, beside all others.
 
         :param migration: its id; empty for one that has not begun
+        :param coming: the bytes of deltas that it is about to receive, by disk
         :raises NoRoom: a file system has too little free space
         :raises DeltasTooLarge: the deltas of the migration grow too large
         """
         home = space.look(self._settings.delta_dir).systems[0]
-        systems, needs = {home.device: home}, []
+        systems = {home.device: home}
+        needs: list[tuple[int, room.Need]] = []
         known = set()
         for record in self._records():
             known.add(record.migration)
             sight = self._look(record)
             systems.update({each.device: each for each in sight.systems})
-            needs += list(self._needs(record, sight))
+            own = record.migration == migration
+            needs += self._needs(record, sight, coming if own else _NOTHING)
         self._forget(known)
         for system in systems.values():
             least = self._settings.delta_min_free * bandwidth.MIB
@@ -102,11 +110,15 @@ class Reservations:
         return (deltas.landing(directory, record.migration, move.disk),)
 
     def _needs(
-        self, record: journal.Record, sight: space.Sight
+        self,
+        record: journal.Record,
+        sight: space.Sight,
+        coming: Mapping[str, int],
     ) -> Iterator[tuple[int, room.Need]]:
         """Yield the needs of one migration, each with its device."""
         held: collections.Counter[int] = collections.Counter()
         merge: collections.Counter[int] = collections.Counter()
+        merge[sight.systems[0].device] += sum(coming.values())
         for move in record.moves:
             overlays = [
                 sight.files[path]
@@ -118,6 +130,7 @@ class Reservations:
             below = sight.files.get(self._below(record, move).path)
             if below is not None and record.state not in _OVER:
                 occupied = sum(each.occupied for each in overlays)
+                occupied += coming.get(move.disk, 0)
                 merge[below.device] += self._merge(
                     record, move, below.occupied, occupied
                 )

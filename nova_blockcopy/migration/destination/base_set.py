@@ -4,6 +4,7 @@
 import dataclasses
 import threading
 from collections.abc import Callable
+from collections.abc import Iterable
 
 from nova_blockcopy import conf
 from nova_blockcopy import events
@@ -101,27 +102,19 @@ class BaseSet:
         :param limit: bytes/s for all disks together; 0 = no limit
         :param retried: called when a piece has failed that is tried again
         :raises PeerError: a seed does not fit the journal of this host
+        :raises NoRoom: deltas of a later round have too little room here
         :raises SeedFailed: an image could not be copied
         :raises Aborted: ``cancelled`` was set
         """
         seeds = [self.landed(record, seed) for seed in claimed]
         lasting = {seed.disk: seed for seed in seeds if not seed.delta}
-        sizes = _sizes(record)
-        for disk, seed in lasting.items():
-            if seed.afresh:
-                self._book.begin(
-                    disk,
-                    received.Received(
-                        identity=images.identity(seed.target.path),
-                        base=seed.target,
-                        size_bytes=sizes[disk],
-                    ),
-                )
+        self._begin(record, lasting.values())
 
         def arrived(disk: str, piece: model.Extent) -> None:
             if disk in lasting:
                 self._book.add(disk, [piece])
 
+        self._check_room(record, seeds)
         self._seeder = seeder.Seeder(
             record.name, seeds, self._settings, limit, arrived, retried
         )
@@ -129,6 +122,30 @@ class BaseSet:
             self._seeder.run(cancelled, watch)
         finally:
             self._book.save()
+
+    def _begin(
+        self, record: journal.Record, lasting: Iterable[model.Seed]
+    ) -> None:
+        """Begin the book of each base that is filled from its beginning."""
+        sizes = _sizes(record)
+        for seed in lasting:
+            if seed.afresh:
+                self._book.begin(
+                    seed.disk,
+                    received.Received(
+                        identity=images.identity(seed.target.path),
+                        base=seed.target,
+                        size_bytes=sizes[seed.disk],
+                    ),
+                )
+
+    def _check_room(
+        self, record: journal.Record, seeds: list[model.Seed]
+    ) -> None:
+        coming = {seed.disk: seed.size_bytes for seed in seeds if seed.delta}
+        if coming:
+            room = reservations.Reservations(self._settings)
+            room.check(record.migration, coming)
 
     def set_limit(self, bytes_per_s: int) -> None:
         """Change the limit of the seeding; bytes/s, 0 lifts the limit."""

@@ -6,6 +6,7 @@ import os
 import threading
 
 import ddt
+import fixtures
 
 from nova_blockcopy import exception
 from nova_blockcopy import extents
@@ -13,8 +14,10 @@ from nova_blockcopy import model
 from nova_blockcopy.host import checksums
 from nova_blockcopy.host import deltas
 from nova_blockcopy.host import images
+from nova_blockcopy.host import space
 from nova_blockcopy.migration.destination import base_set
 from nova_blockcopy.model import Extent
+from nova_blockcopy.records import journal
 from nova_blockcopy.tests.unit import samples
 from nova_blockcopy.tests.unit.migration import world
 
@@ -111,6 +114,41 @@ class TestLanding(BaseSetTestCase):
             self.bases.clear((self.move,))
             self.assertEqual([], self.overlays('b'))
         self.assertTrue((self.directory / 'b' / 'vda').exists())
+
+    def test_its_room_is_reserved_before_it_arrives(self):
+        occupied = []
+
+        def on_piece(seed, _piece):
+            occupied.append(deltas.allocated(seed.target.path))
+
+        self.on_piece = on_piece
+        self.fill(self.seed(delta=True))
+        self.assertEqual([world.SIZE], occupied)
+
+    def test_no_room_for_it_and_its_merge(self):
+        self.bases.clear((self.move,))
+        journal.Journal(str(self.directory / 'b' / 'journal')).open(
+            self.record()
+        )
+        free = [0]
+        real = space._system
+
+        def system(directory):
+            return dataclasses.replace(real(directory), free=free[0])
+
+        self.useFixture(
+            fixtures.MonkeyPatch(f'{space.__name__}._system', system)
+        )
+        # the delta, the holes of the base that it fills, and delta_min_free
+        free[0] = 3 * world.SIZE - 1
+        error = self.assertRaises(
+            exception.NoRoom, self.fill, self.seed(delta=True)
+        )
+        self.assertIn('3 MiB are needed', str(error))
+        self.assertEqual([], self.overlays('b'))
+        free[0] += 1
+        self.fill(self.seed(delta=True))
+        self.assertEqual(['m1-vda.seed'], self.overlays('b'))
 
     def test_those_of_others_stay(self):
         other = self.directory / 'b' / 'deltas' / 'm2-vda.seed'
