@@ -90,7 +90,8 @@ class Side:
     ``libvirt`` and ``hypervisor`` are those of :class:`plan.Versions`; 0 if
     they are not known. ``refusals`` are against any migration, and
     ``unseeded`` only against seeded mode. ``address`` is that of the host's
-    libvirt; empty if it is not known.
+    libvirt; empty if it is not known. ``link_rate`` is the measured rate in
+    bytes/s at which bytes come from the other host; 0 if it is not known.
     """
 
     host: str
@@ -102,6 +103,7 @@ class Side:
     ports: tuple[Port, ...] = ()
     refusals: tuple[str, ...] = ()
     unseeded: tuple[str, ...] = ()
+    link_rate: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +112,8 @@ class Question:
 
     ``name`` is that of the guest, and ``peer`` that of the source. ``home`` is
     how the destination's libvirt reaches the source. ``rehearsal`` is a port
-    of the source to connect to; None if there is none.
+    of the source to connect to; None if there is none. ``measures`` asks for
+    the rate of the network.
     """
 
     name: str
@@ -120,6 +123,7 @@ class Question:
     tls: bool
     mode: model.Mode
     needs: tuple[Need, ...]
+    measures: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,14 +131,12 @@ class Measured:
     """The figures that only a measurement gives.
 
     ``writes`` are those of each disk; empty if they were not measured.
-    ``link_rate`` is in bytes/s; 0 if it was not measured.
     """
 
     seconds: float = 0.0
     writes: Mapping[str, outlook.Writes] = dataclasses.field(
         default_factory=dict
     )
-    link_rate: float = 0.0
 
 
 NOTHING = Measured()
@@ -206,13 +208,18 @@ class Appraisal:
     @property
     def outlooks(self) -> Mapping[str, outlook.Outlook]:
         """The course at each rate that is known, by the name of the rate."""
-        link, limit = self.measured.link_rate, self.rules.limit
+        link, limit = self.link_rate, self.rules.limit
         rates = {'limit': limit, 'link': link}
         if link and limit:
             rates['limit'] = min(limit, link)
         return {
             name: self._outlook(rate) for name, rate in rates.items() if rate
         }
+
+    @property
+    def link_rate(self) -> float:
+        """The measured rate of the network, in bytes/s; 0 if not known."""
+        return self.destination.link_rate if self.destination else 0.0
 
     def growth(self, disk: str) -> float:
         """The bytes/s by which the delta of a disk grows; 0 if not known."""

@@ -56,7 +56,7 @@ def details(found: appraisal.Appraisal, to: str) -> dict[str, Any]:
         'writes': words.Speed(sum(writes) if writes else None),
         'deltas_grow': words.Speed(growth if writes else None),
         'limit': words.Limit(found.rules.limit),
-        'link': words.Speed(measured.link_rate or None),
+        'link': words.Speed(found.link_rate or None),
         'at_limit': Told(_outlook(outlooks.get('limit'), quiet=not writes)),
         'at_link_rate': Told(_outlook(outlooks.get('link'), quiet=not writes)),
         'bitmaps': words.Size(found.bitmap_bytes),

@@ -75,6 +75,7 @@ class Plan(command.Shower):
             endpoint=at.endpoint,
             settings=at.settings,
             deadline=deadline,
+            measures=parsed_args.seconds > 0,
         )
         return asking.appraise(
             parsed_args.instance,

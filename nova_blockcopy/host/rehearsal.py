@@ -3,13 +3,15 @@
 
 The source listens at the first free port of the exports, and the destination
 connects. This proves the address, the route, and the firewall for that port.
-It does not prove TLS, or the other ports.
+It does not prove TLS, or the other ports. On the same connection, the
+destination can measure the rate at which bytes arrive.
 """
 
 import contextlib
 import secrets
 import socket
 import threading
+import time
 from collections.abc import Iterator
 
 from nova_blockcopy import conf
@@ -18,12 +20,20 @@ from nova_blockcopy import model
 from nova_blockcopy.host import export
 from nova_blockcopy.runtime import task
 
+#: Seconds for which the source sends, and those that a destination reads.
+_SENDS_S = 1.0
+_READS_S = 5.0
+_BLOCK = 256 * 1024
+
 
 @contextlib.contextmanager
-def listening(host: str, settings: conf.Settings) -> Iterator[model.Rehearsal]:
+def listening(
+    host: str, settings: conf.Settings, *, sends: bool = False
+) -> Iterator[model.Rehearsal]:
     """Listen for the destination inside a ``with`` block. On the source.
 
     :param host: this host's name, for the message
+    :param sends: send for a second to each program that knows the word
     :raises ExportsRefused: no port for exports can be used
     """
     listener = _listener(host, settings)
@@ -37,8 +47,12 @@ def listening(host: str, settings: conf.Settings) -> Iterator[model.Rehearsal]:
         with contextlib.suppress(OSError):  # the listener is shut down
             while True:
                 connection, _address = listener.accept()
-                with connection:
+                # the other program may end, or not read
+                with connection, contextlib.suppress(OSError):
+                    connection.settimeout(_READS_S)
                     connection.sendall(offered.word.encode())
+                    if sends:
+                        _send(connection, offered.word)
 
     with listener:
         answering = task.Task('rehearsal', answer)
@@ -47,6 +61,43 @@ def listening(host: str, settings: conf.Settings) -> Iterator[model.Rehearsal]:
         finally:
             listener.shutdown(socket.SHUT_RDWR)
             answering.wait(settings.call_timeout)
+
+
+def _send(connection: socket.socket, word: str) -> None:
+    """Send for a second, if the other program answers with the word."""
+    if connection.makefile('rb').read(len(word)) != word.encode():
+        return
+    block = secrets.token_bytes(_BLOCK)  # no network makes it smaller
+    until = time.monotonic() + _SENDS_S
+    while time.monotonic() < until:
+        connection.sendall(block)
+
+
+def measure(offered: model.Rehearsal, timeout: float) -> float:
+    """Measure the rate at which bytes come from the source.
+
+    The bytes are not encrypted, and no storage takes part. Runs on the
+    destination, after :func:`check`.
+
+    :param timeout: seconds
+    :returns: bytes/s; 0 if the source does not send
+    """
+    count, began = 0, time.monotonic()
+    with (
+        contextlib.suppress(OSError),
+        socket.create_connection(
+            (offered.address, offered.port), timeout
+        ) as connection,
+    ):
+        connection.sendall(offered.word.encode())
+        began = time.monotonic()
+        while time.monotonic() - began < _READS_S and (
+            block := connection.recv(_BLOCK)
+        ):
+            count += len(block)
+    elapsed_s = time.monotonic() - began
+    count -= len(offered.word)
+    return max(0.0, count / elapsed_s) if elapsed_s > 0 else 0.0
 
 
 def _listener(host: str, settings: conf.Settings) -> socket.socket:

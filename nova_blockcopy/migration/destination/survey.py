@@ -70,6 +70,7 @@ class Survey:
             ports=ports,
             refusals=(*noted.refusals, *surroundings.refusals),
             unseeded=tuple(noted.unseeded),
+            link_rate=self._link_rate(ports),
         )
 
     def _check_encryption(self) -> None:
@@ -120,6 +121,17 @@ class Survey:
                 )
             )
         return tuple(found)
+
+    def _link_rate(self, ports: tuple[appraisal.Port, ...]) -> float:
+        offered = self._wanted.rehearsal
+        if (
+            offered is None
+            or not self._wanted.measures
+            or not ports
+            or ports[-1].fault
+        ):
+            return 0.0
+        return rehearsal.measure(offered, _PATIENCE)
 
     def _tried(
         self, purpose: str, address: str, check: objections.Check

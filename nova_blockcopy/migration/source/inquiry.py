@@ -36,7 +36,8 @@ class Inquiry:
 
     ``home`` is how the destination's libvirt reaches this host, and
     ``endpoint`` tells how this host's libvirt reaches an address. ``deadline``
-    is the time in seconds for the whole question.
+    is the time in seconds for the whole question. ``measures`` has the rate of
+    the network measured.
     """
 
     here: hypervisor.Hypervisor
@@ -46,6 +47,7 @@ class Inquiry:
     endpoint: Callable[[str], model.Endpoint]
     settings: conf.Settings
     deadline: float
+    measures: bool = False
 
     def appraise(
         self,
@@ -99,7 +101,9 @@ class Inquiry:
             port = None
             try:
                 port = stack.enter_context(
-                    rehearsal.listening(found.side.host, self.settings)
+                    rehearsal.listening(
+                        found.side.host, self.settings, sends=self.measures
+                    )
                 )
             except exception.ExportsRefused as e:
                 found = _refused(found, e)
@@ -130,6 +134,7 @@ class Inquiry:
             tls=self.settings.export_tls,
             mode=self.settings.mode,
             needs=tuple(map(_need, found.disks)),
+            measures=self.measures,
         )
         with _within(self.deadline) as over:
             try:

@@ -123,6 +123,8 @@ class TestPlan(test_command.CommandTestCase):
             self.assertEqual(before, self.picture(made))
         self.assertEqual([], plan['refusals'])
         self.assertEqual(['The migration would begin.'], plan['result'])
+        # two namespaces on one machine
+        self.assertGreater(plan['link'], self.limit * MIB)
         self.assertEqual(
             [True] * 3, [each['answers'] for each in plan['ports']], plan
         )

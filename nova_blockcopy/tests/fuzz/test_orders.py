@@ -54,6 +54,7 @@ _VALUES: dict[str, dict[str, Any]] = {
                     'travel_bytes': 1,
                 }
             ],
+            'measures': True,
         }
     },
     'seed': {'seeds': _SEEDS, 'bandwidth': 0},

@@ -154,8 +154,7 @@ class TestFigures(AppraisalTestCase):
     def test_the_rates(self):
         self.assertEqual(['limit'], list(self.found().outlooks))
         self.assertEqual({}, self.found({'limit': 0}).outlooks)
-        measured = appraisal.Measured(link_rate=16.0 * MIB)
-        found = self.found(measured=measured)
+        found = self.found(destination=side('host-b', link_rate=16.0 * MIB))
         # a limit above the rate of the link has no effect
         self.assertEqual(
             {'limit': 16 * MIB, 'link': 16 * MIB},

@@ -95,6 +95,10 @@ class TestPlan(PlanTestCase):
         self.assertEqual([], found['refusals'])
         self.assertEqual('seeded', found['mode'])
         self.assertEqual(3 * 2**20, found['travels'])
+        self.assertEqual(
+            (None, None, []),
+            (found['writes'], found['link'], found['at_link_rate']),
+        )
         (disk,) = found['disks']
         self.assertEqual(
             ('vda', str(self.disk), SIZE, 3 * 2**20),
@@ -154,6 +158,9 @@ class TestPlan(PlanTestCase):
         (limit,) = found['at_limit']
         self.assertFalse(limit['converges'])
         self.assertEqual(3 * 2**20, limit['rounds'][0])
+        (link,) = found['at_link_rate']
+        self.assertEqual(found['link'], link['rate'])
+        self.assertGreater(found['link'], 8 * 2**20)
 
 
 class TestRefused(PlanTestCase):

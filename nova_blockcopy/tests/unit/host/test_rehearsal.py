@@ -4,6 +4,8 @@
 import dataclasses
 import socket
 
+import fixtures
+
 from nova_blockcopy import exception
 from nova_blockcopy.host import rehearsal
 from nova_blockcopy.tests.unit import base
@@ -55,3 +57,32 @@ class TestRehearsal(base.TestCase):
             rehearsal.listening('a', settings).__enter__,
         )
         self.assertIn('[blockcopy] export_address', str(error))
+
+
+class TestMeasure(base.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.useFixture(
+            fixtures.MonkeyPatch(f'{rehearsal.__name__}._SENDS_S', 0.05)
+        )
+
+    def test_a_source_that_sends(self):
+        with rehearsal.listening('a', self.settings(), sends=True) as offered:
+            rehearsal.check('b', offered, 30)
+            self.assertGreater(rehearsal.measure(offered, 30), 0)
+            # it is still heard
+            rehearsal.check('b', offered, 30)
+
+    def test_a_source_that_does_not_send(self):
+        with rehearsal.listening('a', self.settings()) as offered:
+            self.assertEqual(0, rehearsal.measure(offered, 30))
+
+    def test_a_program_without_the_word_gets_nothing(self):
+        with rehearsal.listening('a', self.settings(), sends=True) as offered:
+            other = dataclasses.replace(offered, word='x' * 32)
+            self.assertEqual(0, rehearsal.measure(other, 30))
+
+    def test_nobody_listens(self):
+        with rehearsal.listening('a', self.settings()) as offered:
+            pass
+        self.assertEqual(0, rehearsal.measure(offered, 30))
