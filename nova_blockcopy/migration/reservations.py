@@ -7,6 +7,7 @@ the room of a migration is free again when its journal is closed.
 """
 
 import collections
+import os
 import time
 import types
 from collections.abc import Iterator
@@ -29,6 +30,18 @@ _SHORT_S = 1.0
 #: In these states the guest uses the bases, so nothing is merged any more.
 _OVER = (states.State.RELEASING, states.State.SETTLED)
 _NOTHING: Mapping[str, int] = types.MappingProxyType({})
+
+
+def examine(settings: conf.Settings) -> None:
+    """Check the room for one more migration, and make no directory.
+
+    :raises NoRoom: too little is free, beside the other migrations
+    :raises UnsafeDirectory: another user could replace ``delta_dir``
+    :raises DeltaDirRefused: the file system has no direct I/O
+    """
+    deltas.examine(settings.delta_dir, settings.delta_min_free)
+    if os.path.isdir(settings.delta_dir):  # else no migration has deltas
+        Reservations(settings).check()
 
 
 class Reservations:

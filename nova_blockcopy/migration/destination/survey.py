@@ -13,12 +13,12 @@ from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy import plan
 from nova_blockcopy.host import certificates
-from nova_blockcopy.host import deltas
 from nova_blockcopy.host import qemu_conf
 from nova_blockcopy.host import reach
 from nova_blockcopy.host import rehearsal
 from nova_blockcopy.host import usage
 from nova_blockcopy.migration import objections
+from nova_blockcopy.migration import reservations
 from nova_blockcopy.migration.destination import claims
 from nova_blockcopy.migration.destination import host as hosts
 
@@ -153,9 +153,7 @@ class Survey:
                 self._host.name, settings, model.Side.CLIENT
             )
         )
-        self._found.of(
-            lambda: deltas.examine(settings.delta_dir, settings.delta_min_free)
-        )
+        self._found.of(lambda: reservations.examine(settings))
         free = usage.free(settings.delta_dir)
         if free is None:
             return ()

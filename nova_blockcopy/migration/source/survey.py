@@ -17,13 +17,13 @@ from nova_blockcopy import exception
 from nova_blockcopy import extents
 from nova_blockcopy import model
 from nova_blockcopy import plan
-from nova_blockcopy.host import deltas
 from nova_blockcopy.host import hypervisor
 from nova_blockcopy.host import images
 from nova_blockcopy.host import reach
 from nova_blockcopy.host import sight
 from nova_blockcopy.host import usage
 from nova_blockcopy.migration import objections
+from nova_blockcopy.migration import reservations
 from nova_blockcopy.migration.source import readiness
 from nova_blockcopy.records import journal
 
@@ -175,9 +175,7 @@ class Survey:
         wanted, noted = self._settings, self._found
         rooms: tuple[appraisal.Room, ...] = ()
         if wanted.mode is model.Mode.SEEDED:
-            noted.of(
-                lambda: deltas.examine(wanted.delta_dir, wanted.delta_min_free)
-            )
+            noted.of(lambda: reservations.examine(wanted))
             free = usage.free(wanted.delta_dir)
             if free is not None:
                 rooms = (

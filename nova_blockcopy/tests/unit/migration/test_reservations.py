@@ -217,3 +217,24 @@ class TestLimit(ReservationsTestCase):
         self.begin('one')
         self.grow(90)
         self.room.check('one')
+
+
+class TestExamine(ReservationsTestCase):
+    def test_the_room_of_the_other_migrations_counts(self):
+        self.begin('m1')
+        self.write(self.delta('m1'), 20)
+        self.free = 35
+        reservations.examine(self.options_)
+        self.free = 29
+        self.assertRaises(
+            exception.NoRoom, reservations.examine, self.options_
+        )
+
+    def test_a_directory_that_is_not_there_is_not_made(self):
+        (self.directory / 'deltas').rmdir()
+        reservations.examine(self.options_)
+        self.free = 9
+        self.assertRaises(
+            exception.NoRoom, reservations.examine, self.options_
+        )
+        self.assertFalse((self.directory / 'deltas').exists())
