@@ -8,6 +8,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent / '_ext'))
 
 extensions = [
     'generated_tables',
+    'message_tables',
     'state_diagram',
     'openstackdocstheme',
     'oslo_config.sphinxext',

@@ -281,6 +281,38 @@ class TestReference(base.TestCase):
                     page, rf'\] {opt.dest}``\n     - {opt.default}\b'
                 )
 
+    def lines(self, path, place=0):
+        """The lines for nova.conf that a page has."""
+        blocks = (PROJECT / path).read_text().split('code-block:: ini')[1:]
+        block = re.split(r'\n(?=\S)', blocks[place])[0]
+        return '\n'.join(each.strip() for each in block.splitlines() if each)
+
+    def test_the_lines_to_enable_it_suffice(self):
+        enabling = self.lines('README.rst')
+        self.assertIn('compute_driver = blockcopy.', enabling)
+        self.assertIn(enabling, self.lines('doc/source/admin/enable.rst'))
+        for more, tls in ('', True), (self.lines('README.rst', 1), False):
+            file = self.directory / 'nova.conf'
+            kept = [
+                line
+                for line in enabling.splitlines()
+                if tls or 'native_tls' not in line
+            ]
+            file.write_text('\n'.join((*kept, more, '')))
+            options = cfg.ConfigOpts()
+            nova.register_opts(options)
+            conf.register_opts(options)
+            options(['--config-file', str(file)])
+            options.set_default('state_path', '/var/lib/nova')
+            nova.set_defaults(options)
+            settings = conf.settings(options)
+            nova.check(options, settings)
+            self.assertEqual('192.0.2.11', settings.export_address)
+            self.assertEqual(
+                (tls, not tls), (settings.export_tls, settings.allow_plaintext)
+            )
+            self.assertEqual(200 * MIB, settings.copy.bandwidth)
+
     def test_the_page_names_only_options_that_there_are(self):
         page = (PROJECT / 'doc/source/configuration/index.rst').read_text()
         table = page.partition('* - Option\n')[2].partition('all others')[0]

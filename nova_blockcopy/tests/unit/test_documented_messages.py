@@ -20,7 +20,7 @@ _VALUES = re.compile(
 _PAGES_OF_MESSAGES = {
     'user/failures.rst': 20,
     'user/disks.rst': 20,
-    'admin/nova.rst': 20,
+    'admin/troubleshooting.rst': 20,
     'admin/logs.rst': 10,
 }
 _OF_THE_KERNEL = {'No space left on device'}

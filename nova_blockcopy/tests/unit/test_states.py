@@ -2,14 +2,18 @@
 """Which states may follow each other."""
 
 import itertools
+import pathlib
+import re
 
 import ddt
 
+import nova_blockcopy
 from nova_blockcopy import exception
 from nova_blockcopy import states
 from nova_blockcopy.tests.unit import base
 
 State = states.State
+_PAGES = pathlib.Path(nova_blockcopy.__file__).parents[1] / 'doc' / 'source'
 
 
 def reachable(start):
@@ -86,6 +90,17 @@ class TestStates(base.TestCase):
     @ddt.data(*(state for state in State if state is not State.ENDED))
     def test_every_state_has_a_way_to_the_end(self, state):
         self.assertIn(State.ENDED, reachable(state))
+
+    @ddt.data('admin/operations.rst', 'admin/journals.rst')
+    def test_operators_find_each_state(self, page):
+        text = (_PAGES / page).read_text()
+        table = text.partition('   * - State\n')[2].partition('\n\n')[0]
+        found = [
+            name
+            for names in re.findall(r'(?m)^   \* - (``.+``)$', table)
+            for name in names.replace('``', '').split(', ')
+        ]
+        self.assertEqual([*State][:-1], found)
 
     def test_the_end_is_the_end(self):
         self.assertEqual(set(), reachable(State.ENDED))
