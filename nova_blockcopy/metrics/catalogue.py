@@ -135,6 +135,25 @@ UNREADABLE = _gauge(
     'unreadable_journals', (), 'Journals of this host that cannot be read.'
 )
 
+# -- the space of the host -----------------------------------------------
+
+DELTA_ROOM = _gauge(
+    'delta_dir_available_bytes',
+    (),
+    'Bytes that deltas can still take. No value before the directory is '
+    'there.',
+)
+DELTA_MIN = _gauge(
+    'delta_min_free_bytes',
+    (),
+    'Bytes that must be available for deltas, or guests are not seeded.',
+)
+KEPT = _gauge(
+    'kept_bases',
+    (),
+    'Guests whose seeded bases this host keeps for another attempt.',
+)
+
 # -- one migration -------------------------------------------------------
 
 MIGRATION = _gauge(
@@ -206,6 +225,7 @@ DISK_RATE = _gauge(
 OF_HOST = (
     *(INFO, MIGRATIONS, ROLLBACKS, RETRIES, COPIED, PHASE_SECONDS),
     *(DURATION, WINDOW, STOP, JOURNALS, UNSETTLED, UNREADABLE),
+    *(DELTA_ROOM, DELTA_MIN, KEPT),
 )
 OF_MIGRATION = (
     *(MIGRATION, START, PHASE, PHASES, WINDOW_START, WINDOW_TOOK, FORECAST),

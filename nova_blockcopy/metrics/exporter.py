@@ -5,11 +5,14 @@ A thread of its own writes the file, so that a slow file system delays no
 migration.
 """
 
+import contextlib
 import importlib.metadata
+import shutil
 import threading
 import time
 from collections.abc import Iterator
 
+from nova_blockcopy import bandwidth
 from nova_blockcopy import conf
 from nova_blockcopy import events
 from nova_blockcopy import exception
@@ -20,6 +23,7 @@ from nova_blockcopy.metrics import tally
 from nova_blockcopy.metrics import text
 from nova_blockcopy.metrics import textfile
 from nova_blockcopy.records import journal
+from nova_blockcopy.records import keeping
 from nova_blockcopy.records import report
 from nova_blockcopy.runtime import log as logging
 from nova_blockcopy.runtime import task
@@ -45,6 +49,7 @@ class Exporter:
         self._settings = settings
         self._journal = journal.Journal(settings.journal_dir)
         self._reports = report.Reports(settings.journal_dir)
+        self._kept = keeping.Notes(settings.journal_dir)
         self._tally = tally.Tally()
         self._file = textfile.Textfile(settings.metrics_dir)
         self._door = threading.Lock()
@@ -81,10 +86,10 @@ class Exporter:
 
     def _write(self) -> None:
         try:
-            journals = list(self._journals())
+            read = [*self._journals(), *self._space()]
             with self._door:
                 counted = list(self._tally.samples(time.time()))
-                content = text.render([self._info(), *counted, *journals])
+                content = text.render([self._info(), *counted, *read])
             self._file.write(content)
         except Exception:  # the next attempt may succeed
             LOG.exception('The metrics cannot be written')
@@ -115,6 +120,14 @@ class Exporter:
         for role, number in roles.items():
             yield catalogue.JOURNALS, (role,), number
         yield catalogue.UNREADABLE, (), unreadable
+
+    def _space(self) -> Iterator[tally.Sample]:
+        with contextlib.suppress(OSError):
+            free = shutil.disk_usage(self._settings.delta_dir).free
+            yield catalogue.DELTA_ROOM, (), free
+        least = self._settings.delta_min_free * bandwidth.MIB
+        yield catalogue.DELTA_MIN, (), least
+        yield catalogue.KEPT, (), len(self._kept.guests())
 
     def _is_unsettled(self, record: journal.Record) -> bool:
         if record.state is states.State.STUCK:

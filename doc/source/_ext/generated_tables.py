@@ -6,6 +6,7 @@
 * ``metric-table`` of a list of metrics: name, type, labels and meaning
 * ``value-table`` of a module and an enumeration: the values and their meaning
 * ``field-table`` of a module and a dataclass: the fields and their meaning
+* ``alert-table`` of a file: the alerts, their meaning, and what to do
 * ``module-tables`` of a package: a table for the package and one for each
   package below, with the purpose of each module
 
@@ -18,9 +19,11 @@ import importlib
 import importlib.util
 import inspect
 import pathlib
+import re
 from collections.abc import Iterable
 from collections.abc import Iterator
 
+import yaml
 from docutils import nodes
 from docutils import statemachine
 from sphinx.application import Sphinx
@@ -137,6 +140,25 @@ class FieldTable(Table):
             yield f'``{field.name}``', ' '.join(doc).strip()
 
 
+class AlertTable(Table):
+    header = ('Alert', 'Severity', 'Meaning', 'What to do')
+    widths = '28 10 28 34'
+    required_arguments = 1
+
+    def rows(self) -> Iterable[tuple[str, ...]]:
+        path = pathlib.Path(self.env.relfn2path(self.arguments[0])[1])
+        self.depend_on(str(path))
+        (group,) = yaml.safe_load(path.read_text(encoding='utf-8'))['groups']
+        for rule in group['rules']:
+            texts = rule['annotations']
+            yield (
+                f'``{rule["alert"]}``',
+                rule['labels']['severity'],
+                _placeholders(texts['summary']),
+                _placeholders(texts['action']),
+            )
+
+
 class OperationTable(Table):
     header = ('Operation', 'Values', 'Act of the destination')
     widths = '16 30 54'
@@ -201,6 +223,16 @@ def _undo(state: states.State) -> str:
     return 'no'
 
 
+def _placeholders(text: str) -> str:
+    """Put words in place of the labels in the text of an alert."""
+    text = text.replace('{{ $labels.instance_uuid }}', 'UUID')
+    text = text.replace('{{ $labels.instance }}', 'HOST')
+    named = re.sub(
+        r'{{ \$labels\.(\w+) }}', lambda found: found[1].upper(), text
+    )
+    return re.sub(r'"([^"]+)"', r'``\1``', named)
+
+
 def _summary(doc: str | None, of: str) -> str:
     """The first paragraph of a docstring, in one line."""
     if not doc:
@@ -214,5 +246,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive('metric-table', MetricTable)
     app.add_directive('value-table', ValueTable)
     app.add_directive('field-table', FieldTable)
+    app.add_directive('alert-table', AlertTable)
     app.add_directive('module-tables', ModuleTables)
     return {'parallel_read_safe': True, 'parallel_write_safe': True}

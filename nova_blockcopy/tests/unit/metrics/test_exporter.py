@@ -13,6 +13,7 @@ from nova_blockcopy import states
 from nova_blockcopy.metrics import exporter
 from nova_blockcopy.metrics import textfile
 from nova_blockcopy.records import journal
+from nova_blockcopy.records import keeping
 from nova_blockcopy.records import report
 from nova_blockcopy.runtime import waiting
 from nova_blockcopy.tests.unit import base
@@ -136,6 +137,21 @@ class TestExporter(base.TestCase):
                 if series[0] == 'nova_blockcopy_unsettled'
             ],
         )
+
+    def test_the_space_of_the_host(self):
+        deltas = self.directory / 'deltas'
+        deltas.mkdir()
+        keeping.Notes(self.known.journal_dir).write(
+            samples.UUID, keeping.Note(until=1.0)
+        )
+        self.start()
+        self.assertEqual(1, self.wait_for('nova_blockcopy_kept_bases'))
+        self.assertEqual(
+            self.known.delta_min_free * 2**20,
+            self.wait_for('nova_blockcopy_delta_min_free_bytes'),
+        )
+        room = self.wait_for('nova_blockcopy_delta_dir_available_bytes')
+        self.assertLess(0, room)
 
     def test_a_directory_that_is_gone_is_one_warning(self):
         self.useFixture(
