@@ -111,6 +111,13 @@ class Preparations:
         host, paths = self._admitted.get(guest) or self._expected.bases(guest)
         return paths if host == source else frozenset()
 
+    def arrived(self, guest: str) -> None:
+        """Forget which bases a guest may have, because it uses them now.
+
+        :param guest: UUID
+        """
+        self._admitted.pop(guest, None)
+
     def forget(self, guest: str) -> None:
         """Forget the bases of a guest, which Nova has removed.
 

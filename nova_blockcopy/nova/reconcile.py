@@ -62,6 +62,7 @@ class Reconciler:
 
     def __init__(self, engine: service.Service, manager: Any) -> None:
         self._journal = engine.journal
+        self._sweep = engine.sweep
         self._reports = report.Reports(engine.settings.journal_dir)
         self._settler = settlement.Settler(engine, manager)
         #: The guests, by UUID, whose journal could not be read.
@@ -85,6 +86,7 @@ class Reconciler:
             attempt, or whose first attempt is not over
         """
         self._journal.tidy()
+        self._sweep()
         self._patience.clear()
         control.listen(self._journal.directory, control.SERVICE, self._obey)
         journals = self._journal.guests()

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The engine on this host, as nova-compute runs it."""
 
+import contextlib
 import os
 from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import Any
 
 from nova_blockcopy import appraisal
@@ -104,7 +107,32 @@ class Service:
         ):
             # from here on the journal guards the bases
             self.expected.forget(message['guest'])
+        if 'error' not in answer and message['operation'] == 'finish':
+            self.preparations.arrived(message['guest'])
         return answer
+
+    def sweep(self) -> None:
+        """Remove the notes about bases that are gone, at the start.
+
+        A nova-compute that was killed may have left such notes. No migration
+        may be under way. A note that cannot be read stays.
+        """
+        directory = self.settings.journal_dir
+        for guest in self._swept(self.expected.guests()):
+            with contextlib.suppress(exception.NoteError):
+                if self.expected.find(guest) is None:
+                    self.expected.forget(guest)
+        for guest in self._swept(received.guests(directory)):
+            with contextlib.suppress(exception.NoteError):
+                if received.are_gone(directory, guest):
+                    received.Book(directory, guest).close()
+
+    def _swept(self, guests: Iterable[str]) -> Iterator[str]:
+        """Those with neither a journal nor kept bases, which move away."""
+        journals = self.journal.guests()
+        for guest in guests:
+            if guest not in journals and not self.kept.has(guest):
+                yield guest
 
     def is_guarded(self, guest: str) -> bool:
         """Whether a guest, by UUID, may run here or need this host.

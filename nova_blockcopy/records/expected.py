@@ -45,6 +45,10 @@ class Expected:
         note = _Note(source=source, paths=tuple(paths))
         durable.write(self._path(guest), wire.pack(note))
 
+    def guests(self) -> list[str]:
+        """The UUIDs of the guests that have a note."""
+        return sorted(path.stem for path in self._directory.glob('*.json'))
+
     def find(self, guest: str) -> str | None:
         """The host that a guest is expected from, by its name in Nova.
 

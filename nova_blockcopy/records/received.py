@@ -8,6 +8,7 @@ checksums. The code runs on the destination.
 
 import dataclasses
 import os
+import pathlib
 import threading
 import time
 from collections.abc import Iterable
@@ -40,6 +41,31 @@ class Received:
     extents: tuple[model.Extent, ...] = ()
 
 
+def guests(directory: str) -> list[str]:
+    """The UUIDs of the guests that have notes.
+
+    :param directory: the directory of the journals
+    """
+    place = pathlib.Path(directory) / 'received'
+    return sorted(path.stem for path in place.glob('*.json'))
+
+
+def are_gone(directory: str, guest: str) -> bool:
+    """Whether none of the bases exists that the notes of a guest are about.
+
+    :param directory: the directory of the journals
+    :param guest: UUID
+    :raises NoteError: the notes cannot be read
+    """
+    path = _path(directory, guest)
+    known = durable.load(path, dict[str, Received]) or {}
+    return not any(os.path.lexists(each.base.path) for each in known.values())
+
+
+def _path(directory: str, guest: str) -> str:
+    return os.path.join(directory, 'received', f'{guest}.json')
+
+
 class Book:
     """The notes about the bases of one guest. Thread-safe.
 
@@ -48,7 +74,7 @@ class Book:
     """
 
     def __init__(self, directory: str, guest: str) -> None:
-        self._path = os.path.join(directory, 'received', f'{guest}.json')
+        self._path = _path(directory, guest)
         self._lock = threading.Lock()
         self._written_at = 0.0
         self._known = self._read()

@@ -80,6 +80,18 @@ class TestBases(TrustTestCase):
         self.engine.expected.forget(samples.UUID)
         self.check(made)
 
+    def test_bases_that_the_guest_uses(self):
+        made = self.make()
+        self.engine.expected.forget(samples.UUID)
+        message = {
+            'operation': 'finish',
+            'guest': samples.UUID,
+            'migration': 'm1',
+            'keep': True,
+        }
+        self.assertNotIn('error', self.engine.answer(message))
+        self.refused(self.check, made)
+
     def test_bases_that_nova_has_removed(self):
         made = self.make()
         self.engine.forget_bases(samples.UUID)
