@@ -73,12 +73,14 @@ class GuardedOperations(compat.LibvirtDriver):  # type: ignore[misc]
         instance = database.instance(context, uuid)
         if not instance.deleted:
             raise compat.MigrationError(
-                reason=f'instance {uuid} is not deleted.'
+                reason=f'instance {uuid} is not deleted. Find out which host '
+                f'asks to remove it.'
             )
         if self.instance_exists(instance):
             raise compat.MigrationError(
-                reason=f'the guest of instance {uuid} is on this host. Nova '
-                f'removes it here (running_deleted_instance_action).'
+                reason=f'the guest of instance {uuid} is on this host. Wait '
+                f'until Nova removes it here '
+                f'(running_deleted_instance_action).'
             )
         self._service.guard.check_removal(instance)
         super().cleanup(context, instance, instance.get_network_info())

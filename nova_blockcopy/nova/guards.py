@@ -165,7 +165,7 @@ class Guard:
             raise compat.MigrationError(
                 reason=f'cannot {action} instance {instance.uuid}: this host '
                 f'has only empty disks of it, made for a migration that has '
-                f'not begun.'
+                f'not begun. Start nova-compute on the source.'
             )
 
     def _check(
@@ -182,5 +182,6 @@ class Guard:
         reason = rule(record)
         if reason is not None:
             raise compat.MigrationError(
-                reason=f'cannot {action} instance {instance.uuid}: {reason}.'
+                reason=f'cannot {action} instance {instance.uuid}: {reason}. '
+                f'Wait until the migration has ended.'
             )

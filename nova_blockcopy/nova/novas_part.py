@@ -82,7 +82,8 @@ class NovasPart:
         migration = _migration(context, record)
         if migration is None:
             raise compat.MigrationError(
-                reason='Nova has no record of the migration.'
+                reason='Nova has no record of the migration. See "Nova\'s own '
+                'record" in the administration guide.'
             )
         # Nova's part uses the resource tracker, which is still empty
         self._manager.update_available_resource(context, startup=True)
@@ -147,5 +148,6 @@ def _check_known(instance: Any, record: journal.Record) -> None:
     if there is not (instance.host == record.peer):
         raise compat.MigrationError(
             reason=f'its guest is on the {record.authority} of its migration '
-            f'to {record.peer}, but Nova has the instance on {instance.host}.'
+            f'to {record.peer}, but Nova has the instance on {instance.host}. '
+            f'Look for the guest on both hosts.'
         )

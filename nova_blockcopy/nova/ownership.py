@@ -26,5 +26,6 @@ def check(instance: Any, record: journal.Record) -> None:
         )
     if instance.task_state not in database.IDLE:
         raise compat.MigrationError(
-            reason=f'the instance is {instance.task_state}.'
+            reason=f'the instance is {instance.task_state}. Wait until Nova '
+            f'has done that.'
         )

@@ -143,7 +143,8 @@ class Prechecks(compat.LibvirtDriver):  # type: ignore[misc]
             raise reasons.refusal(
                 'both hosts share instances_path, and images_type is '
                 'lvm. This is not supported, because Nova would take the '
-                'volumes for shared too.'
+                'volumes for shared too. Use a separate instances_path on '
+                'each host.'
             )
 
 
@@ -201,10 +202,11 @@ def _check_images(instance: Any, terms: handshake.Terms) -> None:
     if terms.images != compat.images_type():
         raise reasons.refusal(
             f'the destination has [libvirt] images_type = '
-            f'{terms.images}, and this host has {compat.images_type()}. Both '
-            f'must be the same.'
+            f'{terms.images}, and this host has {compat.images_type()}. Choose '
+            f'a host with the same images_type.'
         )
     if instance.ephemeral_key_uuid is not None:
         raise reasons.refusal(
-            'its disks are encrypted volumes, which cannot be migrated.'
+            'its disks are encrypted volumes, which cannot be migrated. Use '
+            'another way to move the instance.'
         )

@@ -222,7 +222,7 @@ class SourceHooks(compat.LibvirtDriver):  # type: ignore[misc]
         if not current.abort():
             raise compat.MigrationError(
                 reason='the guest is switching to its disks on the '
-                'destination. It is too late to abort.'
+                'destination. It is too late to abort: wait for the end.'
             )
         if current.switching:
             try:
@@ -263,7 +263,8 @@ class SourceHooks(compat.LibvirtDriver):  # type: ignore[misc]
         current.wait(self._service.settings.switchover_timeout)
         if current.outcome is live_migration.Outcome.DONE:
             raise compat.MigrationError(
-                reason='the live migration has just ended.'
+                reason='the live migration has just ended. Delete the '
+                'instance again.'
             )
 
     def _endpoint(self, address: str) -> model.Endpoint:

@@ -81,6 +81,8 @@ _MADE_ELSEWHERE = {
     ('UnsafeDirectory', 'reason'): ('host/directories', 'unusable|refusal'),
     ('UsersUnseen', 'reason'): ('host/visibility', 'blind_spot'),
 }
+#: End an operation of Nova with a reason.
+_STOP_NOVA = ('MigrationError', 'refusal', 'failure')
 #: More functions that make reasons.
 _ALSO_MADE = {
     ('migration/source/disturbance', '_reasons|_changed|_other_disks'),
@@ -223,6 +225,25 @@ class TestAdvice(base.TestCase):
         own = _KEYWORD.sub('', kind.msg_fmt)
         if kind not in (exception.BlockCopyError, exception.Refused):
             self.assertGreater(len(re.findall(r'[a-z]{2,}', own)), 0)
+
+    def test_what_nova_shows_says_what_to_do(self):
+        """The reasons with which the driver stops Nova."""
+        told = [
+            (path.name, literal)
+            for path in sorted((_PACKAGE / 'nova').glob('*.py'))
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.Call) and _called(node) in _STOP_NOVA
+            for value in (*node.args, *(word.value for word in node.keywords))
+            # one value alone is the message of an error of the tree
+            for literal in [_literal(value)]
+            if literal.count(' ') > 2
+        ]
+        self.assertGreater(len(told), 10)
+        for place, text in told:
+            # so is a value at the end
+            self.assertTrue(
+                orders(text) or text.endswith('<x>'), f'{place}: {text}'
+            )
 
     @ddt.data(*sorted({*_MADE_ELSEWHERE.values(), *_ALSO_MADE}))
     @ddt.unpack
