@@ -147,6 +147,8 @@ class Rules:
     """The options of the source that count.
 
     ``limit`` is in bytes/s for all disks together; 0 = no limit.
+    ``delta_min_free`` and ``delta_max_size`` are in MiB; the latter is 0 for
+    no limit.
     """
 
     mode: model.Mode
@@ -156,6 +158,7 @@ class Rules:
     granularity: int
     aborts_on_shortfall: bool
     delta_min_free: int
+    delta_max_size: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -316,6 +319,14 @@ class Appraisal:
             yield from self._of_deltas(name, found)
 
     def _of_deltas(self, name: str, found: outlook.Outlook) -> Iterator[str]:
+        most = self.rules.delta_max_size * bandwidth.MIB
+        if most and found.delta_bytes > most:
+            yield (
+                f'At the rate of the {name}, the deltas grow to '
+                f'{_mib(found.delta_bytes)} MiB, and [blockcopy] '
+                f'delta_max_size is {_mib(most)} MiB. The migration would be '
+                f'undone. Raise delta_max_size, or the limit.'
+            )
         least = self.rules.delta_min_free * bandwidth.MIB
         for room in self.source.rooms:
             if found.delta_bytes and (

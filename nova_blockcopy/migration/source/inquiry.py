@@ -19,6 +19,7 @@ from nova_blockcopy.migration import peer
 from nova_blockcopy.migration.source import ledger
 from nova_blockcopy.migration.source import remote
 from nova_blockcopy.migration.source import survey
+from nova_blockcopy.runtime import log as logging
 
 Measure = Callable[[hypervisor.Guest, Iterable[str]], appraisal.Measured]
 
@@ -170,7 +171,7 @@ def _refused(
 def _within(seconds: float) -> Iterator[threading.Event]:
     """An event that is set when the time is over."""
     over = threading.Event()
-    timer = threading.Timer(seconds, over.set)
+    timer = threading.Timer(seconds, logging.carried(over.set))
     timer.daemon = True
     timer.start()
     try:

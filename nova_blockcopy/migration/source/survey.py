@@ -226,4 +226,5 @@ def rules(settings: conf.Settings) -> appraisal.Rules:
         granularity=settings.granularity,
         aborts_on_shortfall=settings.seed_shortfall_action == 'abort',
         delta_min_free=settings.delta_min_free,
+        delta_max_size=settings.delta_max_size,
     )

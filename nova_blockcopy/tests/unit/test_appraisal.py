@@ -48,6 +48,7 @@ RULES = appraisal.Rules(
     granularity=512,
     aborts_on_shortfall=False,
     delta_min_free=100,
+    delta_max_size=0,
 )
 
 
@@ -148,6 +149,13 @@ class TestMode(AppraisalTestCase):
             source=side(rooms=(room(190, 0),)), measured=writing(8)
         )
         self.assertEqual((), found.remarks)
+
+    def test_deltas_that_outgrow_their_limit(self):
+        for most, told in ((60, True), (70, False), (0, False)):
+            found = self.found({'delta_max_size': most}, measured=writing(8))
+            self.assertEqual(
+                told, 'delta_max_size is 60 MiB' in ' '.join(found.remarks)
+            )
 
 
 class TestFigures(AppraisalTestCase):

@@ -129,6 +129,13 @@ class TestPlan(PlanTestCase):
         lines = self.out.getvalue().splitlines()
         self.assertLessEqual(max(map(len, lines)), 80)
 
+    def test_other_formats(self):
+        self.far = {'export_tls': True}
+        for name in ('yaml', 'value', 'shell'):
+            with self.nova_compute():
+                self.assertEqual(6, self.run_it(*PLAN, '-f', name))
+            self.assertIn('export_tls is True', self.out.getvalue())
+
     def test_nothing_is_changed(self):
         before = self.machine.xml
         with self.nova_compute():
