@@ -64,6 +64,8 @@ class Monitor:
         self._state = states.State.PREPARING
         self._ended = False
         self._meter = progress.Meter(time.monotonic)
+        #: The disks that move, as far as the journal has them.
+        self._moving: set[str] = set()
         self._phases: dict[states.State, float] = collections.defaultdict(
             float
         )
@@ -75,6 +77,7 @@ class Monitor:
         with self._door:
             if self._ended:
                 return
+            self._moving.update(move.disk for move in record.moves)
             if self._subject is None:
                 self._begin(record)
             elif record.state is self._state:
@@ -88,10 +91,22 @@ class Monitor:
         state: states.State,
         disks: tuple[model.DiskProgress, ...] = (),
     ) -> None:
-        """Take a state and the figures of disks."""
+        """Take a state and the figures of disks.
+
+        The figures may come from the other host. Those of a disk that does
+        not move are left out, or a host that lies could fill the memory.
+        """
         with self._door:
+            known = self._moving | self.sizes.keys()
             self.progress = dataclasses.replace(
-                self._meter.read(state, disks),
+                self._meter.read(
+                    state,
+                    [
+                        each
+                        for each in disks
+                        if not known or each.disk in known
+                    ],
+                ),
                 limit=self.limit,
                 forecast=self.progress.forecast,
             )

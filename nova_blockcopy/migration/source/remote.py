@@ -26,6 +26,12 @@ from nova_blockcopy.runtime import waiting
 _PROVEN = (states.State.RELEASING, states.State.SETTLED)
 
 
+#: Seconds without a new figure after which a task counts as hung. Each task
+#: has time limits of its own on the destination, and most show figures. The
+#: longest one without figures reads all backing files of a guest.
+_STILL_S = 6 * 3600.0
+
+
 class _TimedChannel:
     """A channel that knows since when there has been no answer."""
 
@@ -41,12 +47,37 @@ class _TimedChannel:
         return answer
 
 
+class _Movement:
+    """Ends the wait for a task that shows no progress any more."""
+
+    def __init__(self, operation: str) -> None:
+        self._operation = operation
+        self._disks: tuple[model.DiskProgress, ...] = ()
+        self._since = time.monotonic()
+
+    def check(self, now: status.Status) -> None:
+        """Pass if the task is done, or may still be at work.
+
+        :raises PeerError: no figure has changed for too long
+        """
+        if now.disks != self._disks:
+            self._disks = now.disks
+            self._since = time.monotonic()
+        elif not now.task.done and time.monotonic() - self._since > _STILL_S:
+            raise exception.PeerError(
+                operation=self._operation,
+                reason=f'the destination has shown no progress for '
+                f'{_STILL_S / 3600:g} hours. Check the destination host.',
+            )
+
+
 class RemoteDestination:
     """The destination of one migration. Runs on the source.
 
     Each method raises the error of the destination, or ``PeerError`` if the
-    destination does not answer or was restarted. A method that takes
-    ``cancelled`` raises ``Aborted`` when that event is set.
+    destination does not answer, was restarted, or shows no progress for hours.
+    A method that takes ``cancelled`` raises ``Aborted`` when that event is
+    set.
 
     :param record: a record of the migration
     :param interval: seconds between two questions for the status, at most
@@ -314,8 +345,10 @@ class RemoteDestination:
         **values: Any,
     ) -> Any:
         self._ask(operation, **values)
+        moved = _Movement(operation)
         for pause in waiting.pauses(self._interval):
             now = self._status()
+            moved.check(now)
             if now.task.name != operation:
                 raise exception.PeerError(
                     operation=operation,

@@ -101,6 +101,22 @@ class TestMonitor(base.TestCase):
         )
         self.assertEqual(now, self.monitor.progress)
 
+    def test_figures_of_disks_that_do_not_move_are_left_out(self):
+        self.monitor.sizes = {'vda': 4}
+        self.enter(State.SEEDING)
+        lies = tuple(
+            model.DiskProgress(disk=f'vd{n}', total_bytes=1) for n in range(99)
+        )
+        self.monitor.watch(State.SEEDING, (*lies, *DISKS))
+        self.assertEqual(DISKS, self.monitor.progress.disks)
+
+    def test_the_journal_has_the_disks_after_a_crash(self):
+        moves = (samples.move('vda'),)
+        self.monitor.enter(samples.record(state=State.COPYING, moves=moves))
+        other = model.DiskProgress(disk='vdb', total_bytes=1)
+        self.monitor.watch(State.COPYING, (other, *DISKS))
+        self.assertEqual(DISKS, self.monitor.progress.disks)
+
     def test_the_end_has_the_sums(self):
         for state in (State.PREPARING, State.COPYING, State.READY):
             self.enter(state)

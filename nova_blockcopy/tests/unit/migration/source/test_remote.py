@@ -6,6 +6,7 @@ import threading
 from typing import Any
 
 import ddt
+import fixtures
 
 from nova_blockcopy import exception
 from nova_blockcopy import model
@@ -41,6 +42,7 @@ class TestRemoteDestination(base.TestCase):
         self.messages = []
         #: Answers to 'status', one after the other; the last one stays.
         self.answers = [IDLE]
+        self.answer = self.next_answer
         self.cancelled = threading.Event()
         self.destination = remote.RemoteDestination(
             peer.InProcess(self.handle),
@@ -56,6 +58,9 @@ class TestRemoteDestination(base.TestCase):
             self.asked.append(message['operation'])
             self.messages.append(message)
             return {}
+        return self.answer()
+
+    def next_answer(self):
         if len(self.answers) > 1:
             return self.answers.pop(0)
         return self.answers[0]
@@ -95,6 +100,32 @@ class TestRemoteDestination(base.TestCase):
             seen,
         )
         self.assertEqual(['copy'], self.asked)
+
+    def test_a_task_without_progress_is_given_up(self):
+        clock = [0.0]
+        self.useFixture(
+            fixtures.MonkeyPatch(
+                f'{remote.__name__}.time.monotonic', lambda: clock[0]
+            )
+        )
+        answers = iter(range(9))
+
+        def status():
+            """A figure that grows for a while, and then stays."""
+            clock[0] += remote._STILL_S * 0.6
+            done = min(3, next(answers))
+            disk = {'disk': 'vda', 'processed_bytes': done, 'total_bytes': 9}
+            copying = task('copy', done=False)
+            disk |= {'ready': False, 'pivoted': False}
+            return {**copying, 'state': 'copying', 'disks': [disk]}
+
+        self.answer = status
+        seen = []
+        error = self.assertRaises(
+            exception.PeerError, self.copy, lambda *found: seen.append(found)
+        )
+        self.assertIn('no progress for 6 hours', str(error))
+        self.assertEqual(5, len(seen))
 
     def test_a_copy_says_how_fast_it_and_the_guest_may_be(self):
         self.answers = [task('copy')]
