@@ -31,6 +31,8 @@ _PROGRAMS = {
     'mariadb': 'mariadb-client-core',
     'bindfs': 'bindfs',
     'genisoimage': 'genisoimage',
+    'prometheus': 'prometheus',
+    'prometheus-node-exporter': 'prometheus-node-exporter',
     'mkfs.ext4': 'e2fsprogs',
     'mkswap': 'util-linux',
     'setpriv': 'util-linux',
