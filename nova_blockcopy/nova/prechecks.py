@@ -202,8 +202,8 @@ def _check_images(instance: Any, terms: handshake.Terms) -> None:
     if terms.images != compat.images_type():
         raise reasons.refusal(
             f'the destination has [libvirt] images_type = '
-            f'{terms.images}, and this host has {compat.images_type()}. Choose '
-            f'a host with the same images_type.'
+            f'{terms.images}, and this host has {compat.images_type()}. '
+            f'Choose a host with the same images_type.'
         )
     if instance.ephemeral_key_uuid is not None:
         raise reasons.refusal(

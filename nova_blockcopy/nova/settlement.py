@@ -84,7 +84,8 @@ class Settler:
         settled = self._engine.journal.find(record.guest)
         if settled is None:
             raise compat.MigrationError(
-                reason=f'somebody has removed the journal of {record.guest}.'
+                reason=f'somebody has removed the journal of {record.guest}. '
+                f'Look for the guest on both hosts.'
             )
         return settled
 
@@ -128,7 +129,7 @@ class Settler:
         if instance.host == compat.CONF.host:
             raise compat.MigrationError(
                 reason='Nova has the instance on this host, but its guest has '
-                'not come here.'
+                f'not come here. Look for it on {record.peer}.'
             )
         self._novas.remove_bases(context, instance, record)
 
@@ -217,5 +218,6 @@ def _check_idle(instance: Any) -> None:
         instance.task_state not in (None, compat.MIGRATING)
     ):
         raise compat.MigrationError(
-            reason=f'the instance is {" and ".join(filter(None, state))}.'
+            reason=f'the instance is {" and ".join(filter(None, state))}. '
+            f'Wait until it is active or paused.'
         )

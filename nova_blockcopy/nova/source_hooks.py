@@ -145,7 +145,7 @@ class SourceHooks(compat.LibvirtDriver):  # type: ignore[misc]
             # operation alone would start the guest on empty disks.
             raise compat.MigrationError(
                 reason='the live migration has ended before its operation '
-                'began.'
+                'began. Migrate again.'
             )
         else:
             operation(guest, device_names)
