@@ -23,6 +23,13 @@ _PAGES_OF_MESSAGES = {
     'admin/troubleshooting.rst': 20,
     'admin/logs.rst': 10,
 }
+#: The methods of a logger, by the level of their lines.
+_METHODS = {
+    'CRITICAL': {'critical'},
+    'ERROR': {'error', 'exception'},
+    'WARNING': {'warning'},
+    'INFO': {'info'},
+}
 _OF_THE_KERNEL = {'No space left on device'}
 
 
@@ -68,7 +75,32 @@ def _quoted(page: str) -> list[str]:
     ]
 
 
+def _logged(methods: set[str]) -> str:
+    """The texts that the code logs by some methods of a logger."""
+    return '\n'.join(
+        _text(node.args[0])
+        for path in _PACKAGE.rglob('*.py')
+        if 'tests' not in path.parts
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in methods
+        and node.args
+    )
+
+
 class TestMessages(base.TestCase):
+    def test_each_line_of_the_log_has_its_level(self):
+        page = (_PAGES / 'admin' / 'logs.rst').read_text()
+        rows = re.findall(r'(?ms)^   \* - ``(.+?)``\n     - (\w+)\n', page)
+        self.assertGreater(len(rows), 10)
+        every = _logged(set().union(*_METHODS.values()))
+        for quoted, level in rows:
+            text = _VALUES.sub('\0', ' '.join(quoted.split()))
+            # others are errors, or have a level that depends
+            if text in every:
+                self.assertIn(text, _logged(_METHODS[level]), quoted)
+
     def test_each_quoted_message_is_in_the_code(self):
         printed = _printed()
         for page, fewest in _PAGES_OF_MESSAGES.items():
