@@ -57,7 +57,8 @@ class Notifier:
             if self._works:
                 return
             self._works = True
-        threading.Thread(target=self._work, name=THREAD, daemon=True).start()
+        work = logging.carried(self._work)
+        threading.Thread(target=work, name=THREAD, daemon=True).start()
 
     def _narrator(
         self, event: events.Event, now: float
@@ -89,10 +90,12 @@ class Notifier:
     def _work(self) -> None:
         """Send what waits, until nothing does."""
         while (first := self._next()) is not None:
-            try:
-                self._send(*first)
-            except Exception as e:  # the next one may be sent
-                LOG.warning('A notification is not sent: %s', e)
+            # this thread sends those of other guests, too
+            with logging.about(first[1].payload.instance_uuid):
+                try:
+                    self._send(*first)
+                except Exception as e:  # the next one may be sent
+                    LOG.warning('A notification is not sent: %s', e)
 
     def _next(self) -> _Waiting | None:
         with self._door:
