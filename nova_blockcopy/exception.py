@@ -102,8 +102,8 @@ class DeltasTooLarge(BlockCopyError):
     msg_fmt = (
         'The deltas of the migration have %(held)s MiB and grow by %(rate)s '
         'MiB/s, and [blockcopy] delta_max_size allows %(limit)s MiB. Migrate '
-        'the guest when it writes less, raise delta_max_size, raise '
-        'block_migration_bandwidth, or set mode to direct.'
+        'the guest when it writes less, or raise delta_max_size or '
+        'block_migration_bandwidth.'
     )
 
 
@@ -311,9 +311,9 @@ class ForbiddenPath(ImageError):
     """A path does not lead to an image of those that the helper may open."""
 
     msg_fmt = (
-        'The privsep helper, which runs as root, does not use the path '
-        '%(path)s: %(reason)s If it is an image that may move, set '
-        '[blockcopy] image_dirs. If not, find out who asks for it.'
+        'The privsep helper refuses to use %(path)s as root: %(reason)s If it '
+        'is an image that may move, set [blockcopy] image_dirs. If not, find '
+        'out who asks for it.'
     )
 
 

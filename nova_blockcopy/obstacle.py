@@ -9,6 +9,22 @@ from nova_blockcopy import model
 _PLACE = ('dev', 'file', 'index')
 
 
+#: Elements of a disk with which the disk cannot move, and why.
+_ELEMENTS = {
+    'transient': 'it is transient, so its image does not get its writes; wait '
+    'until the guest does not need the disk',
+    './/encryption': 'it is encrypted, and the destination does not have its '
+    'key; use another way to move the guest',
+    'source/slices': 'it is a slice of an image; use another way to move the '
+    'guest',
+    'throttlefilters': 'it has throttle filters, with which block jobs were '
+    'not tried; set <iotune> instead',
+    'driver[@copy_on_read="on"]': 'it has copy_on_read, with which libvirt '
+    'cannot commit a delta; remove that setting from the definition of the '
+    'guest',
+}
+
+
 def of(
     element: etree._Element, source: model.Image | model.NetworkSource | None
 ) -> str | None:
@@ -17,28 +33,9 @@ def of(
     :param element: the ``<disk>`` of a domain
     :param source: the source of the disk; None if it is not supported
     """
-    if element.find('transient') is not None:
-        return (
-            'it is transient, so its image does not get its writes; wait '
-            'until the guest does not need the disk'
-        )
-    if element.find('.//encryption') is not None:
-        return (
-            'it is encrypted, and the destination does not have its key; use '
-            'another way to move the guest'
-        )
-    if element.find('source/slices') is not None:
-        return 'it is a slice of an image; use another way to move the guest'
-    if element.find('throttlefilters') is not None:
-        return (
-            'it has throttle filters, with which block jobs were not tried; '
-            'set <iotune> instead'
-        )
-    if element.find('driver[@copy_on_read="on"]') is not None:
-        return (
-            'it has copy_on_read, with which libvirt cannot commit a delta; '
-            'remove that setting from the definition of the guest'
-        )
+    for path, reason in _ELEMENTS.items():
+        if element.find(path) is not None:
+            return reason
     place = element.find('source')
     if place is None:
         return None

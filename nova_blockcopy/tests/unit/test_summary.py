@@ -25,14 +25,14 @@ _FOREIGN = (
     "qemu-img: error while reading at byte 1048576: Input/output error in "
     "'/var/lib/nova/instances/11111111-2222-3333-4444-555555555555/disk' ("
     "driver raw, offset 0x7f8a12b40000) "
-) * 4
+) * 4 + 'at the end.'
 _VALUES = {
     'guest': '11111111-2222-3333-4444-555555555555',
     'host': 'compute-0042.example.org',
     'path': '/var/lib/nova/blockcopy/journal/'
     '11111111-2222-3333-4444-555555555555.json',
-    'reason': _FOREIGN.strip(),
-    'obituary': f'Guest "x" has ended on its source: {_FOREIGN.strip()}',
+    'reason': _FOREIGN,
+    'obituary': f'Guest "x" has ended on its source: {_FOREIGN}',
 }
 
 
@@ -73,9 +73,9 @@ class TestErrorTree(base.TestCase):
         self.assertEqual(
             'The migration of guest "11111111-2222-3333-4444-555555555555" '
             'is stuck in state state and needs an operator: qemu-img: error '
-            'while reading... No disk was removed. See the journal '
-            '/var/lib/nova/blockcopy/journal/'
-            '11111111-2222-3333-4444-555555555555.json.',
+            'while reading at byte... No disk was removed. Run '
+            '"nova-blockcopy settle 11111111-2222-3333-4444-555555555555" on '
+            'the source.',
             summary.shorten(whole, EVENT),
         )
 
