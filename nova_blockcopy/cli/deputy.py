@@ -4,14 +4,12 @@
 Nova is imported in another process, see :mod:`nova_blockcopy.nova.deputy`.
 """
 
-import json
-import os
 import subprocess
-import sys
 
 from nova_blockcopy import exception
 from nova_blockcopy import model
 from nova_blockcopy.cli import site
+from nova_blockcopy.cmd import nova_program
 
 _PROGRAM = 'nova_blockcopy.nova.deputy'
 
@@ -25,18 +23,9 @@ def settle(at: site.Site, guest: str, deadline: float) -> model.Role:
     :raises Unsettled: the migration is not settled
     """
     try:
-        done = subprocess.run(
-            [sys.executable, '-W', 'ignore', '-m', _PROGRAM, guest, *at.files],
-            env={**os.environ, 'OS_NOVA_DISABLE_EVENTLET_PATCHING': '1'},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=deadline,
-            check=True,
-        )
-        said = json.loads(done.stdout.splitlines()[-1])
+        said = nova_program.ask(_PROGRAM, guest, *at.files, timeout=deadline)
     except subprocess.CalledProcessError as e:
-        reason = (e.stderr.strip().splitlines() or [str(e)])[-1]
+        reason = nova_program.failure(e)
     except subprocess.TimeoutExpired:
         reason = f'the attempt was not over after {deadline:g} s.'
     except (OSError, LookupError, ValueError) as e:

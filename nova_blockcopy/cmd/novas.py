@@ -5,14 +5,13 @@ Nova is imported in another process, see :mod:`nova_blockcopy.nova.fit`.
 """
 
 import dataclasses
-import json
-import os
 import subprocess
 import sys
 
 from oslo_upgradecheck import upgradecheck
 
 from nova_blockcopy.cmd import answers
+from nova_blockcopy.cmd import nova_program
 
 _PROGRAM = 'nova_blockcopy.nova.fit'
 _TIMEOUT = 300
@@ -36,18 +35,9 @@ class Fit:
 def look() -> Fit:
     """Import Nova with the Python of this command."""
     try:
-        done = subprocess.run(
-            [sys.executable, '-W', 'ignore', '-m', _PROGRAM],
-            env={**os.environ, 'OS_NOVA_DISABLE_EVENTLET_PATCHING': '1'},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=_TIMEOUT,
-            check=True,
-        )
-        found = json.loads(done.stdout.splitlines()[-1])
+        found = nova_program.ask(_PROGRAM, timeout=_TIMEOUT)
     except subprocess.CalledProcessError as e:
-        return Fit(fault=(e.stderr.strip().splitlines() or [str(e)])[-1])
+        return Fit(fault=nova_program.failure(e))
     except (OSError, subprocess.TimeoutExpired, ValueError) as e:
         return Fit(fault=str(e))
     return Fit(version=found['version'], lacking=tuple(found['lacking']))

@@ -21,6 +21,7 @@ import inspect
 import pathlib
 import re
 from collections.abc import Iterable
+from typing import Any
 from collections.abc import Iterator
 
 import yaml
@@ -110,34 +111,38 @@ class MetricTable(Table):
             )
 
 
-class ValueTable(Table):
+class MemberTable(Table):
+    """The members of a class, each with the comment above it."""
+
+    widths = '20 80'
+    required_arguments = 2
+
+    def members(self, of: Any) -> Iterable[tuple[str, str]]:
+        """Return the name of each member, and the text for its row."""
+        raise NotImplementedError
+
+    def rows(self) -> Iterable[tuple[str, ...]]:
+        module, name = self.arguments
+        found = importlib.import_module(module)
+        self.depend_on(found.__file__)
+        documented = ModuleAnalyzer.for_module(module).find_attr_docs()
+        for member, shown in self.members(getattr(found, name)):
+            doc = documented[name, member]
+            yield f'``{shown}``', ' '.join(doc).strip()
+
+
+class ValueTable(MemberTable):
     header = ('Value', 'Meaning')
-    widths = '20 80'
-    required_arguments = 2
 
-    def rows(self) -> Iterable[tuple[str, ...]]:
-        module, name = self.arguments
-        found = importlib.import_module(module)
-        self.depend_on(found.__file__)
-        documented = ModuleAnalyzer.for_module(module).find_attr_docs()
-        for value in getattr(found, name):
-            doc = documented[name, value.name]
-            yield f'``{value}``', ' '.join(doc).strip()
+    def members(self, of: Any) -> Iterable[tuple[str, str]]:
+        return [(value.name, str(value)) for value in of]
 
 
-class FieldTable(Table):
+class FieldTable(MemberTable):
     header = ('Field', 'Meaning')
-    widths = '20 80'
-    required_arguments = 2
 
-    def rows(self) -> Iterable[tuple[str, ...]]:
-        module, name = self.arguments
-        found = importlib.import_module(module)
-        self.depend_on(found.__file__)
-        documented = ModuleAnalyzer.for_module(module).find_attr_docs()
-        for field in dataclasses.fields(getattr(found, name)):
-            doc = documented[name, field.name]
-            yield f'``{field.name}``', ' '.join(doc).strip()
+    def members(self, of: Any) -> Iterable[tuple[str, str]]:
+        return [(each.name, each.name) for each in dataclasses.fields(of)]
 
 
 class AlertTable(Table):
