@@ -15,6 +15,7 @@ from nova_blockcopy.cmd import configuration
 from nova_blockcopy.cmd import helper
 from nova_blockcopy.cmd import journals
 from nova_blockcopy.cmd import libvirt_port
+from nova_blockcopy.conf import nova
 from nova_blockcopy.host import hypervisor
 from nova_blockcopy.migration import control
 from nova_blockcopy.records import journal
@@ -82,7 +83,7 @@ class Site:
     @property
     def home(self) -> model.Endpoint:
         """How the libvirt of another host reaches this host."""
-        return self.endpoint(libvirt_port.own_address(self._options))
+        return self.endpoint(nova.own_address(self._options))
 
     def endpoint(self, address: str) -> model.Endpoint:
         """How a libvirt reaches that of another host."""

@@ -7,6 +7,7 @@ from oslo_utils import netutils
 
 from nova_blockcopy import model
 from nova_blockcopy.cmd import answers
+from nova_blockcopy.conf import nova
 from nova_blockcopy.host import reach
 
 _TIMEOUT = 5
@@ -15,11 +16,6 @@ _URIS = {
     **dict.fromkeys(('kvm', 'qemu'), 'qemu+{scheme}://{host}/system'),
     'parallels': 'parallels+tcp://{host}/system',
 }
-
-
-def own_address(options: cfg.ConfigOpts) -> str:
-    """Return the address at which another host finds this host's libvirt."""
-    return str(options.libvirt.live_migration_inbound_addr or options.host)
 
 
 def endpoint(options: cfg.ConfigOpts, address: str) -> model.Endpoint:
@@ -51,7 +47,7 @@ def uri(options: cfg.ConfigOpts, address: str) -> str:
 
 def result(options: cfg.ConfigOpts) -> upgradecheck.Result:
     """Connect to the port of this host's libvirt, at its own address."""
-    known = uri(options, own_address(options))
+    known = uri(options, nova.own_address(options))
     fault = reach.fault(known, _TIMEOUT)
     if fault:
         return answers.failure(

@@ -80,3 +80,11 @@ def check(conf: cfg.ConfigOpts, settings: values.Settings) -> None:
             'instances_path': conf.instances_path,
         },
     )
+
+
+def own_address(options: cfg.ConfigOpts) -> str:
+    """Return the address at which another host finds this host's libvirt.
+
+    :param options: those of Nova
+    """
+    return str(options.libvirt.live_migration_inbound_addr or options.host)

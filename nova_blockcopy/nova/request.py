@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nova_blockcopy import model
+from nova_blockcopy.conf import nova as nova_options
 from nova_blockcopy.migration.source import migration
 from nova_blockcopy.migration.source import survey
 from nova_blockcopy.nova import bases
@@ -109,5 +110,4 @@ def destination_address(migrate_data: Any, dest: str) -> str:
 
 def own_address() -> str:
     """The address at which another host finds this host's libvirt."""
-    libvirt = compat.CONF.libvirt
-    return str(libvirt.live_migration_inbound_addr or compat.CONF.host)
+    return nova_options.own_address(compat.CONF)

@@ -21,6 +21,7 @@ from nova_blockcopy.cmd import helper
 from nova_blockcopy.cmd import libvirt_port
 from nova_blockcopy.cmd import novas
 from nova_blockcopy.conf import nova as conf_nova
+from nova_blockcopy.conf import nova as nova_options
 from nova_blockcopy.runtime import nova_conf
 from nova_blockcopy.tests.nova import base
 
@@ -76,7 +77,7 @@ class TestOptions(base.TestCase):
         )
         self.assertEqual(
             driver.LibvirtDriver._live_migration_uri('host-a'),
-            libvirt_port.uri(options, libvirt_port.own_address(options)),
+            libvirt_port.uri(options, nova_options.own_address(options)),
         )
 
     def test_the_paths(self):

@@ -9,6 +9,7 @@ from oslo_config import cfg
 
 from nova_blockcopy.cmd import libvirt_port
 from nova_blockcopy.cmd import security_driver
+from nova_blockcopy.conf import nova as nova_options
 from nova_blockcopy.host import qemu_conf
 from nova_blockcopy.runtime import nova_conf
 from nova_blockcopy.tests.unit.cmd import base
@@ -152,7 +153,7 @@ class TestPort(base.CommandTestCase):
         path = self.file(f'[DEFAULT]\n{text}')
         nova_conf.load(options, [f'--config-file={path}'])
         self.assertEqual(
-            uri, libvirt_port.uri(options, libvirt_port.own_address(options))
+            uri, libvirt_port.uri(options, nova_options.own_address(options))
         )
 
     def test_nothing_listens(self):
